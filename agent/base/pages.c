@@ -1,0 +1,25 @@
+/*
+ * Anonymous memory by raw system calls. Context: signal; keeps errno.
+ */
+#include "sp_pages.h"
+
+#include "sp_syscall.h"
+
+#include <sys/mman.h>
+
+void *sp_pages_map(size_t size_bytes)
+{
+	long pages = sp_syscall6(SYS_mmap, 0, (long)size_bytes, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (pages < 0 && pages > -4096)
+		return NULL;
+	sp_syscall3(SYS_madvise, pages, size_bytes, MADV_DONTDUMP);
+	return (void *)pages;
+}
+
+void sp_pages_unmap(void *pages, size_t size_bytes)
+{
+	if (pages)
+		sp_syscall2(SYS_munmap, pages, size_bytes);
+}

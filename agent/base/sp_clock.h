@@ -1,0 +1,55 @@
+/*
+ * Clocks. Context of everything here: signal.
+ */
+#ifndef SP_CLOCK_H
+#define SP_CLOCK_H
+
+#include "sp_syscall.h"
+
+#include <stdint.h>
+#include <time.h>
+
+#define SP_NS_PER_SECOND UINT64_C(1000000000)
+
+static inline uint64_t sp_clock_read_ns(clockid_t clock)
+{
+	struct timespec now = {0, 0};
+
+	/* clock_gettime() keeps errno when it succeeds, but a clock of a thread that
+	 * has ended fails; the raw call keeps errno then too. */
+	if (clock < 0) {
+		if (sp_syscall2(SYS_clock_gettime, clock, &now) < 0)
+			return 0;
+	} else if (clock_gettime(clock, &now) != 0) {
+		return 0;
+	}
+	return (uint64_t)now.tv_sec * SP_NS_PER_SECOND + (uint64_t)now.tv_nsec;
+}
+
+static inline uint64_t sp_clock_monotonic_ns(void)
+{
+	return sp_clock_read_ns(CLOCK_MONOTONIC);
+}
+
+static inline uint64_t sp_clock_realtime_ns(void)
+{
+	return sp_clock_read_ns(CLOCK_REALTIME);
+}
+
+/*
+ * The CPU-time clock of any thread of this process, for clock_gettime() and
+ * timer_create(); the encoding is the kernel's (include/linux/posix-timers.h:
+ * inverted id, then "per thread" and "scheduler time").
+ */
+static inline clockid_t sp_clock_of_thread(int tid)
+{
+	return (clockid_t)((~(unsigned int)tid << 3) | 6U);
+}
+
+/* Time-stamp counter: cheap and monotonic enough to account for our own cost. */
+static inline uint64_t sp_clock_cycles(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+#endif

@@ -1,0 +1,21 @@
+/*
+ * One line, one write, to the descriptor saved at start. Prefix "spanprof[pid]: ".
+ * Context: init and collector; never the hot paths, which count instead.
+ * SPANPROF_QUIET silences sp_log_note(); errors are always told.
+ */
+#ifndef SP_LOG_H
+#define SP_LOG_H
+
+#include "sp_compiler.h"
+
+#include <stdbool.h>
+
+/* fd -1: nothing can be told. The descriptor stays the caller's. */
+void sp_log_init(int fd, bool is_quiet, bool is_verbose);
+
+void sp_log_error(const char *format, ...) SP_PRINTF(1, 2);
+/* Said even without SPANPROF_VERBOSE, unless quiet: the exit summary. */
+void sp_log_note(const char *format, ...) SP_PRINTF(1, 2);
+void sp_log_verbose(const char *format, ...) SP_PRINTF(1, 2);
+
+#endif

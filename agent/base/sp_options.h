@@ -1,0 +1,69 @@
+/*
+ * What the user asked for. One table (options.c) gives the parser, the help text,
+ * the man page and the README their list.
+ */
+#ifndef SP_OPTIONS_H
+#define SP_OPTIONS_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum sp_unwinder_kind {
+	SP_UNWINDER_TABLES,
+	SP_UNWINDER_LIBUNWIND,
+};
+
+struct sp_options {
+	bool is_cpu_enabled;
+	uint32_t cpu_hz;	     /* SPANPROF_CPU_HZ, 1..10000 */
+	uint32_t depth_frames_max;   /* SPANPROF_DEPTH */
+	enum sp_unwinder_kind unwinder;
+	char out_dir[PATH_MAX];	     /* SPANPROF_OUT; "." unless set */
+	char file_pattern[NAME_MAX]; /* SPANPROF_FILE; "%e.%p" unless set */
+	char recording_dir[PATH_MAX]; /* SPANPROF_RECORDING_DIR; "" = choose */
+	uint64_t recording_bytes_max; /* SPANPROF_RECORDING_SIZE */
+	int signal_number;	     /* SPANPROF_SIGNAL; 0 = choose a free real-time one */
+	bool is_quiet;
+	bool is_verbose;
+};
+
+/* Context: init. Defaults, in one initialiser. */
+void sp_options_init(struct sp_options *options);
+
+/*
+ * Context: init; no allocation. Reads SPANPROF and every SPANPROF_* variable from
+ * environment ("NAME=value" strings, NULL at the end). Single variables win
+ * over the compact string. 0, or -EINVAL with one line in error that names the
+ * wrong option, what was wrong and the nearest valid one.
+ */
+int sp_options_parse(struct sp_options *options, char *const *environment, char *error,
+		     size_t error_bytes);
+
+/* One line for each option: name, environment name, default, meaning. */
+struct sp_option_help {
+	const char *compact;	 /* "cpu:hz" */
+	const char *environment; /* "SPANPROF_CPU_HZ" */
+	const char *value;	 /* "N", "DIR", "" for a flag */
+	const char *default_text;
+	const char *meaning;
+};
+
+/* Context: any. NULL past the end. */
+const struct sp_option_help *sp_options_help(size_t index);
+
+/* A stable number for the options in force, kept in the recording's header. */
+uint64_t sp_options_hash(const struct sp_options *options);
+
+/*
+ * Context: collector. Expands %e (program name), %p (pid), %t (start time, ns since
+ * 1970), %h (host name), %% into out, then ".kind.extension". Slashes in what is
+ * put in become "_". 0, -EINVAL for an unknown % or a slash in the pattern,
+ * -ENAMETOOLONG.
+ */
+int sp_options_file_name(const struct sp_options *options, const char *program, int pid,
+			 uint64_t start_ns, const char *kind, const char *extension,
+			 char *out, size_t out_bytes);
+
+#endif

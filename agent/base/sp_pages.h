@@ -1,0 +1,20 @@
+/*
+ * Anonymous pages straight from the kernel, for code that may not use a heap.
+ */
+#ifndef SP_PAGES_H
+#define SP_PAGES_H
+
+#include <stddef.h>
+
+#define SP_PAGE_BYTES ((size_t)4096)
+
+/*
+ * Context: signal. Zeroed private pages, or NULL. They are left out of core
+ * dumps (MADV_DONTDUMP).
+ */
+void *sp_pages_map(size_t size_bytes);
+
+/* Context: signal. */
+void sp_pages_unmap(void *pages, size_t size_bytes);
+
+#endif

@@ -1,0 +1,111 @@
+/*
+ * Stack walking. A walk uses nothing but the caller's registers, a bounded
+ * piece of stack and a published, immutable snapshot of the loaded modules: no
+ * lock, no loader call that can wait, no allocation, no system call (but see
+ * guarded reads). The same code walks a live stack in the signal handler and a
+ * copy of a stack later on the reporter thread.
+ */
+#ifndef SP_UNWIND_H
+#define SP_UNWIND_H
+
+#include "sp_frame.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* DWARF register numbers of x86-64: rax rdx rcx rbx rsi rdi rbp rsp r8..r15, rip. */
+#define SP_DWARF_RBP 6
+#define SP_DWARF_RSP 7
+#define SP_DWARF_RA 16
+#define SP_UNWIND_REGS 17
+
+struct sp_unwind_regs {
+	uint64_t value[SP_UNWIND_REGS]; /* by DWARF number; [SP_DWARF_RA] is the pc */
+};
+
+/*
+ * Where the words of the stack are read from: [low, high) as addresses in the
+ * host, found at address + delta (0 for the live stack). When is_guarded is set,
+ * words outside are read by process_vm_readv() instead of ending the walk (a
+ * coroutine's stack, whose bounds nobody knows).
+ */
+struct sp_unwind_stack {
+	uint64_t low, high;
+	int64_t delta;
+	bool is_guarded;
+};
+
+/* One loaded object; private memory of the agent, immutable once published. */
+struct sp_unwind_module {
+	uint64_t start, end; /* all its mappings lie within [start, end) */
+	uint64_t text_start, text_end; /* span of its executable mappings */
+	uint64_t base;	     /* frame offset = address - base */
+	uint16_t id;	     /* as in the recording's module table */
+	bool is_permanent;   /* loaded at start: cannot be unloaded */
+	bool is_agent;	     /* our own code: its frames are left out of stacks */
+	const void *link_map; /* as _dl_find_object() reports it; NULL: do not check */
+	/*
+	 * Unwind data as found in memory at these host addresses, readable at
+	 * address + data_delta: 0 for permanent modules, else a private copy, so
+	 * that an unload can never pull it away from under a walk.
+	 */
+	uint64_t hdr_address, hdr_bytes;	   /* .eh_frame_hdr, 0: none */
+	uint64_t eh_frame_address, eh_frame_bytes; /* to the end of its segment */
+	int64_t hdr_delta, eh_frame_delta;
+	/* Sorted {function start, offset of its FDE} built by us, for modules
+	 * whose header has no search table or that have only .debug_frame. */
+	const struct sp_unwind_fde *fdes;
+	uint32_t fde_count;
+	bool is_debug_frame; /* the eh_frame_* range holds .debug_frame */
+};
+
+struct sp_unwind_fde {
+	uint32_t start_offset; /* function start - base */
+	uint32_t fde_offset;   /* from eh_frame_address */
+};
+
+struct sp_unwind_snapshot {
+	uint32_t count;
+	struct sp_unwind_module modules[]; /* sorted by start */
+};
+
+/* Published by the module tracker (collect/modules.c); NULL until the first scan. */
+extern _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
+
+enum sp_unwind_end {
+	SP_UNWIND_OUTERMOST,  /* complete: return address undefined, or entry function */
+	SP_UNWIND_FULL,	      /* max_frames reached */
+	SP_UNWIND_NO_MODULE,  /* code that is in no snapshot yet: walk again later */
+	SP_UNWIND_NO_RULE,    /* no unwind data, and the frame pointer led nowhere */
+	SP_UNWIND_BAD_STACK,  /* a read outside the stack, or the stack did not grow */
+};
+
+struct sp_unwind_result {
+	uint32_t depth_frames;
+	enum sp_unwind_end end;
+};
+
+/*
+ * Context: signal. Walks from regs, leaf first, and writes at most max_frames
+ * frames (sp_frame.h) to frames. Every read is inside stack (or guarded) and
+ * the stack pointer must grow from frame to frame. Frames of the agent itself
+ * are left out. Always returns the leaf at least. Keeps errno.
+ */
+struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
+				  const struct sp_unwind_regs *regs,
+				  const struct sp_unwind_stack *stack, uint64_t *frames,
+				  uint32_t max_frames);
+
+/* Context: signal. The registers that a signal interrupted (a ucontext_t). */
+void sp_unwind_regs_from_ucontext(struct sp_unwind_regs *regs, const void *ucontext);
+
+/* Context: signal. Module that holds address, or NULL. */
+const struct sp_unwind_module *
+sp_unwind_find_module(const struct sp_unwind_snapshot *snapshot, uint64_t address);
+
+/* Context: signal. Clears the rule cache in a fork child or a test. */
+void sp_unwind_cache_reset(void);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * Which objects are loaded, told without the dynamic loader's lock: the reporter
+ * thread reads /proc/self/maps and the ELF headers, gives every new module an
+ * id that is never used again, writes it to the recording and publishes a
+ * snapshot for the unwinder. Old snapshots and the private copies of unwind
+ * data are released once no handler can be reading them.
+ *
+ * Context of everything here: collector (one thread).
+ */
+#ifndef SP_MODULES_H
+#define SP_MODULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SP_BUILD_ID_BYTES_MAX 32
+#define SP_MODULE_PATH_BYTES 256
+
+/* What the recording keeps of a module; one for each executable mapping is not
+ * needed: text is the span of the executable mappings. */
+struct sp_module_info {
+	uint64_t base;	      /* frame offset = address - base */
+	uint64_t text_start;  /* first executable mapping, as pprof's Mapping wants it */
+	uint64_t text_end;
+	uint64_t text_file_offset;
+	uint8_t build_id[SP_BUILD_ID_BYTES_MAX];
+	uint32_t build_id_bytes;
+	bool is_main;	      /* the program itself: mapping[0] in pprof */
+	const char *path;
+};
+
+/*
+ * Where a new module is announced (the recording's writer). Returns its id, or 0
+ * when the table is full: its frames are then written as plain addresses.
+ */
+typedef uint16_t (*sp_modules_announce)(void *context, const struct sp_module_info *info);
+
+struct sp_modules;
+
+/* NULL when memory is short. */
+struct sp_modules *sp_modules_create(sp_modules_announce announce, void *context);
+
+/*
+ * Scans again and publishes a new sp_unwind_snapshot if anything changed.
+ * Modules of the first scan that the loader lists as start-up objects are
+ * permanent. 0, or -errno when /proc/self/maps cannot be read (the old snapshot
+ * then stays).
+ */
+int sp_modules_refresh(struct sp_modules *modules);
+
+/*
+ * Releases what earlier refreshes replaced, when no walk can still be using it.
+ * is_quiet: at this moment, after the last refresh, no handler was running.
+ */
+void sp_modules_reclaim(struct sp_modules *modules, bool is_quiet);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * Bytes to a file that appears whole or not at all. Context: collector.
+ */
+#ifndef SP_FILE_SINK_H
+#define SP_FILE_SINK_H
+
+#include "sp_reporter.h"
+
+#include <limits.h>
+
+struct sp_file_sink {
+	struct sp_sink sink; /* first member */
+	int dir_fd;	     /* owned by the caller; AT_FDCWD allowed */
+	int fd;
+	char name[NAME_MAX + 1];
+	char temporary_name[NAME_MAX + 1];
+	int error;
+};
+
+/*
+ * Starts a new file beside its final place: mode 0600, O_EXCL, O_NOFOLLOW.
+ * name has no slash. 0 or -errno.
+ */
+int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name);
+
+/*
+ * Puts the file in place. may_replace: replace an existing regular file of that
+ * name (we wrote it before); else a file that is there already stays and the
+ * new one gets "name" with ".2", ".3"… before its first dot-suffix of kind (so
+ * "redis.17.cpu.pb.gz" becomes "redis.17.2.cpu.pb.gz"); file->name then holds
+ * what was used. Never follows a symlink. 0 or -errno; on error the temporary
+ * file is gone and what was there before is untouched.
+ */
+int sp_file_sink_commit(struct sp_file_sink *file, bool may_replace);
+
+/* Gives up: removes the temporary file. */
+void sp_file_sink_abort(struct sp_file_sink *file);
+
+#endif

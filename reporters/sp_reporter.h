@@ -1,0 +1,28 @@
+/*
+ * The reporter interface: one ops struct and one file for each output. A NULL
+ * member means "not interested". All calls come from one thread and may block.
+ * A failing reporter loses that report only, never the program.
+ */
+#ifndef SP_REPORTER_H
+#define SP_REPORTER_H
+
+#include "sp_profile_view.h"
+
+/* Where bytes go. The seam for tests: a memory sink makes reporters testable. */
+struct sp_sink {
+	int (*write)(struct sp_sink *sink, const void *data, size_t size_bytes); /* 0 or -errno */
+};
+
+struct sp_reporter_ops {
+	const char *name;	/* as in SPANPROF_REPORTER */
+	const char *extension;	/* "pb.gz" */
+	/* Writes one whole profile. 0 or -errno. */
+	int (*write_profile)(const struct sp_profile_view *view, struct sp_sink *sink);
+};
+
+extern const struct sp_reporter_ops sp_reporter_pprof;
+
+/* NULL when there is none of that name. */
+const struct sp_reporter_ops *sp_reporter_find(const char *name);
+
+#endif
