@@ -1,0 +1,131 @@
+/*
+ * ends MODE [CPU_MS]: burns in main and in a second thread that is still at work
+ * when the process ends in the named way.
+ */
+#include "burn.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+static int64_t cpu_ns;
+static const char *mode;
+
+NOINLINE void at_exit_work(void);
+NOINLINE void destructor_work(void);
+NOINLINE void last_thread_work(void);
+NOINLINE void main_work(void);
+
+void at_exit_work(void)
+{
+	burn_here(cpu_ns);
+}
+
+void destructor_work(void)
+{
+	burn_here(cpu_ns);
+}
+
+__attribute__((destructor)) static void at_unload(void)
+{
+	if (mode != NULL && strcmp(mode, "destructor") == 0)
+		destructor_work();
+}
+
+void last_thread_work(void)
+{
+	burn_here(cpu_ns);
+}
+
+void main_work(void)
+{
+	burn_here(cpu_ns);
+}
+
+static void *worker(void *unused)
+{
+	for (;;)
+		burn(cpu_ns);
+	return unused;
+}
+
+static void *last_thread(void *unused)
+{
+	last_thread_work();
+	return unused;
+}
+
+static void *exiting_thread(void *unused)
+{
+	last_thread_work();
+	exit(5);
+	return unused;
+}
+
+static void start(void *(*entry)(void *))
+{
+	pthread_t id;
+
+	if (pthread_create(&id, NULL, entry, NULL) != 0)
+		_exit(3);
+}
+
+static int is(const char *name)
+{
+	return strcmp(mode, name) == 0;
+}
+
+int main(int argc, char **argv)
+{
+	mode = argc > 1 ? argv[1] : "return";
+	cpu_ns = number_argument(argc, argv, 2, 300) * NS_PER_MS;
+	if (is("atexit"))
+		atexit(at_exit_work);
+	if (is("at_quick_exit"))
+		at_quick_exit(at_exit_work);
+	if (is("pthread_exit"))
+		start(last_thread);
+	else if (is("exit_in_thread"))
+		start(exiting_thread);
+	else
+		start(worker);
+	main_work();
+	printf("ending\n");
+	fflush(stdout);
+
+	if (is("return") || is("atexit") || is("destructor"))
+		return 5;
+	if (is("exit"))
+		exit(5);
+	if (is("_exit"))
+		_exit(5);
+	if (is("_Exit"))
+		_Exit(5);
+	if (is("raw_exit_group"))
+		syscall(SYS_exit_group, 5);
+	if (is("quick_exit") || is("at_quick_exit"))
+		quick_exit(5);
+	if (is("abort"))
+		abort();
+	if (is("pthread_exit"))
+		pthread_exit(NULL);
+	if (is("raise_kill"))
+		raise(SIGKILL);
+	if (is("raise_term"))
+		raise(SIGTERM);
+	if (is("raise_segv"))
+		raise(SIGSEGV);
+	if (is("exec")) {
+		execl(argv[0], argv[0], "return", argc > 2 ? argv[2] : "300", NULL);
+		_exit(6);
+	}
+	if (is("exec_fails")) {
+		execl("/nonexistent/program", "program", NULL);
+		main_work();
+		return 5;
+	}
+	/* exit_in_thread, wait_for_signal */
+	for (;;)
+		pause();
+}

@@ -1,0 +1,103 @@
+/*
+ * escape MODE [CPU_MS]: does what servers do to get away from where they were
+ * started, burns before and after, returns 0. 77: not permitted here.
+ */
+#include "burn.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define NOBODY 65534
+
+static int drop_privileges(void)
+{
+	if (getuid() != 0)
+		return 77;
+	if (setgroups(0, NULL) != 0 || setgid(NOBODY) != 0 || setuid(NOBODY) != 0)
+		return 3;
+	return 0;
+}
+
+/* Into an empty folder: nothing of what the agent may want is there. */
+static int enter_empty_root(void)
+{
+	if (mkdir("empty", 0755) != 0 || chroot("empty") != 0)
+		return 77;
+	return chdir("/");
+}
+
+static int close_all(int first)
+{
+	for (int fd = first; fd < 1024; fd++)
+		close(fd);
+	return 0;
+}
+
+static int hide_shared_memory(void)
+{
+	if (unshare(CLONE_NEWNS) != 0 ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		return 77;
+	return mount("none", "/dev/shm", "tmpfs", 0, "size=64k") == 0 ? 0 : 77;
+}
+
+/* The most a network namespace asks: opened before, joined after leaving it. */
+static int change_namespaces(void)
+{
+	int fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || unshare(CLONE_NEWNET) != 0 || setns(fd, CLONE_NEWNET) != 0)
+		return 77;
+	return close(fd);
+}
+
+static int escape(const char *mode)
+{
+	if (strcmp(mode, "chdir") == 0)
+		return chdir("/");
+	if (strcmp(mode, "chroot") == 0)
+		return enter_empty_root();
+	if (strcmp(mode, "setuid") == 0)
+		return drop_privileges();
+	if (strcmp(mode, "close_fds") == 0)
+		return close_all(3);
+	if (strcmp(mode, "close_all_fds") == 0)
+		return close_all(0);
+	if (strcmp(mode, "close_range") == 0)
+		return (int)syscall(SYS_close_range, 3, ~0u, 0);
+	if (strcmp(mode, "unshare_user") == 0)
+		return unshare(CLONE_NEWUSER) == 0 ? 0 : 77;
+	if (strcmp(mode, "unshare_mount") == 0)
+		return hide_shared_memory();
+	if (strcmp(mode, "unshare_pid") == 0)
+		return unshare(CLONE_NEWPID) == 0 ? 0 : 77;
+	if (strcmp(mode, "setns") == 0)
+		return change_namespaces();
+	if (strcmp(mode, "not_dumpable") == 0)
+		return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (strcmp(mode, "clean_environment") == 0)
+		return clearenv();
+	if (strcmp(mode, "umask") == 0)
+		return umask(0777), 0;
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	int64_t cpu_ns = number_argument(argc, argv, 2, 300) * NS_PER_MS;
+	int status;
+
+	burn(cpu_ns);
+	status = escape(argc > 1 ? argv[1] : "chdir");
+	if (status != 0)
+		return status;
+	burn(cpu_ns);
+	printf("escaped\n");
+	return 0;
+}
