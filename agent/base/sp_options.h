@@ -16,7 +16,8 @@ enum sp_unwinder_kind {
 };
 
 struct sp_options {
-	bool is_cpu_enabled;
+	bool is_disabled;	     /* SPANPROF=off, SPANPROF_DISABLE: do nothing at all */
+	bool is_cpu_enabled;	     /* SPANPROF=cpu, SPANPROF_CPU */
 	uint32_t cpu_hz;	     /* SPANPROF_CPU_HZ, 1..10000 */
 	uint32_t depth_frames_max;   /* SPANPROF_DEPTH */
 	enum sp_unwinder_kind unwinder;
@@ -35,8 +36,18 @@ void sp_options_init(struct sp_options *options);
 /*
  * Context: init; no allocation. Reads SPANPROF and every SPANPROF_* variable from
  * environment ("NAME=value" strings, NULL at the end). Single variables win
- * over the compact string. 0, or -EINVAL with one line in error that names the
- * wrong option, what was wrong and the nearest valid one.
+ * over the compact string, whatever their order; one that is empty counts as not
+ * set, and of two with the same name the first counts, as with getenv().
+ *
+ *   SPANPROF = item,item,…    item = NAME or NAME=VALUE, blanks before it ignored
+ *
+ * In a value "\," is a comma and "\\" a backslash. Once an item names a profile
+ * ("cpu", "cpu:hz=199"), only the named ones run; else all do. A switch without a
+ * value means yes.
+ *
+ * 0, or -EINVAL with one line in error that names the wrong option, what was wrong
+ * and the nearest valid one; *options is untouched then. Who asked for "off" gets
+ * silence even if the rest is wrong: 0, is_disabled and no profile enabled.
  */
 int sp_options_parse(struct sp_options *options, char *const *environment, char *error,
 		     size_t error_bytes);
@@ -50,17 +61,21 @@ struct sp_option_help {
 	const char *meaning;
 };
 
-/* Context: any. NULL past the end. */
+/* Context: signal. NULL past the end. */
 const struct sp_option_help *sp_options_help(size_t index);
 
-/* A stable number for the options in force, kept in the recording's header. */
+/*
+ * Context: init. A number that is equal for equal options, in every process and
+ * build of one layout; kept in the recording's header.
+ */
 uint64_t sp_options_hash(const struct sp_options *options);
 
 /*
  * Context: collector. Expands %e (program name), %p (pid), %t (start time, ns since
- * 1970), %h (host name), %% into out, then ".kind.extension". Slashes in what is
- * put in become "_". 0, -EINVAL for an unknown % or a slash in the pattern,
- * -ENAMETOOLONG.
+ * 1970), %h (host name), %% into out, then ".kind.extension". Slashes and control
+ * characters in what is put in become "_". 0, -EINVAL for an unknown % or a slash
+ * in the pattern, -ENAMETOOLONG (the limit is NAME_MAX, or out_bytes if less). out
+ * is "" on failure.
  */
 int sp_options_file_name(const struct sp_options *options, const char *program, int pid,
 			 uint64_t start_ns, const char *kind, const char *extension,

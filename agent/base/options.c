@@ -1,0 +1,125 @@
+/*
+ * The table of options and their defaults: a new option is one line in each, plus
+ * its member in struct sp_options. Parser, help text, man page and README all read
+ * this table. Context: signal, for it is constant; invariant: the default_text of
+ * each option, given as its value, means what sp_options_init() sets.
+ */
+#include "sp_options_table.h"
+
+#include "sp_compiler.h"
+
+#define MEMBER(member)                                                                   \
+	.offset_bytes = offsetof(struct sp_options, member),                             \
+	.size_bytes = sizeof(((struct sp_options *)0)->member)
+#define HELP(compact_, environment_, value_, default_, meaning_)                         \
+	.help = {compact_, environment_, value_, default_, meaning_}
+
+static const char *const unwinders[] = {
+	[SP_UNWINDER_TABLES] = "tables",
+	[SP_UNWINDER_LIBUNWIND] = "libunwind",
+	NULL,
+};
+
+static const struct sp_option table[] = {
+	{HELP("cpu", "SPANPROF_CPU", "", "yes",
+	      "The CPU profile: which code the processors spend their time in."),
+	 .kind = SP_OPTION_PROFILE, MEMBER(is_cpu_enabled)},
+	{HELP("cpu:hz", "SPANPROF_CPU_HZ", "N", "99",
+	      "Samples for each second of CPU time of each thread, 1 to 10000. The "
+	      "kernel's tick bounds the real rate, often at 250; sample weights make "
+	      "up for the difference."),
+	 .kind = SP_OPTION_NUMBER, MEMBER(cpu_hz), .minimum = 1, .maximum = 10000},
+	{HELP("depth", "SPANPROF_DEPTH", "N", "512",
+	      "Frames kept of a stack, leaf side first, 1 to 1024."),
+	 .kind = SP_OPTION_NUMBER, MEMBER(depth_frames_max), .minimum = 1,
+	 .maximum = 1024},
+	{HELP("unwinder", "SPANPROF_UNWINDER", "NAME", "tables",
+	      "What walks stacks outside the signal handler: tables (our own) or "
+	      "libunwind."),
+	 .kind = SP_OPTION_CHOICE, MEMBER(unwinder), .choices = unwinders},
+	{HELP("out", "SPANPROF_OUT", "DIR", ".",
+	      "Directory the profiles are written to."),
+	 .kind = SP_OPTION_DIRECTORY, MEMBER(out_dir)},
+	{HELP("file", "SPANPROF_FILE", "PATTERN", "%e.%p",
+	      "Name of a profile, before \".cpu.pb.gz\": %e is the program, %p the "
+	      "process id, %t the start time in ns since 1970, %h the host, %% a "
+	      "percent sign."),
+	 .kind = SP_OPTION_FILE_PATTERN, MEMBER(file_pattern)},
+	{HELP("recording-dir", "SPANPROF_RECORDING_DIR", "DIR", "auto",
+	      "Directory of the recording while the program runs. auto is the first "
+	      "that works of $XDG_RUNTIME_DIR, /dev/shm and the directory of the "
+	      "profiles."),
+	 .kind = SP_OPTION_DIRECTORY, MEMBER(recording_dir), .has_auto = true},
+	{HELP("recording-size", "SPANPROF_RECORDING_SIZE", "SIZE", "64M",
+	      "Most the recording may grow to, 1M to 4G; it takes only what it needs."),
+	 .kind = SP_OPTION_SIZE, MEMBER(recording_bytes_max),
+	 .minimum = UINT64_C(1) << 20, .maximum = UINT64_C(4) << 30},
+	{HELP("signal", "SPANPROF_SIGNAL", "N", "auto",
+	      "Real-time signal of the CPU timers, 34 to 64. auto is a free one."),
+	 .kind = SP_OPTION_NUMBER, MEMBER(signal_number), .minimum = 34, .maximum = 64,
+	 .has_auto = true},
+	{HELP("quiet", "SPANPROF_QUIET", "", "no",
+	      "Say nothing at exit. Errors are told."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(is_quiet)},
+	{HELP("verbose", "SPANPROF_VERBOSE", "", "no",
+	      "Say more about what is going on."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(is_verbose)},
+	{HELP("off", "SPANPROF_DISABLE", "", "no",
+	      "Do nothing at all: no profile, no thread, no signal, no file."),
+	 .kind = SP_OPTION_DISABLE, MEMBER(is_disabled)},
+};
+
+void sp_options_init(struct sp_options *options)
+{
+	*options = (struct sp_options){
+		.is_cpu_enabled = true,
+		.cpu_hz = 99,
+		.depth_frames_max = 512,
+		.unwinder = SP_UNWINDER_TABLES,
+		.out_dir = ".",
+		.file_pattern = "%e.%p",
+		.recording_bytes_max = UINT64_C(64) << 20,
+	};
+}
+
+const struct sp_option *sp_options_entry(size_t index)
+{
+	return index < SP_ARRAY_COUNT(table) ? &table[index] : NULL;
+}
+
+const struct sp_option_help *sp_options_help(size_t index)
+{
+	return index < SP_ARRAY_COUNT(table) ? &table[index].help : NULL;
+}
+
+/* FNV-1a: enough to tell settings apart, and the same everywhere. */
+static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t size_bytes)
+{
+	const unsigned char *byte = bytes;
+
+	for (size_t i = 0; i < size_bytes; i++)
+		hash = (hash ^ byte[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+uint64_t sp_options_hash(const struct sp_options *options)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	/* Member by member, so that padding and what lies behind the end of a
+	 * string don't count. */
+	for (size_t i = 0; i < SP_ARRAY_COUNT(table); i++) {
+		const char *member = (const char *)options + table[i].offset_bytes;
+		size_t size_bytes = table[i].size_bytes;
+
+		if (table[i].kind == SP_OPTION_DIRECTORY ||
+		    table[i].kind == SP_OPTION_FILE_PATTERN) {
+			const char *end = __builtin_memchr(member, '\0', size_bytes);
+
+			if (end != NULL)
+				size_bytes = (size_t)(end - member) + 1;
+		}
+		hash = hash_bytes(hash, member, size_bytes);
+	}
+	return hash;
+}
