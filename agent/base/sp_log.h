@@ -1,6 +1,9 @@
 /*
  * One line, one write, to the descriptor saved at start. Prefix "spanprof[pid]: ".
- * Context: init and collector; never the hot paths, which count instead.
+ * Context: init and collector; never the hot paths, which count instead. Keeps
+ * errno, allocates nothing, raises no signal in the host and waits about 0.1 s at most
+ * for a descriptor that takes no more. Control characters are written as "\xHH",
+ * lines beyond about 1000 bytes are cut and end in "...".
  * SPANPROF_QUIET silences sp_log_note(); errors are always told.
  */
 #ifndef SP_LOG_H
