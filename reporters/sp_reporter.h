@@ -7,15 +7,11 @@
 #define SP_REPORTER_H
 
 #include "sp_profile_view.h"
-
-/* Where bytes go. The seam for tests: a memory sink makes reporters testable. */
-struct sp_sink {
-	int (*write)(struct sp_sink *sink, const void *data, size_t size_bytes); /* 0 or -errno */
-};
+#include "sp_sink.h"
 
 struct sp_reporter_ops {
-	const char *name;	/* as in SPANPROF_REPORTER */
-	const char *extension;	/* "pb.gz" */
+	const char *name;      /* as in SPANPROF_REPORTER */
+	const char *extension; /* "pb.gz" */
 	/* Writes one whole profile. 0 or -errno. */
 	int (*write_profile)(const struct sp_profile_view *view, struct sp_sink *sink);
 };
