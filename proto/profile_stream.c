@@ -70,8 +70,8 @@ static void compress_packed(struct sp_profile_stream *stream, int flush)
 		}
 		out_bytes = sizeof(stream->compressed) - deflater->avail_out;
 		if (out_bytes > 0)
-			stream->error = stream->sink->write(stream->sink,
-							    stream->compressed, out_bytes);
+			stream->error = stream->sink->write(
+				stream->sink, stream->compressed, out_bytes);
 	} while (stream->error == 0 && deflater->avail_out == 0);
 }
 
@@ -140,10 +140,10 @@ int sp_profile_stream_open(struct sp_profile_stream **stream, struct sp_sink *si
 	memset(&opened->deflater, 0, sizeof(opened->deflater));
 	opened->deflater.zalloc = heap_alloc_for_zlib;
 	opened->deflater.zfree = heap_free_for_zlib;
-	status = deflateInit2(&opened->deflater, COMPRESSION_LEVEL, Z_DEFLATED,
-			      (is_small ? SMALL_WINDOW_BITS : WINDOW_BITS) + WINDOW_BITS_GZIP,
-			      is_small ? SMALL_MEMORY_LEVEL : MEMORY_LEVEL,
-			      Z_DEFAULT_STRATEGY);
+	status = deflateInit2(
+		&opened->deflater, COMPRESSION_LEVEL, Z_DEFLATED,
+		(is_small ? SMALL_WINDOW_BITS : WINDOW_BITS) + WINDOW_BITS_GZIP,
+		is_small ? SMALL_MEMORY_LEVEL : MEMORY_LEVEL, Z_DEFAULT_STRATEGY);
 	if (status != Z_OK) {
 		sp_heap_free(opened);
 		return status == Z_MEM_ERROR ? -ENOMEM : -EINVAL;

@@ -1,0 +1,258 @@
+/*
+ * A temporary file that gets its name when it is complete. Context: collector;
+ * sp_directory_open() also init. Plain system calls throughout: they cannot be
+ * interposed, are no cancellation points and leave errno alone. No name that
+ * exists already is ever written through.
+ */
+#include "sp_file_sink.h"
+
+#include "sp_clock.h"
+#include "sp_syscall.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define TEMPORARY_TRIES 16
+#define NUMBER_MAX 9999
+#define NUMBER_TEXT_BYTES 8 /* ".9999" and its zero */
+#define DIRECTORY_MODE 0700
+#define FILE_MODE 0600
+
+static int open_at(int dir_fd, const char *name, int flags, int mode)
+{
+	return (int)sp_syscall4(SYS_openat, dir_fd, name, flags | O_CLOEXEC, mode);
+}
+
+static int unlink_at(int dir_fd, const char *name)
+{
+	return (int)sp_syscall3(SYS_unlinkat, dir_fd, name, 0);
+}
+
+static int rename_at(int dir_fd, const char *from, const char *to, unsigned int flags)
+{
+	return (int)sp_syscall6(SYS_renameat2, dir_fd, (long)from, dir_fd, (long)to,
+				(long)flags, 0);
+}
+
+static int link_at(int dir_fd, const char *from, const char *to)
+{
+	return (int)sp_syscall6(SYS_linkat, dir_fd, (long)from, dir_fd, (long)to, 0, 0);
+}
+
+static int close_descriptor(int fd)
+{
+	return (int)sp_syscall1(SYS_close, fd);
+}
+
+static int write_to_file(struct sp_sink *sink, const void *data, size_t size_bytes)
+{
+	struct sp_file_sink *file = (struct sp_file_sink *)sink;
+	const char *rest = data;
+
+	while (file->error == 0 && size_bytes > 0) {
+		long written = sp_syscall3(SYS_write, file->fd, rest, size_bytes);
+
+		if (written == -EINTR)
+			continue;
+		if (written <= 0) {
+			file->error = written < 0 ? (int)written : -EIO;
+			break;
+		}
+		rest += written;
+		size_bytes -= (size_t)written;
+	}
+	return file->error;
+}
+
+static bool is_file_name(const char *name)
+{
+	size_t name_bytes = strlen(name);
+
+	return name_bytes > 0 && name_bytes <= NAME_MAX && !strchr(name, '/') &&
+	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name)
+{
+	int pid = (int)sp_syscall0(SYS_getpid);
+	int fd = -EEXIST;
+
+	if (!is_file_name(name))
+		return -EINVAL;
+	memset(file, 0, sizeof(*file));
+	file->sink.write = write_to_file;
+	file->dir_fd = dir_fd;
+	memcpy(file->name, name, strlen(name));
+	/* Pids repeat in containers that share a directory: the time tells those
+	 * apart, and O_EXCL whatever it does not. */
+	for (int i = 0; i < TEMPORARY_TRIES && fd == -EEXIST; i++) {
+		snprintf(file->temporary_name, sizeof(file->temporary_name),
+			 ".spanprof-%d-%llx.tmp", pid,
+			 (unsigned long long)sp_clock_monotonic_ns());
+		fd = open_at(dir_fd, file->temporary_name,
+			     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE);
+	}
+	if (fd < 0)
+		return fd;
+	file->fd = fd;
+	return 0;
+}
+
+/*
+ * The name of the temporary file changes to one that does not exist, or -EEXIST.
+ * Not every file system can do that in one step: those without that kind of
+ * rename have links, and where there are none either, an empty file of our own
+ * holds the place for the moment.
+ */
+static int take_free_name(const struct sp_file_sink *file, const char *name)
+{
+	int fd, err = rename_at(file->dir_fd, file->temporary_name, name,
+				RENAME_NOREPLACE);
+
+	if (err != -EINVAL && err != -ENOSYS)
+		return err;
+	err = link_at(file->dir_fd, file->temporary_name, name);
+	if (err == 0) {
+		unlink_at(file->dir_fd, file->temporary_name);
+		return 0;
+	}
+	if (err != -EPERM && err != -EOPNOTSUPP && err != -ENOSYS)
+		return err;
+	fd = open_at(file->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+		     FILE_MODE);
+	if (fd < 0)
+		return fd;
+	close_descriptor(fd);
+	err = rename_at(file->dir_fd, file->temporary_name, name, 0);
+	if (err)
+		unlink_at(file->dir_fd, name);
+	return err;
+}
+
+/* Where the kind and the extension start: ".cpu.pb.gz", ".cpu.folded". */
+static size_t suffix_start(const char *name)
+{
+	size_t at = strlen(name);
+	int parts = at > 3 && strcmp(name + at - 3, ".gz") == 0 ? 3 : 2;
+
+	for (size_t i = at; i-- > 1 && parts > 0;) {
+		if (name[i] == '.') {
+			at = i;
+			parts--;
+		}
+	}
+	return at;
+}
+
+static void numbered_name(const char *name, int number, char *out)
+{
+	size_t stem_bytes = suffix_start(name), suffix_bytes = strlen(name) - stem_bytes;
+	char text[NUMBER_TEXT_BYTES];
+	size_t text_bytes = (size_t)snprintf(text, sizeof(text), ".%d", number);
+
+	/* A name that is as long as names can be loses its stem's end, or, if all of
+	 * it is suffix, that. */
+	if (suffix_bytes > NAME_MAX - text_bytes)
+		suffix_bytes = NAME_MAX - text_bytes;
+	if (stem_bytes > NAME_MAX - text_bytes - suffix_bytes)
+		stem_bytes = NAME_MAX - text_bytes - suffix_bytes;
+	memcpy(out, name, stem_bytes);
+	memcpy(out + stem_bytes, text, text_bytes);
+	memcpy(out + stem_bytes + text_bytes, name + suffix_start(name), suffix_bytes);
+	out[stem_bytes + text_bytes + suffix_bytes] = '\0';
+}
+
+static bool is_regular_file(const struct sp_file_sink *file)
+{
+	struct stat status;
+
+	return sp_syscall4(SYS_newfstatat, file->dir_fd, file->name, &status,
+			   AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISREG(status.st_mode);
+}
+
+static int take_name(struct sp_file_sink *file, bool may_replace)
+{
+	char name[NAME_MAX + 1];
+	int err;
+
+	/* rename() replaces a link itself, not what it points to; so one that comes
+	 * between the look and the rename leads nowhere. */
+	if (may_replace && is_regular_file(file))
+		return rename_at(file->dir_fd, file->temporary_name, file->name, 0);
+	err = take_free_name(file, file->name);
+	for (int number = 2; err == -EEXIST && number <= NUMBER_MAX; number++) {
+		numbered_name(file->name, number, name);
+		err = take_free_name(file, name);
+		if (err == 0)
+			memcpy(file->name, name, strlen(name) + 1);
+	}
+	return err;
+}
+
+int sp_file_sink_commit(struct sp_file_sink *file, bool may_replace)
+{
+	/* Some file systems tell only here that there was no room. */
+	int err, close_err = close_descriptor(file->fd);
+
+	file->fd = -1;
+	if (file->error == 0 && close_err != -EINTR)
+		file->error = close_err;
+	err = file->error ? file->error : take_name(file, may_replace);
+	if (err)
+		unlink_at(file->dir_fd, file->temporary_name);
+	return err;
+}
+
+void sp_file_sink_abort(struct sp_file_sink *file)
+{
+	close_descriptor(file->fd);
+	file->fd = -1;
+	unlink_at(file->dir_fd, file->temporary_name);
+}
+
+/* The first thing that kept a part of the path from being made, or 0. */
+static int make_directories(const char *path)
+{
+	size_t path_bytes = strlen(path);
+	char prefix[PATH_MAX];
+	int first_err = 0;
+
+	memcpy(prefix, path, path_bytes + 1);
+	for (size_t i = 1; i <= path_bytes; i++) {
+		int err;
+
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		prefix[i] = '\0';
+		err = (int)sp_syscall3(SYS_mkdirat, AT_FDCWD, prefix, DIRECTORY_MODE);
+		if (err && err != -EEXIST && first_err == 0)
+			first_err = err;
+		prefix[i] = path[i];
+	}
+	return first_err;
+}
+
+int sp_directory_open(const char *path, int *fd)
+{
+	int opened = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0), err;
+
+	if (opened == -ENOENT && path[0] != '\0' && strlen(path) < PATH_MAX) {
+		err = make_directories(path);
+		opened = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+		if (opened == -ENOENT && err)
+			opened = err;
+	}
+	/* One may put files into a directory without being allowed to list it. */
+	if (opened == -EACCES)
+		opened = open_at(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
+	if (opened < 0)
+		return opened;
+	*fd = opened;
+	return 0;
+}
