@@ -1,0 +1,180 @@
+/*
+ * Every way in which a process can end leaves its profile, or a recording that
+ * becomes one, and the end itself is that of a run without us.
+ */
+#include "cpu_profile.h"
+#include "victim.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#define CPU_MS "300"
+#define CPU_NS 300e6
+
+static const struct {
+	const char *mode;
+	const char *work; /* a function that the profile must show */
+} written[] = {
+	{"return", "main_work"},
+	{"exit", "main_work"},
+	{"_exit", "main_work"},
+	{"_Exit", "main_work"},
+	{"quick_exit", "main_work"},
+	{"abort", "main_work"},
+	{"pthread_exit", "last_thread_work"},
+	{"exit_in_thread", "last_thread_work"},
+	{"exec_fails", "main_work"},
+	{"atexit", "at_exit_work"},
+	{"destructor", "destructor_work"},
+	{"at_quick_exit", "at_exit_work"},
+};
+
+static const char *const killed[] = {"raise_kill", "raise_term", "raise_segv",
+				     "raw_exit_group"};
+
+static struct cpu_profile *only_profile(const struct victim *victim)
+{
+	char path[PATH_MAX];
+
+	return cpu_profile_read(victim_profile(victim, 0, path));
+}
+
+static void assert_has_work(const struct cpu_profile *profile, const char *work)
+{
+	double work_ns = (double)cpu_profile_with_ns(profile, work);
+
+	ck_assert_msg(work_ns > 0.85 * CPU_NS, "%s has %.0f ns", work, work_ns);
+}
+
+START_TEST(end_is_as_without_us_and_profile_is_left)
+{
+	struct victim *bare = victim_run_bare("ends", written[_i].mode, CPU_MS);
+	struct victim *agent = victim_run_agent("ends", written[_i].mode, CPU_MS);
+	struct cpu_profile *profile = only_profile(agent);
+	double waited_ns = (double)victim_cpu_ns(&agent->usage);
+
+	victim_assert_same(bare, agent);
+	victim_assert_clean(agent);
+	assert_has_work(profile, written[_i].work);
+	assert_has_work(profile, "main_work");
+	ck_assert_msg((double)cpu_profile_total_ns(profile) > 0.90 * waited_ns &&
+			      (double)cpu_profile_total_ns(profile) < 1.02 * waited_ns,
+		      "%s: total %lld ns, wait4 %.0f ns", written[_i].mode,
+		      (long long)cpu_profile_total_ns(profile), waited_ns);
+	ck_assert_msg(strstr(agent->agent_lines, "spanprof[") != NULL, "no exit line");
+	cpu_profile_free(profile);
+	victim_free(bare);
+	victim_free(agent);
+}
+END_TEST
+
+START_TEST(abort_keeps_its_signal)
+{
+	struct victim *victim = victim_run_agent("ends", "abort", CPU_MS);
+
+	ck_assert(WIFSIGNALED(victim->status));
+	ck_assert_int_eq(WTERMSIG(victim->status), SIGABRT);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(exec_leaves_a_profile_of_both_images)
+{
+	struct victim *bare = victim_run_bare("ends", "exec", CPU_MS);
+	struct victim *agent = victim_run_agent("ends", "exec", CPU_MS);
+	double waited_ns = (double)victim_cpu_ns(&agent->usage), sum_ns = 0;
+	struct victim_files files;
+
+	victim_assert_same(bare, agent);
+	victim_assert_clean(agent);
+	victim_list(agent->profiles, "*.cpu.pb.gz", &files);
+	ck_assert_uint_eq(files.count, 2);
+	for (size_t i = 0; i < files.count; i++) {
+		struct cpu_profile *profile = cpu_profile_read(files.paths[i]);
+
+		assert_has_work(profile, "main_work");
+		sum_ns += (double)cpu_profile_total_ns(profile);
+		cpu_profile_free(profile);
+	}
+	ck_assert_msg(sum_ns > 0.90 * waited_ns && sum_ns < 1.02 * waited_ns,
+		      "both images: %.0f ns, wait4 %.0f ns", sum_ns, waited_ns);
+	victim_files_free(&files);
+	victim_free(bare);
+	victim_free(agent);
+}
+END_TEST
+
+/* The recording that is left becomes the profile. */
+static void recover(const struct victim *victim)
+{
+	const char *const arguments[] = {"recover", "-o", victim->profiles,
+					 victim->recordings, NULL};
+
+	ck_assert_int_eq(victim_cli(arguments), 0);
+}
+
+static void check_recovered(const struct victim *victim)
+{
+	double waited_ns = (double)victim_cpu_ns(&victim->usage);
+	struct cpu_profile *profile = only_profile(victim);
+
+	assert_has_work(profile, "main_work");
+	/* The other thread's last readings are up to a second old. */
+	ck_assert_msg((double)cpu_profile_total_ns(profile) > 0.60 * waited_ns &&
+			      (double)cpu_profile_total_ns(profile) < 1.02 * waited_ns,
+		      "total %lld ns, wait4 %.0f ns",
+		      (long long)cpu_profile_total_ns(profile), waited_ns);
+	cpu_profile_free(profile);
+}
+
+START_TEST(killed_program_is_recovered)
+{
+	struct victim *bare = victim_run_bare("ends", killed[_i], CPU_MS);
+	struct victim *agent = victim_run_agent("ends", killed[_i], CPU_MS);
+
+	victim_assert_same(bare, agent);
+	if (victim_count(agent->profiles, "*.cpu.pb.gz") == 0)
+		recover(agent);
+	check_recovered(agent);
+	victim_free(bare);
+	victim_free(agent);
+}
+END_TEST
+
+/* Killed from outside while at work, at many moments. */
+START_TEST(kill_at_any_moment_leaves_a_readable_recording)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"ends", "wait_for_signal", "100000", NULL},
+		.environment = (const char *const[]){"SPANPROF_CPU_HZ=1000", NULL},
+		.kill_signal = _i % 2 ? SIGTERM : SIGKILL,
+		.kill_after_ms = 700 + 137 * (unsigned)_i,
+	};
+	struct victim *victim = victim_run(&setup);
+
+	ck_assert(WIFSIGNALED(victim->status));
+	ck_assert_int_eq(WTERMSIG(victim->status), setup.kill_signal);
+	ck_assert_uint_eq(victim_count(victim->recordings, "*.spanprof"), 1);
+	recover(victim);
+	check_recovered(victim);
+	victim_free(victim);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	tcase_add_loop_test(tcase, end_is_as_without_us_and_profile_is_left, 0,
+			    sizeof(written) / sizeof(written[0]));
+	tcase_add_test(tcase, abort_keeps_its_signal);
+	tcase_add_test(tcase, exec_leaves_a_profile_of_both_images);
+	tcase_add_loop_test(tcase, killed_program_is_recovered, 0,
+			    sizeof(killed) / sizeof(killed[0]));
+	tcase_add_loop_test(tcase, kill_at_any_moment_leaves_a_readable_recording, 0, 5);
+}
+
+int main(void)
+{
+	return victim_main("ends", add);
+}

@@ -1,0 +1,283 @@
+/*
+ * Little of everything: address space, file size, signals, processes, files,
+ * tmpfs. The program runs as without us; what can't be recorded is said, not
+ * suffered.
+ */
+#include "cpu_profile.h"
+#include "victim.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct limit {
+	const char *name;
+	__rlimit_resource_t resource;
+	rlim_t value;
+	bool needs_nobody; /* root is exempt from it */
+	bool is_profile_owed;
+};
+
+static const struct limit limits[] = {
+	{"address space of 64 MiB", RLIMIT_AS, 64 << 20, false, false},
+	{"address space of 256 MiB", RLIMIT_AS, 256 << 20, false, true},
+	{"no core and files up to 4 KiB", RLIMIT_FSIZE, 4096, false, false},
+	{"files up to 0 bytes", RLIMIT_FSIZE, 0, false, false},
+	{"no pending signal", RLIMIT_SIGPENDING, 0, true, true},
+	{"two pending signals", RLIMIT_SIGPENDING, 2, true, true},
+	{"no further process", RLIMIT_NPROC, 1, true, true},
+	{"only the three files", RLIMIT_NOFILE, 3, false, false},
+	{"no locked memory", RLIMIT_MEMLOCK, 0, true, true},
+	{"no stack beyond 64 KiB", RLIMIT_STACK, 65536, false, true},
+	{"data of 1 MiB", RLIMIT_DATA, 1 << 20, false, false},
+};
+
+static void set_limit(void *context)
+{
+	const struct limit *limit = context;
+	struct rlimit value = {.rlim_cur = limit->value, .rlim_max = limit->value};
+
+	if (limit->needs_nobody &&
+	    (setgroups(0, NULL) != 0 || setgid(65534) != 0 || setuid(65534) != 0))
+		_exit(77);
+	if (setrlimit(limit->resource, &value) != 0)
+		_exit(77);
+}
+
+/* Programs that only main can run in: threads may be what is short. */
+START_TEST(limited_program_runs_as_without_us)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"busy", "300", NULL},
+		.is_bare = true,
+		.before_exec = set_limit,
+		.context = (void *)(uintptr_t)&limits[_i],
+	};
+	struct victim *bare = victim_run(&setup);
+	struct victim *agent;
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	if (bare->status != 0) {
+		printf("%s: not even without us\n", limits[_i].name);
+		victim_free(bare);
+		return;
+	}
+	setup.is_bare = false;
+	agent = victim_run(&setup);
+	printf("%s: %s\n", limits[_i].name, agent->agent_lines);
+	victim_assert_same(bare, agent);
+	if (limits[_i].is_profile_owed) {
+		profile = cpu_profile_read(victim_profile(agent, 0, path));
+		ck_assert_msg(cpu_profile_total_ns(profile) > 250000000,
+			      "%s: total %lld ns", limits[_i].name,
+			      (long long)cpu_profile_total_ns(profile));
+		cpu_profile_free(profile);
+	}
+	victim_free(bare);
+	victim_free(agent);
+}
+END_TEST
+
+/* Threads that get no timer show up as time without samples. */
+START_TEST(threads_without_timer_are_counted)
+{
+	static const struct limit limit = {"", RLIMIT_SIGPENDING, 4, true, true};
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"threads", "16", "100", NULL},
+		.before_exec = set_limit,
+		.context = (void *)(uintptr_t)&limit,
+	};
+	struct victim *victim = victim_run(&setup);
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+	double total_ns, self_ns;
+
+	if (WIFEXITED(victim->status) && WEXITSTATUS(victim->status) == 77)
+		return;
+	victim_assert_success(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	total_ns = (double)cpu_profile_total_ns(profile);
+	self_ns = (double)victim_number(victim->output, "self_cpu_ns");
+	ck_assert_msg(total_ns > 0.98 * self_ns && total_ns < 1.02 * self_ns + 30e6,
+		      "total %.0f ns, getrusage %.0f ns", total_ns, self_ns);
+	ck_assert(cpu_profile_has_comment(profile, "timer"));
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
+struct place {
+	const char *recording; /* SPANPROF_RECORDING_DIR, or NULL */
+	const char *out;       /* SPANPROF_OUT, or NULL for the usual */
+	bool is_profile_owed;
+};
+
+static const struct place places[] = {
+	{"/nonexistent/folder", NULL, true},
+	{"/proc/self", NULL, true},
+	{NULL, "/nonexistent/folder", false},
+	{NULL, "/proc", false},
+	{"/nonexistent/folder", "/nonexistent/folder", false},
+	{"/dev/null", "/dev/null", false},
+};
+
+START_TEST(impossible_places_are_said_and_harmless)
+{
+	char recording[128], out[128];
+	const char *environment[3] = {NULL};
+	size_t count = 0;
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"busy", "300", NULL},
+		.environment = environment,
+	};
+	struct victim *bare = victim_run_bare("busy", "300");
+	struct victim *agent;
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	if (places[_i].recording != NULL) {
+		snprintf(recording, sizeof(recording), "SPANPROF_RECORDING_DIR=%s",
+			 places[_i].recording);
+		environment[count++] = recording;
+	}
+	if (places[_i].out != NULL) {
+		snprintf(out, sizeof(out), "SPANPROF_OUT=%s", places[_i].out);
+		environment[count++] = out;
+	}
+	agent = victim_run(&setup);
+	victim_assert_same(bare, agent);
+	ck_assert_msg(strstr(agent->agent_lines, "spanprof[") != NULL,
+		      "nothing was said");
+	if (places[_i].is_profile_owed) {
+		profile = cpu_profile_read(victim_profile(agent, 0, path));
+		ck_assert(cpu_profile_total_ns(profile) > 250000000);
+		cpu_profile_free(profile);
+	}
+	victim_free(bare);
+	victim_free(agent);
+}
+END_TEST
+
+/* Mounts a tmpfs of so many KiB on the folder, in a name space of the victim's own. */
+struct small_tmpfs {
+	const char *options;
+	unsigned fill_kib;
+};
+
+static void mount_over_recordings(void *context)
+{
+	const struct small_tmpfs *tmpfs = context;
+	const char *folder = "/dev/shm";
+	char block[1024] = {1};
+	FILE *file;
+
+	if (unshare(CLONE_NEWNS) != 0 ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("none", folder, "tmpfs", 0, tmpfs->options) != 0)
+		_exit(77);
+	if (tmpfs->fill_kib == 0)
+		return;
+	file = fopen("/dev/shm/filler", "w");
+	for (unsigned i = 0; i < tmpfs->fill_kib; i++)
+		fwrite(block, sizeof(block), 1, file);
+	fclose(file);
+}
+
+static const struct small_tmpfs tmpfs_sizes[] = {
+	{"size=4k", 4},
+	{"size=64k", 0},
+	{"size=512k", 0},
+	{"size=2m", 0},
+	{"size=8m", 0},
+	{"size=64m", 65536},
+	{"size=1m,nr_inodes=1", 0},
+	{"size=16m,mode=0555", 0},
+};
+
+START_TEST(full_tmpfs_before_the_start_is_survived)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"threads", "8", "60", NULL},
+		.environment = (const char *const[]){"XDG_RUNTIME_DIR", NULL},
+		.before_exec = mount_over_recordings,
+		.context = (void *)(uintptr_t)&tmpfs_sizes[_i],
+	};
+	struct victim *victim = victim_run(&setup);
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	if (WIFEXITED(victim->status) && WEXITSTATUS(victim->status) == 77) {
+		printf("no mount is permitted here\n");
+		return;
+	}
+	printf("%s: %s\n", tmpfs_sizes[_i].options, victim->agent_lines);
+	victim_assert_success(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert((double)cpu_profile_total_ns(profile) > 0.9 * 480e6);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
+/* A neighbour takes all that is left of the tmpfs while the program is at work. */
+START_TEST(tmpfs_that_fills_during_the_run_is_survived)
+{
+	struct victim_setup setup = {
+		.argv =
+			(const char *const[]){
+				"sh", "-c",
+				"mount -t tmpfs -o size=6m none /dev/shm || exit 77\n"
+				"(sleep 0.4; LD_PRELOAD= dd if=/dev/zero "
+				"of=/dev/shm/filler bs=4k "
+				"2>/dev/null) &\n"
+				"\"$SPANPROF_TEST_PROGRAMS\"/threads 300 8 20; "
+				"status=$?\n"
+				"wait; exit $status",
+				NULL},
+		.environment = (const char *const[]){"XDG_RUNTIME_DIR",
+						     "SPANPROF_CPU_HZ=1000", NULL},
+	};
+	static const char *const wrapped[] = {"unshare", "-m", "sh", "-c", NULL, NULL};
+	const char *argv[sizeof(wrapped) / sizeof(wrapped[0])];
+	struct victim *victim;
+
+	memcpy(argv, wrapped, sizeof(wrapped));
+	argv[4] = setup.argv[2];
+	setup.argv = argv;
+	victim = victim_run(&setup);
+	if (WIFEXITED(victim->status) &&
+	    (WEXITSTATUS(victim->status) == 77 || WEXITSTATUS(victim->status) == 1)) {
+		printf("no mount is permitted here: %s\n", victim->errors);
+		return;
+	}
+	victim_assert_success(victim);
+	ck_assert_uint_ge(victim_count(victim->profiles, "threads.*.cpu.pb.gz"), 1);
+	victim_free(victim);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	tcase_add_loop_test(tcase, limited_program_runs_as_without_us, 0,
+			    sizeof(limits) / sizeof(limits[0]));
+	tcase_add_test(tcase, threads_without_timer_are_counted);
+	tcase_add_loop_test(tcase, impossible_places_are_said_and_harmless, 0,
+			    sizeof(places) / sizeof(places[0]));
+	tcase_add_loop_test(tcase, full_tmpfs_before_the_start_is_survived, 0,
+			    sizeof(tmpfs_sizes) / sizeof(tmpfs_sizes[0]));
+	tcase_add_test(tcase, tmpfs_that_fills_during_the_run_is_survived);
+}
+
+int main(void)
+{
+	return victim_main("limits", add);
+}

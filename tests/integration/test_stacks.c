@@ -1,0 +1,92 @@
+/*
+ * Odd stacks: nearly full, alternate, of coroutines, very deep, through code
+ * without unwind tables. The program lives, its results and its total are right,
+ * and where a stack can be known it is.
+ */
+#include "cpu_profile.h"
+#include "victim.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#define CPU_NS 500e6
+
+static const struct {
+	const char *mode;
+	const char *leaf;   /* what burns; NULL: code without a name */
+	const char *caller; /* where its stack starts; NULL: not to be known */
+} modes[] = {
+	/* No room for a signal: no sample, but the thread's time and entry. */
+	{"small", NULL, "small_thread"},
+	{"small_roomy", "nearly_full_work", "small_thread"},
+	{"altstack_2k", "burn", "main"},
+	{"altstack_8k", "altstack_work", "main"},
+	{"coroutines", "coroutine_work", NULL},
+	{"deep", "deep_work", NULL},
+	{"jit", "burn", "main"},
+	{"jit_leaf", NULL, "main"},
+};
+
+START_TEST(program_runs_as_without_us_and_its_time_is_found)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"stacks", modes[_i].mode, "500", NULL},
+		/* As many signals as can be. */
+		.environment = (const char *const[]){"SPANPROF_CPU_HZ=250", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+	double total_ns, self_ns;
+
+	if (WIFEXITED(victim->status) && WEXITSTATUS(victim->status) == 77)
+		return; /* the kernel refuses so small an alternate stack */
+	victim_assert_success(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	self_ns = (double)victim_number(victim->output, "self_cpu_ns");
+	total_ns = (double)cpu_profile_total_ns(profile);
+	ck_assert_msg(total_ns > 0.98 * self_ns && total_ns < 1.02 * self_ns + 30e6,
+		      "%s: total %.0f ns, getrusage %.0f ns", modes[_i].mode, total_ns,
+		      self_ns);
+	if (modes[_i].leaf != NULL)
+		ck_assert_msg((double)cpu_profile_with_ns(profile, modes[_i].leaf) >
+				      0.85 * CPU_NS,
+			      "%s has %lld ns", modes[_i].leaf,
+			      (long long)cpu_profile_with_ns(profile, modes[_i].leaf));
+	if (modes[_i].caller != NULL)
+		ck_assert_msg((double)cpu_profile_with_ns(profile, modes[_i].caller) >
+				      0.85 * CPU_NS,
+			      "%s has %lld ns", modes[_i].caller,
+			      (long long)cpu_profile_with_ns(profile, modes[_i].caller));
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(deep_stack_is_cut_and_says_so)
+{
+	struct victim *victim = victim_run_agent("stacks", "deep", "500");
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	victim_assert_success(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_uint_ge(cpu_profile_depth(profile), 100);
+	ck_assert((double)cpu_profile_with_ns(profile, "[truncated]") > 0.85 * CPU_NS);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	tcase_add_loop_test(tcase, program_runs_as_without_us_and_its_time_is_found, 0,
+			    sizeof(modes) / sizeof(modes[0]));
+	tcase_add_test(tcase, deep_stack_is_cut_and_says_so);
+}
+
+int main(void)
+{
+	return victim_main("stacks", add);
+}
