@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# The spanprof command: what it prints, where, and with which exit status.
+set -u
+
+cli=$SPANPROF_TEST_CLI
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# shellcheck source=/dev/null
+. "$SPANPROF_TEST_SOURCE/tests/integration/cli/checks.sh"
+
+[ -x "$cli" ] || exit 77
+
+# run STATUS ARGUMENTS... - leaves what was printed in $output and $errors.
+run() {
+	local expected=$1 status=0
+
+	shift
+	"$cli" "$@" >"$scratch/output" 2>"$scratch/errors" || status=$?
+	output=$(cat "$scratch/output")
+	errors=$(cat "$scratch/errors")
+	expect_same "status $expected" "status $status" || {
+		printf '%s\n' "$output" "$errors"
+		return 1
+	}
+}
+
+no_command_is_a_usage_error() {
+	run 2
+	expect_same "" "$output"
+	expect_match 'no command.*spanprof help' "$errors"
+}
+
+an_unknown_command_names_the_nearest() {
+	run 2 recovr
+	expect_match 'unknown command "recovr" \(did you mean "recover"\?\)' "$errors"
+	run 2 help pat
+	expect_match 'did you mean "path"' "$errors"
+}
+
+an_unknown_option_is_named() {
+	run 2 --frobnicate
+	expect_match 'unknown option --frobnicate' "$errors"
+	run 2 recover --frobnicate .
+	expect_match '^spanprof recover: option --frobnicate' "$errors"
+	expect_match '^usage: spanprof recover ' "$errors"
+	run 2 recover -z .
+	expect_match 'option -z' "$errors"
+	run 2 recover -o
+	expect_match 'option -o needs a value' "$errors"
+	run 2 options --frobnicate
+	expect_match '^spanprof options: option --frobnicate' "$errors"
+}
+
+help_and_version_are_output() {
+	run 0 help
+	expect_match '^    recover ' "$output"
+	expect_same "" "$errors"
+	run 0 --help
+	expect_match '^    recover ' "$output"
+	run 0 --version
+	expect_match '^spanprof [0-9.]+$' "$output"
+}
+
+each_command_has_help() {
+	local name
+
+	for name in recover options path help; do
+		run 0 help "$name"
+		expect_match "^usage: spanprof $name" "$output"
+		run 0 "$name" --help
+		expect_match "^usage: spanprof $name" "$output"
+	done
+}
+
+one_argument_too_many_is_refused() {
+	run 2 path extra
+	run 2 options extra
+	run 2 help path extra
+}
+
+output_that_could_not_be_written_is_a_failure() {
+	local status=0
+
+	"$cli" options >/dev/full 2>"$scratch/errors" || status=$?
+	expect_same 1 "$status"
+	expect_match 'cannot write to standard output' "$(cat "$scratch/errors")"
+}
+
+path_is_that_of_the_library_beside_it() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	run 0 path
+	expect_same "$(realpath "$SPANPROF_TEST_AGENT")" "$output"
+}
+
+path_follows_an_installed_copy() {
+	mkdir -p "$scratch/usr/bin" "$scratch/usr/lib"
+	cp "$cli" "$scratch/usr/bin/spanprof"
+	touch "$scratch/usr/lib/libspanprof.so"
+	expect_same "$scratch/usr/lib/libspanprof.so" \
+		"$(cd / && "$scratch/usr/bin/spanprof" path)"
+	rm "$scratch/usr/lib/libspanprof.so"
+	cli=$scratch/usr/bin/spanprof run 1 path
+	expect_match 'no libspanprof.so beside' "$errors"
+}
+
+recover_without_a_file_is_a_usage_error() {
+	run 2 recover
+	expect_match 'no FILE or DIR' "$errors"
+	run 2 recover --force --remove .
+	expect_match '--remove with --force' "$errors"
+}
+
+recover_of_a_folder_without_recordings_is_no_failure() {
+	mkdir -p "$scratch/empty/sub.spanprof"
+	touch "$scratch/empty/other"
+	ln -s other "$scratch/empty/link.spanprof"
+	run 0 recover -o "$scratch" "$scratch/empty"
+	expect_match 'no recording .*nothing to recover' "$output"
+	expect_same "" "$errors"
+}
+
+recover_names_what_it_cannot_recover_and_goes_on() {
+	mkdir "$scratch/mixed"
+	echo garbage >"$scratch/mixed/a.spanprof"
+	: >"$scratch/mixed/b.spanprof"
+	run 1 recover -o "$scratch" "$scratch/missing" /dev/null "$scratch/mixed"
+	expect_match "cannot recover $scratch/missing: No such file" "$errors"
+	expect_match 'cannot recover /dev/null: neither a file nor a folder' "$errors"
+	expect_match "cannot recover $scratch/mixed/a.spanprof: ." "$errors"
+	expect_match "cannot recover $scratch/mixed/b.spanprof: ." "$errors"
+	expect_same 4 "$(wc -l <<<"$errors")"
+}
+
+what_could_not_be_recovered_is_not_removed() {
+	echo garbage >"$scratch/c.spanprof"
+	run 1 recover --remove -o "$scratch" "$scratch/c.spanprof"
+	[ -e "$scratch/c.spanprof" ]
+}
+
+recover_needs_a_folder_to_write_to() {
+	run 1 recover -o "$scratch/missing" "$scratch"
+	expect_match "cannot write profiles to $scratch/missing: No such file" "$errors"
+}
+
+check no_command_is_a_usage_error
+check an_unknown_command_names_the_nearest
+check an_unknown_option_is_named
+check help_and_version_are_output
+check each_command_has_help
+check one_argument_too_many_is_refused
+check output_that_could_not_be_written_is_a_failure
+check path_is_that_of_the_library_beside_it
+check path_follows_an_installed_copy
+check recover_without_a_file_is_a_usage_error
+check recover_of_a_folder_without_recordings_is_no_failure
+check recover_names_what_it_cannot_recover_and_goes_on
+check what_could_not_be_recovered_is_not_removed
+check recover_needs_a_folder_to_write_to
+finish_checks
