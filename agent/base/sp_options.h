@@ -16,16 +16,16 @@ enum sp_unwinder_kind {
 };
 
 struct sp_options {
-	bool is_disabled;	     /* SPANPROF=off, SPANPROF_DISABLE: do nothing at all */
-	bool is_cpu_enabled;	     /* SPANPROF=cpu, SPANPROF_CPU */
-	uint32_t cpu_hz;	     /* SPANPROF_CPU_HZ, 1..10000 */
-	uint32_t depth_frames_max;   /* SPANPROF_DEPTH */
+	bool is_disabled;	   /* SPANPROF=off, SPANPROF_DISABLE: do nothing at all */
+	bool is_cpu_enabled;	   /* SPANPROF=cpu, SPANPROF_CPU */
+	uint32_t cpu_hz;	   /* SPANPROF_CPU_HZ, 1..10000 */
+	uint32_t depth_frames_max; /* SPANPROF_DEPTH */
 	enum sp_unwinder_kind unwinder;
-	char out_dir[PATH_MAX];	     /* SPANPROF_OUT; "." unless set */
-	char file_pattern[NAME_MAX]; /* SPANPROF_FILE; "%e.%p" unless set */
+	char out_dir[PATH_MAX];	      /* SPANPROF_OUT; "." unless set */
+	char file_pattern[NAME_MAX];  /* SPANPROF_FILE; "%e.%p" unless set */
 	char recording_dir[PATH_MAX]; /* SPANPROF_RECORDING_DIR; "" = choose */
 	uint64_t recording_bytes_max; /* SPANPROF_RECORDING_SIZE */
-	int signal_number;	     /* SPANPROF_SIGNAL; 0 = choose a free real-time one */
+	int signal_number;	      /* SPANPROF_SIGNAL; 0 = sp_signal_choose() does */
 	bool is_quiet;
 	bool is_verbose;
 };
