@@ -45,7 +45,12 @@ struct sp_unwind_module {
 	uint16_t id;	     /* as in the recording's module table */
 	bool is_permanent;   /* loaded at start: cannot be unloaded */
 	bool is_agent;	     /* our own code: its frames are left out of stacks */
-	const void *link_map; /* as _dl_find_object() reports it; NULL: do not check */
+	bool is_text_readable; /* its code may be looked at, not only run */
+	/* As _dl_find_object() reported them when the module was read; a module
+	 * that is not permanent is believed only while it still says the same.
+	 * link_map NULL: do not check. */
+	const void *link_map;
+	uint64_t loader_start, loader_end, loader_eh_frame;
 	/*
 	 * Unwind data as found in memory at these host addresses, readable at
 	 * address + data_delta: 0 for permanent modules, else a private copy, so
@@ -66,8 +71,15 @@ struct sp_unwind_fde {
 	uint32_t fde_offset;   /* from eh_frame_address */
 };
 
+struct sp_unwind_range {
+	uint64_t start, end;
+};
+
 struct sp_unwind_snapshot {
 	uint32_t count;
+	/* Readable executable memory that belongs to no module (JIT code), sorted. */
+	uint32_t code_count;
+	const struct sp_unwind_range *code;
 	struct sp_unwind_module modules[]; /* sorted by start */
 };
 
@@ -91,7 +103,9 @@ struct sp_unwind_result {
  * Context: signal. Walks from regs, leaf first, and writes at most max_frames
  * frames (sp_frame.h) to frames. Every read is inside stack (or guarded) and
  * the stack pointer must grow from frame to frame. Frames of the agent itself
- * are left out. Always returns the leaf at least. Keeps errno.
+ * are left out. Always returns the leaf at least. Keeps errno. A frame that holds
+ * no return address but the kernel's signal trampoline is written as it is, the
+ * frame above it at the interrupted instruction.
  */
 struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 				  const struct sp_unwind_regs *regs,
@@ -105,7 +119,30 @@ void sp_unwind_regs_from_ucontext(struct sp_unwind_regs *regs, const void *ucont
 const struct sp_unwind_module *
 sp_unwind_find_module(const struct sp_unwind_snapshot *snapshot, uint64_t address);
 
-/* Context: signal. Clears the rule cache in a fork child or a test. */
+/*
+ * Context: signal; one system call. Clears the rule cache: in a fork child whose
+ * module ids start anew, or in a test.
+ */
 void sp_unwind_cache_reset(void);
+
+/*
+ * The same walk by libunwind.so.8: slower, may take the loader's lock, and hence
+ * for captures outside signal handlers and as the oracle of the tests. It is opened
+ * by dlopen(RTLD_LOCAL) and never linked: as a dependency it would take over the
+ * exceptions of the host's C++ code.
+ */
+
+/* Context: init. 0, or -ENOENT when there is no such library. */
+int sp_unwind_libunwind_open(void);
+
+/*
+ * Context: hook. What sp_unwind() does, from a ucontext_t of this thread (in a
+ * handler, the one it was given; else from getcontext()). is_signal: the pc is
+ * that of an instruction, not a return address. Depth 0, SP_UNWIND_NO_RULE before a
+ * successful open.
+ */
+struct sp_unwind_result
+sp_unwind_libunwind(const struct sp_unwind_snapshot *snapshot, const void *ucontext,
+		    bool is_signal, uint64_t *frames, uint32_t max_frames);
 
 #endif

@@ -1,0 +1,61 @@
+/*
+ * Rules found before, for the whole process. A key is an encoded frame
+ * (sp_frame.h); ids of modules are never used twice, so no entry goes stale.
+ *
+ * Entries are read and written by any thread, and by handlers that interrupt a
+ * writer, without a lock: the first word is key ^ rule, so that two halves of
+ * different writes don't make up a hit.
+ */
+#ifndef UNWIND_CACHE_H
+#define UNWIND_CACHE_H
+
+#include "sp_compiler.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define SP_CACHE_SET_BITS 14
+#define SP_CACHE_WAYS 2
+
+struct sp_cache_entry {
+	_Atomic uint64_t check; /* key ^ rule */
+	_Atomic uint64_t rule;
+};
+
+struct sp_cache_set {
+	struct sp_cache_entry way[SP_CACHE_WAYS];
+};
+
+/* Zeroed pages that cost nothing until an entry is written. */
+extern struct sp_cache_set sp_unwind_cache[1 << SP_CACHE_SET_BITS]
+	__attribute__((visibility("hidden")));
+
+static inline struct sp_cache_set *sp_cache_set(uint64_t key)
+{
+	/* Fibonacci hashing: neighbouring offsets spread over all sets. */
+	return &sp_unwind_cache[key * UINT64_C(0x9e3779b97f4a7c15) >>
+				(64 - SP_CACHE_SET_BITS)];
+}
+
+/* Context: signal. The rule, or 0 (SP_RULE_EMPTY) when there is none. key != 0. */
+static inline uint64_t sp_cache_get(uint64_t key)
+{
+	const struct sp_cache_set *set = sp_cache_set(key);
+
+	for (unsigned int i = 0; i < SP_CACHE_WAYS; i++) {
+		/* Relaxed: the xor, not the order, tells whether they belong together. */
+		uint64_t check =
+			atomic_load_explicit(&set->way[i].check, memory_order_relaxed);
+		uint64_t rule =
+			atomic_load_explicit(&set->way[i].rule, memory_order_relaxed);
+
+		if (sp_likely((check ^ rule) == key))
+			return rule;
+	}
+	return 0;
+}
+
+/* Context: signal. The older of two entries in the set makes room. */
+void sp_cache_put(uint64_t key, uint64_t rule);
+
+#endif

@@ -1,0 +1,289 @@
+/*
+ * Finds the FDE of an address, by binary search in the table that the linker wrote
+ * (.eh_frame_hdr) or that the module tracker sorted, and reads it and its CIE.
+ * Context: signal; no system call. The data are the host's and may be damaged: no
+ * byte is read outside the published ranges.
+ */
+#include "unwind_cfi.h"
+
+#include "sp_compiler.h"
+#include "unwind_cfa.h"
+
+#define HDR_ENTRY_BYTES 8
+
+static struct sp_cursor section_cursor(const struct sp_unwind_module *module,
+				       uint64_t offset)
+{
+	const uint8_t *data =
+		(const uint8_t *)(uintptr_t)(module->eh_frame_address +
+					     (uint64_t)module->eh_frame_delta);
+	struct sp_cursor cursor = {.delta = module->eh_frame_delta};
+
+	cursor.end = data + module->eh_frame_bytes;
+	cursor.at = offset < module->eh_frame_bytes ? data + offset : cursor.end;
+	return cursor;
+}
+
+/* The header of a CIE or FDE: leaves cursor at the word after the length, ends it
+ * with the entry. False at the terminator or when the length is wrong. */
+static bool enter_entry(struct sp_cursor *cursor, bool *is_64bit)
+{
+	uint64_t length_bytes = sp_cursor_unsigned(cursor, 4);
+
+	*is_64bit = length_bytes == UINT32_MAX;
+	if (*is_64bit)
+		length_bytes = sp_cursor_unsigned(cursor, 8);
+	if (cursor->is_bad || length_bytes == 0 || length_bytes > sp_cursor_left(cursor))
+		return false;
+	cursor->end = cursor->at + length_bytes;
+	return true;
+}
+
+/* Reads the id word of an entry. True when it is an FDE, and then *cie_offset. */
+static bool read_entry_id(const struct sp_unwind_module *module, struct sp_cursor *cursor,
+			  bool is_64bit, uint64_t *cie_offset)
+{
+	uint64_t id_address = sp_cursor_address(cursor);
+	uint64_t id;
+
+	if (module->is_debug_frame) {
+		id = sp_cursor_unsigned(cursor, is_64bit ? 8 : 4);
+		*cie_offset = id;
+		return id != (is_64bit ? UINT64_MAX : UINT32_MAX);
+	}
+	id = sp_cursor_unsigned(cursor, 4);
+	*cie_offset = id_address - id - module->eh_frame_address;
+	return id != 0;
+}
+
+/* The letters of a CIE's augmentation, after its 'z'. */
+static bool read_augmentation(struct sp_cursor *cursor, const uint8_t *letters,
+			      const uint8_t *letters_end,
+			      struct sp_cfi_function *function)
+{
+	for (const uint8_t *letter = letters; letter < letters_end; letter++) {
+		uint8_t encoding;
+
+		switch (*letter) {
+		case 'R':
+			function->pointer_encoding =
+				(uint8_t)sp_cursor_unsigned(cursor, 1);
+			break;
+		case 'P':
+			encoding = (uint8_t)sp_cursor_unsigned(cursor, 1);
+			/* Only its size matters: the address may well be indirect. */
+			sp_cursor_encoded(cursor, encoding & SP_PE_FORMAT, 0);
+			break;
+		case 'L':
+			sp_cursor_skip(cursor, 1);
+			break;
+		case 'S':
+			function->is_interrupted = true;
+			break;
+		case 'B':
+			break;
+		default:
+			/* What comes after is unknown, but so far all is well: the
+			 * length tells where the program starts. */
+			return !cursor->is_bad;
+		}
+	}
+	return !cursor->is_bad;
+}
+
+static bool read_cie(const struct sp_unwind_module *module, uint64_t offset,
+		     struct sp_cfi_function *function, bool *has_augmentation_data)
+{
+	struct sp_cursor cursor = section_cursor(module, offset);
+	const uint8_t *letters;
+	uint64_t version, ra_reg, ignored;
+	bool is_64bit;
+
+	if (!enter_entry(&cursor, &is_64bit) ||
+	    read_entry_id(module, &cursor, is_64bit, &ignored))
+		return false;
+	version = sp_cursor_unsigned(&cursor, 1);
+	if (version != 1 && version != 3 && version != 4)
+		return false;
+	letters = cursor.at;
+	while (sp_cursor_left(&cursor) && *cursor.at)
+		cursor.at++;
+	sp_cursor_skip(&cursor, 1);
+	if (cursor.is_bad)
+		return false;
+	if (version == 4 && sp_cursor_unsigned(&cursor, 2) != 8)
+		return false; /* address size 8, segment size 0 */
+	function->code_align = sp_cursor_uleb(&cursor);
+	function->data_align = sp_cursor_sleb(&cursor);
+	ra_reg = version == 1 ? sp_cursor_unsigned(&cursor, 1) : sp_cursor_uleb(&cursor);
+	if (cursor.is_bad || ra_reg != SP_DWARF_RA)
+		return false;
+	*has_augmentation_data = *letters == 'z';
+	function->pointer_encoding = SP_PE_ABSPTR;
+	function->is_interrupted = false;
+	if (*has_augmentation_data) {
+		uint64_t length_bytes = sp_cursor_uleb(&cursor);
+		struct sp_cursor data = cursor;
+
+		sp_cursor_skip(&cursor, length_bytes);
+		if (cursor.is_bad)
+			return false;
+		data.end = cursor.at;
+		letters++;
+		if (!read_augmentation(&data, letters,
+				       letters + strlen((const char *)letters), function))
+			return false;
+	} else if (*letters) {
+		return false;
+	}
+	function->cie_ops = cursor.at;
+	function->cie_ops_end = cursor.end;
+	return true;
+}
+
+/* Reads the FDE whose length word has been entered and whose id has been read. */
+static bool read_fde(const struct sp_unwind_module *module, struct sp_cursor *cursor,
+		     uint64_t cie_offset, struct sp_cfi_function *function)
+{
+	bool has_augmentation_data;
+
+	if (cie_offset >= module->eh_frame_bytes ||
+	    !read_cie(module, cie_offset, function, &has_augmentation_data))
+		return false;
+	function->delta = module->eh_frame_delta;
+	function->pointer_bias = module->is_debug_frame ? module->base : 0;
+	function->start = sp_cursor_encoded(cursor, function->pointer_encoding, 0) +
+			  function->pointer_bias;
+	function->end =
+		function->start +
+		sp_cursor_encoded(cursor, function->pointer_encoding & SP_PE_FORMAT, 0);
+	if (has_augmentation_data)
+		sp_cursor_skip(cursor, sp_cursor_uleb(cursor));
+	function->ops = cursor->at;
+	function->ops_end = cursor->end;
+	return !cursor->is_bad;
+}
+
+bool sp_cfi_find_table(const struct sp_unwind_module *module, const uint8_t **table,
+		       uint32_t *count)
+{
+	const uint8_t *data = (const uint8_t *)(uintptr_t)(module->hdr_address +
+							   (uint64_t)module->hdr_delta);
+	struct sp_cursor cursor = {
+		.at = data, .end = data + module->hdr_bytes, .delta = module->hdr_delta};
+	uint8_t count_encoding;
+	uint64_t entries;
+
+	if (module->hdr_bytes < 4 || data[0] != 1)
+		return false;
+	count_encoding = data[2];
+	if (data[3] != (SP_PE_DATAREL | SP_PE_SDATA4) || count_encoding == SP_PE_OMIT)
+		return false;
+	sp_cursor_skip(&cursor, 4);
+	sp_cursor_encoded(&cursor, data[1], module->hdr_address);
+	entries = sp_cursor_encoded(&cursor, count_encoding, module->hdr_address);
+	if (cursor.is_bad || entries == 0 ||
+	    entries > sp_cursor_left(&cursor) / HDR_ENTRY_BYTES || entries > UINT32_MAX)
+		return false;
+	*table = cursor.at;
+	*count = (uint32_t)entries;
+	return true;
+}
+
+static int32_t table_word(const uint8_t *table, uint32_t word)
+{
+	int32_t value;
+
+	memcpy(&value, table + (size_t)word * sizeof(value), sizeof(value));
+	return value;
+}
+
+/* Binary search in .eh_frame_hdr for the last entry that starts at or before. */
+static bool search_hdr(const struct sp_unwind_module *module, uint64_t address,
+		       uint64_t *fde_offset)
+{
+	uint64_t relative = address - module->hdr_address;
+	uint32_t low = 0, count;
+	const uint8_t *table;
+
+	if (!sp_cfi_find_table(module, &table, &count))
+		return false;
+	if ((int64_t)relative < table_word(table, 0))
+		return false;
+	while (count > 1) {
+		uint32_t half = count / 2;
+
+		if ((int64_t)table_word(table, 2 * (low + half)) <= (int64_t)relative)
+			low += half;
+		count -= half;
+	}
+	*fde_offset = module->hdr_address +
+		      (uint64_t)(int64_t)table_word(table, 2 * low + 1) -
+		      module->eh_frame_address;
+	return true;
+}
+
+static bool search_fdes(const struct sp_unwind_module *module, uint64_t address,
+			uint64_t *fde_offset)
+{
+	const struct sp_unwind_fde *fdes = module->fdes;
+	uint64_t offset = address - module->base;
+	uint32_t count = module->fde_count;
+
+	if (count == 0 || offset < fdes[0].start_offset)
+		return false;
+	while (count > 1) {
+		uint32_t half = count / 2;
+
+		if (fdes[half].start_offset <= offset)
+			fdes += half;
+		count -= half;
+	}
+	*fde_offset = fdes->fde_offset;
+	return true;
+}
+
+SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,
+				      uint64_t address)
+{
+	struct sp_cfi_function function;
+	struct sp_cursor cursor;
+	uint64_t fde_offset, cie_offset;
+	bool is_64bit;
+
+	if (module->fdes ? !search_fdes(module, address, &fde_offset)
+			 : !search_hdr(module, address, &fde_offset))
+		return SP_RULE_NONE;
+	if (fde_offset >= module->eh_frame_bytes)
+		return SP_RULE_BAD;
+	cursor = section_cursor(module, fde_offset);
+	if (!enter_entry(&cursor, &is_64bit) ||
+	    !read_entry_id(module, &cursor, is_64bit, &cie_offset) ||
+	    !read_fde(module, &cursor, cie_offset, &function))
+		return SP_RULE_BAD;
+	if (address < function.start || address >= function.end)
+		return SP_RULE_NONE;
+	return sp_cfa_rule(&function, address);
+}
+
+enum sp_cfi_entry sp_cfi_read_entry(const struct sp_unwind_module *module,
+				    uint64_t offset, uint64_t *next_offset,
+				    uint64_t *start, uint64_t *end)
+{
+	struct sp_cursor cursor = section_cursor(module, offset);
+	struct sp_cfi_function function;
+	uint64_t cie_offset;
+	bool is_64bit;
+
+	if (!enter_entry(&cursor, &is_64bit))
+		return SP_CFI_END;
+	*next_offset = (uint64_t)(uintptr_t)cursor.end -
+		       (uint64_t)module->eh_frame_delta - module->eh_frame_address;
+	if (!read_entry_id(module, &cursor, is_64bit, &cie_offset) ||
+	    !read_fde(module, &cursor, cie_offset, &function) ||
+	    function.start >= function.end)
+		return SP_CFI_OTHER;
+	*start = function.start;
+	*end = function.end;
+	return SP_CFI_FUNCTION;
+}

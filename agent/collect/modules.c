@@ -1,0 +1,511 @@
+/*
+ * Follows what is loaded: compares the mappings with the modules known so far,
+ * announces new ones, publishes a snapshot and keeps what it replaced until no walk
+ * uses it. Context: collector (one thread); no lock of the loader. A module keeps
+ * its id exactly as long as the same object stays at the same place.
+ */
+#include "sp_modules.h"
+
+#include "modules_elf.h"
+#include "modules_frames.h"
+#include "modules_maps.h"
+#include "modules_startup.h"
+#include "sp_compiler.h"
+#include "sp_heap.h"
+#include "sp_unwind.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#pragma weak _dl_find_object
+
+#define MODULES_MAX 16384U
+#define CODE_RANGES_MAX 16384U
+/* The objects read anew in one scan may change under it; then it starts over. */
+#define SCANS_MAX 3
+
+struct tracked {
+	struct tracked *next;
+	struct sp_unwind_module module;
+	struct sp_frames_areas areas;
+	uint64_t device, inode, fingerprint;
+	bool is_seen;
+};
+
+struct retired {
+	struct retired *next;
+	struct sp_unwind_snapshot *snapshot;
+	struct sp_frames_areas areas;
+};
+
+/* An object found in one scan. */
+struct found {
+	const struct sp_map *map;
+	struct sp_elf_image image;
+	uint64_t text_end;
+	bool is_text_readable;
+	bool is_permanent;
+	struct dl_find_object loader; /* dlfo_link_map NULL: unknown to the loader */
+	struct tracked *known;
+};
+
+struct sp_modules {
+	sp_modules_announce announce;
+	void *context;
+	struct tracked *tracked; /* by address */
+	struct retired *retired;
+	struct sp_unwind_snapshot *published;
+	struct sp_maps maps;
+	struct found *found;
+	uint32_t found_count, found_capacity;
+	struct sp_unwind_range *code;
+	uint32_t code_count;
+	bool is_scanned; /* once at least */
+};
+
+static void ask_loader(uint64_t address, struct dl_find_object *loader)
+{
+	if (!_dl_find_object || _dl_find_object((void *)(uintptr_t)address, loader) != 0)
+		*loader = (struct dl_find_object){.dlfo_link_map = NULL};
+}
+
+static bool is_same_loader(const struct dl_find_object *a, const struct dl_find_object *b)
+{
+	return a->dlfo_link_map == b->dlfo_link_map &&
+	       a->dlfo_map_start == b->dlfo_map_start &&
+	       a->dlfo_map_end == b->dlfo_map_end && a->dlfo_eh_frame == b->dlfo_eh_frame;
+}
+
+/*
+ * Looks among the mappings that follow the first of an image for its text, which
+ * must be mapped where the headers say: a file that is merely read through mmap()
+ * has headers too. Text may have been moved to other memory (large pages).
+ */
+static bool find_text(const struct sp_maps *maps, uint32_t first, struct found *found)
+{
+	const struct sp_elf_image *image = &found->image;
+	const struct sp_map *at = &maps->maps[first];
+	bool is_found = false;
+
+	found->text_end = 0;
+	for (uint32_t i = first; i < maps->count && maps->maps[i].start < image->end;
+	     i++) {
+		const struct sp_map *map = &maps->maps[i];
+
+		if (!map->is_executable)
+			continue;
+		if (map->start <= image->text_start && map->end > image->text_start) {
+			is_found = map->inode == 0 ||
+				   (map->inode == at->inode && map->device == at->device);
+			found->is_text_readable = map->is_readable;
+		}
+		if (map->end <= image->end)
+			found->text_end = map->end;
+	}
+	return is_found && found->text_end > image->text_start;
+}
+
+static bool is_candidate(const struct sp_maps *maps, const struct sp_map *map)
+{
+	return map->is_readable && map->file_offset == 0 &&
+	       (map->inode != 0 || strcmp(sp_maps_path(maps, map), "[vdso]") == 0);
+}
+
+static struct tracked *find_tracked(const struct sp_modules *modules,
+				    const struct found *found)
+{
+	for (struct tracked *at = modules->tracked; at; at = at->next) {
+		if (at->module.start == found->image.start &&
+		    at->module.end == found->image.end &&
+		    at->module.base == found->image.base &&
+		    at->device == found->map->device && at->inode == found->map->inode &&
+		    at->fingerprint == found->image.fingerprint)
+			return at;
+	}
+	return NULL;
+}
+
+static struct found *add_found(struct sp_modules *modules)
+{
+	uint32_t wanted = modules->found_capacity ? modules->found_capacity * 2 : 64;
+	struct found *bigger;
+
+	if (modules->found_count < modules->found_capacity)
+		return &modules->found[modules->found_count++];
+	if (wanted > MODULES_MAX)
+		return NULL;
+	bigger = sp_heap_realloc(modules->found, wanted * sizeof(*bigger));
+	if (!bigger)
+		return NULL;
+	modules->found = bigger;
+	modules->found_capacity = wanted;
+	return &modules->found[modules->found_count++];
+}
+
+static void add_code_range(struct sp_modules *modules, const struct sp_map *map)
+{
+	struct sp_unwind_range *last =
+		modules->code_count ? &modules->code[modules->code_count - 1] : NULL;
+
+	if (!map->is_executable || !map->is_readable)
+		return;
+	if (last && last->end == map->start)
+		last->end = map->end;
+	else if (modules->code_count < CODE_RANGES_MAX)
+		modules->code[modules->code_count++] =
+			(struct sp_unwind_range){map->start, map->end};
+}
+
+/* Room for as many code ranges as there are mappings. */
+static bool reserve_code_ranges(struct sp_modules *modules)
+{
+	uint32_t wanted = modules->maps.count < CODE_RANGES_MAX ? modules->maps.count
+								: CODE_RANGES_MAX;
+
+	sp_heap_free(modules->code);
+	modules->code = sp_heap_alloc((wanted + 1) * sizeof(*modules->code));
+	modules->code_count = 0;
+	return modules->code != NULL;
+}
+
+/* Fills found and code from the mappings. */
+static int find_objects(struct sp_modules *modules)
+{
+	const struct sp_maps *maps = &modules->maps;
+	uint64_t covered = 0;
+
+	modules->found_count = 0;
+	if (!reserve_code_ranges(modules))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < maps->count; i++) {
+		const struct sp_map *map = &maps->maps[i];
+		struct found found = {.map = map};
+
+		if (map->start < covered)
+			continue;
+		if (is_candidate(maps, map) && sp_elf_read_image(map, &found.image) &&
+		    find_text(maps, i, &found)) {
+			struct found *added = add_found(modules);
+
+			ask_loader(found.image.text_start, &found.loader);
+			if (added)
+				*added = found;
+			covered = found.image.end;
+			continue;
+		}
+		add_code_range(modules, map);
+	}
+	return 0;
+}
+
+static bool holds(const struct sp_elf_image *image, uint64_t address)
+{
+	return address >= image->start && address < image->end;
+}
+
+static bool is_main(const struct found *found)
+{
+	return holds(&found->image, getauxval(AT_PHDR));
+}
+
+static bool is_agent(const struct found *found)
+{
+	/* In a test program, or the command, we are part of the program. */
+	return holds(&found->image, (uint64_t)(uintptr_t)&sp_modules_refresh) &&
+	       !is_main(found);
+}
+
+/* At the first scan: which of the objects found cannot be unloaded. */
+static void find_permanent(struct sp_modules *modules)
+{
+	struct sp_startup_object *objects;
+	uint64_t loader = getauxval(AT_BASE), vdso = getauxval(AT_SYSINFO_EHDR);
+
+	objects = sp_heap_alloc((modules->found_count + 1) * sizeof(*objects));
+	if (!objects)
+		return;
+	for (uint32_t i = 0; i < modules->found_count; i++) {
+		const struct found *found = &modules->found[i];
+
+		objects[i] = (struct sp_startup_object){
+			.image = &found->image,
+			.path = sp_maps_path(&modules->maps, found->map),
+			.is_root = is_main(found) || is_agent(found) ||
+				   (loader && holds(&found->image, loader)) ||
+				   (vdso && holds(&found->image, vdso)),
+		};
+	}
+	sp_startup_mark(objects, modules->found_count);
+	for (uint32_t i = 0; i < modules->found_count; i++)
+		modules->found[i].is_permanent = objects[i].is_startup;
+	sp_heap_free(objects);
+}
+
+/* What may differ from one scan to the next though the module is the same. */
+static void update_module(struct sp_unwind_module *module, const struct found *found)
+{
+	module->text_start = found->image.text_start;
+	module->text_end = found->text_end;
+	module->is_text_readable = found->is_text_readable;
+	module->link_map = found->loader.dlfo_link_map;
+	module->loader_start = (uint64_t)(uintptr_t)found->loader.dlfo_map_start;
+	module->loader_end = (uint64_t)(uintptr_t)found->loader.dlfo_map_end;
+	module->loader_eh_frame = (uint64_t)(uintptr_t)found->loader.dlfo_eh_frame;
+}
+
+static struct tracked *create_tracked(const struct sp_modules *modules,
+				      const struct found *found)
+{
+	struct tracked *tracked = sp_heap_zalloc(sizeof(*tracked));
+
+	if (!tracked)
+		return NULL;
+	tracked->device = found->map->device;
+	tracked->inode = found->map->inode;
+	tracked->fingerprint = found->image.fingerprint;
+	tracked->module.start = found->image.start;
+	tracked->module.end = found->image.end;
+	tracked->module.base = found->image.base;
+	tracked->module.is_permanent = found->is_permanent;
+	tracked->module.is_agent = is_agent(found);
+	if (!sp_frames_prepare(&found->image, sp_maps_path(&modules->maps, found->map),
+			       &tracked->module, &tracked->areas)) {
+		sp_heap_free(tracked);
+		return NULL;
+	}
+	return tracked;
+}
+
+static void free_tracked(struct tracked *tracked)
+{
+	sp_frames_release(&tracked->areas);
+	sp_heap_free(tracked);
+}
+
+static void announce(struct sp_modules *modules, const struct found *found,
+		     struct tracked *tracked)
+{
+	struct sp_module_info info = {
+		.base = found->image.base,
+		.text_start = found->image.text_start,
+		.text_end = found->text_end,
+		.text_file_offset = found->image.text_file_offset,
+		.build_id_bytes = found->image.build_id_bytes,
+		.is_main = is_main(found),
+		.path = sp_maps_path(&modules->maps, found->map),
+	};
+
+	memcpy(info.build_id, found->image.build_id, sizeof(info.build_id));
+	tracked->module.id = modules->announce(modules->context, &info);
+}
+
+/*
+ * Reads one object that is not known yet. While its headers, its unwind data and
+ * what the loader says of it were read one after the other, another object may
+ * have taken its place: then nothing is kept. True when it may be tried again.
+ */
+static bool read_new(struct sp_modules *modules, struct found *found,
+		     struct tracked **link)
+{
+	struct tracked *tracked = create_tracked(modules, found);
+	struct dl_find_object loader;
+	struct sp_elf_image image;
+
+	if (!tracked)
+		return !sp_elf_read_image(found->map, &image);
+	ask_loader(found->image.text_start, &loader);
+	if (!is_same_loader(&loader, &found->loader) ||
+	    !sp_elf_read_image(found->map, &image) ||
+	    image.fingerprint != found->image.fingerprint) {
+		free_tracked(tracked);
+		return true;
+	}
+	announce(modules, found, tracked);
+	tracked->is_seen = true;
+	tracked->next = *link;
+	*link = tracked;
+	found->known = tracked;
+	return false;
+}
+
+/* Where in the list, kept by address, a module that starts at start belongs. */
+static struct tracked **find_place(struct sp_modules *modules, uint64_t start)
+{
+	struct tracked **link = &modules->tracked;
+
+	while (*link && (*link)->module.start < start)
+		link = &(*link)->next;
+	return link;
+}
+
+static bool is_gone(const struct tracked *tracked)
+{
+	return !tracked->is_seen;
+}
+
+/* One scan. -EAGAIN when an object changed while it was read. */
+static int scan(struct sp_modules *modules)
+{
+	bool is_changing = false;
+	int err = sp_maps_read(&modules->maps, "/proc/self/maps");
+
+	if (!err)
+		err = find_objects(modules);
+	if (err)
+		return err;
+	if (!modules->is_scanned)
+		find_permanent(modules);
+	for (struct tracked *at = modules->tracked; at; at = at->next)
+		at->is_seen = false;
+	for (uint32_t i = 0; i < modules->found_count; i++) {
+		struct found *found = &modules->found[i];
+
+		found->known = find_tracked(modules, found);
+		if (found->known)
+			found->known->is_seen = true;
+		else if (read_new(modules, found,
+				  find_place(modules, found->image.start)))
+			is_changing = true;
+	}
+	return is_changing ? -EAGAIN : 0;
+}
+
+/* The snapshot that the last scan comes to, or NULL. */
+static struct sp_unwind_snapshot *build_snapshot(const struct sp_modules *modules)
+{
+	uint32_t count = 0;
+	size_t modules_bytes, code_bytes;
+	struct sp_unwind_snapshot *snapshot;
+
+	for (uint32_t i = 0; i < modules->found_count; i++)
+		count += modules->found[i].known != NULL;
+	modules_bytes = count * sizeof(snapshot->modules[0]);
+	code_bytes = modules->code_count * sizeof(snapshot->code[0]);
+	snapshot = sp_heap_zalloc(sizeof(*snapshot) + modules_bytes + code_bytes);
+	if (!snapshot)
+		return NULL;
+	/* Objects were found in the order of their addresses. */
+	for (uint32_t i = 0; i < modules->found_count; i++) {
+		const struct found *found = &modules->found[i];
+		struct sp_unwind_module *module = &snapshot->modules[snapshot->count];
+
+		if (!found->known)
+			continue;
+		*module = found->known->module;
+		update_module(module, found);
+		snapshot->count++;
+	}
+	snapshot->code = (const struct sp_unwind_range *)(snapshot->modules + count);
+	snapshot->code_count = modules->code_count;
+	memcpy(snapshot->modules + count, modules->code, code_bytes);
+	return snapshot;
+}
+
+static bool is_same_snapshot(const struct sp_unwind_snapshot *a,
+			     const struct sp_unwind_snapshot *b)
+{
+	return a->count == b->count && a->code_count == b->code_count &&
+	       memcmp(a->modules, b->modules, a->count * sizeof(a->modules[0])) == 0 &&
+	       memcmp(a->code, b->code, a->code_count * sizeof(a->code[0])) == 0;
+}
+
+static struct retired *retire(struct sp_modules *modules)
+{
+	struct retired *retired = sp_heap_zalloc(sizeof(*retired));
+
+	if (retired) {
+		retired->next = modules->retired;
+		modules->retired = retired;
+	}
+	return retired;
+}
+
+/* Takes the modules that are gone off the list. Those whose data cannot be put on
+ * the list of retired things, for want of memory, stay. */
+static void retire_gone(struct sp_modules *modules)
+{
+	struct tracked **link = &modules->tracked;
+
+	while (*link) {
+		struct tracked *tracked = *link;
+		struct retired *retired;
+
+		if (!is_gone(tracked)) {
+			link = &tracked->next;
+			continue;
+		}
+		retired = retire(modules);
+		if (!retired)
+			return;
+		retired->areas = tracked->areas;
+		*link = tracked->next;
+		sp_heap_free(tracked);
+	}
+}
+
+static int publish(struct sp_modules *modules)
+{
+	struct sp_unwind_snapshot *snapshot = build_snapshot(modules);
+	struct retired *retired = NULL;
+
+	if (!snapshot)
+		return -ENOMEM;
+	if (modules->published && is_same_snapshot(snapshot, modules->published)) {
+		sp_heap_free(snapshot);
+		return 0;
+	}
+	if (modules->published) {
+		retired = retire(modules);
+		if (!retired) {
+			sp_heap_free(snapshot);
+			return -ENOMEM;
+		}
+		retired->snapshot = modules->published;
+	}
+	modules->published = snapshot;
+	/* Sequentially consistent: a handler that starts after the caller looked for
+	 * handlers (sp_modules_reclaim) sees this snapshot. */
+	atomic_store(&sp_unwind_snapshot, snapshot);
+	retire_gone(modules);
+	return 0;
+}
+
+int sp_modules_refresh(struct sp_modules *modules)
+{
+	int err = -EAGAIN;
+
+	for (int scans = 0; scans < SCANS_MAX && err == -EAGAIN; scans++)
+		err = scan(modules);
+	/* What still changes is left to the next refresh. */
+	if (err && err != -EAGAIN)
+		return err;
+	modules->is_scanned = true;
+	return publish(modules);
+}
+
+void sp_modules_reclaim(struct sp_modules *modules, bool is_quiet)
+{
+	if (!is_quiet)
+		return;
+	while (modules->retired) {
+		struct retired *retired = modules->retired;
+
+		modules->retired = retired->next;
+		sp_frames_release(&retired->areas);
+		sp_heap_free(retired->snapshot);
+		sp_heap_free(retired);
+	}
+}
+
+struct sp_modules *sp_modules_create(sp_modules_announce announce_module, void *context)
+{
+	struct sp_modules *modules = sp_heap_zalloc(sizeof(*modules));
+
+	if (modules) {
+		modules->announce = announce_module;
+		modules->context = context;
+	}
+	return modules;
+}

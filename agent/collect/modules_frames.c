@@ -1,0 +1,231 @@
+/*
+ * Unwind data for the handler: .eh_frame and its search table where they lie, or
+ * copied for what may be unloaded; a sorted list of functions where the linker left
+ * none; .debug_frame from the file as the last resort. Context: collector.
+ */
+#include "modules_frames.h"
+
+#include "sp_compiler.h"
+#include "sp_pages.h"
+#include "sp_syscall.h"
+#include "unwind_cfi.h"
+
+/* Beyond, a header is damaged rather than large. */
+#define DATA_BYTES_MAX (UINT64_C(512) << 20)
+#define FDES_MAX 8000000U
+
+static void *add_area(struct sp_frames_areas *areas, size_t size_bytes)
+{
+	void *pages;
+
+	if (areas->count == SP_FRAMES_AREAS_MAX || size_bytes == 0)
+		return NULL;
+	pages = sp_pages_map(size_bytes);
+	if (pages) {
+		areas->area[areas->count].pages = pages;
+		areas->area[areas->count++].size_bytes = size_bytes;
+	}
+	return pages;
+}
+
+/* Gives back the end of the newest area. */
+static void shrink_area(struct sp_frames_areas *areas, size_t size_bytes)
+{
+	size_t kept_bytes = SP_ROUND_UP(size_bytes, SP_PAGE_BYTES);
+	size_t had_bytes;
+	char *pages;
+
+	pages = areas->area[areas->count - 1].pages;
+	had_bytes = SP_ROUND_UP(areas->area[areas->count - 1].size_bytes, SP_PAGE_BYTES);
+	if (kept_bytes == 0 || kept_bytes >= had_bytes)
+		return;
+	sp_pages_unmap(pages + kept_bytes, had_bytes - kept_bytes);
+	areas->area[areas->count - 1].size_bytes = kept_bytes;
+}
+
+void sp_frames_release(struct sp_frames_areas *areas)
+{
+	for (uint32_t i = 0; i < areas->count; i++)
+		sp_pages_unmap(areas->area[i].pages, areas->area[i].size_bytes);
+	areas->count = 0;
+}
+
+/* Copies a piece of the module; *delta leads from its addresses to the copy. */
+static bool copy_data(struct sp_frames_areas *areas, uint64_t address,
+		      uint64_t size_bytes, int64_t *delta)
+{
+	void *copy;
+
+	if (size_bytes > DATA_BYTES_MAX)
+		return false;
+	copy = add_area(areas, size_bytes);
+	if (!copy || !sp_elf_read_memory(address, copy, size_bytes))
+		return false;
+	*delta = (int64_t)((uint64_t)(uintptr_t)copy - address);
+	return true;
+}
+
+/* Where the entries of .eh_frame really end: its segment goes on with other data. */
+static uint64_t entries_bytes(const struct sp_unwind_module *module)
+{
+	uint64_t offset = 0, next, start, end;
+
+	while (sp_cfi_read_entry(module, offset, &next, &start, &end) != SP_CFI_END)
+		offset = next;
+	/* The terminator is part of it. */
+	offset += 4;
+	return offset < module->eh_frame_bytes ? offset : module->eh_frame_bytes;
+}
+
+static bool use_eh_frame(const struct sp_elf_image *image,
+			 struct sp_unwind_module *module, struct sp_frames_areas *areas)
+{
+	module->hdr_address = image->hdr_address;
+	module->hdr_bytes = image->hdr_bytes;
+	module->eh_frame_address = image->eh_frame_address;
+	module->eh_frame_bytes = image->eh_frame_bytes;
+	if (module->is_permanent)
+		return true;
+	if (module->hdr_bytes &&
+	    !copy_data(areas, module->hdr_address, module->hdr_bytes, &module->hdr_delta))
+		return false;
+	if (!copy_data(areas, module->eh_frame_address, module->eh_frame_bytes,
+		       &module->eh_frame_delta))
+		return false;
+	module->eh_frame_bytes = entries_bytes(module);
+	shrink_area(areas, module->eh_frame_bytes);
+	return true;
+}
+
+static void sift_down(struct sp_unwind_fde *fdes, uint32_t root, uint32_t count)
+{
+	struct sp_unwind_fde moved = fdes[root];
+
+	for (uint32_t child = 2 * root + 1; child < count; child = 2 * root + 1) {
+		if (child + 1 < count &&
+		    fdes[child + 1].start_offset > fdes[child].start_offset)
+			child++;
+		if (fdes[child].start_offset <= moved.start_offset)
+			break;
+		fdes[root] = fdes[child];
+		root = child;
+	}
+	fdes[root] = moved;
+}
+
+/* Heapsort: in place, no recursion, no bad case. */
+static void sort_fdes(struct sp_unwind_fde *fdes, uint32_t count)
+{
+	for (uint32_t root = count / 2; root-- > 0;)
+		sift_down(fdes, root, count);
+	for (uint32_t last = count; last-- > 1;) {
+		struct sp_unwind_fde swap = fdes[0];
+
+		fdes[0] = fdes[last];
+		fdes[last] = swap;
+		sift_down(fdes, 0, last);
+	}
+}
+
+/* Goes over all functions; fills fdes unless NULL. */
+static uint32_t list_functions(const struct sp_unwind_module *module,
+			       struct sp_unwind_fde *fdes, uint32_t capacity)
+{
+	uint64_t offset = 0, next, start, end;
+	enum sp_cfi_entry entry;
+	uint32_t count = 0;
+
+	while ((entry = sp_cfi_read_entry(module, offset, &next, &start, &end)) !=
+		       SP_CFI_END &&
+	       count < capacity) {
+		/* A function that the linker dropped starts at 0. */
+		if (entry == SP_CFI_FUNCTION && start >= module->start &&
+		    start < module->end && start - module->base <= UINT32_MAX &&
+		    offset <= UINT32_MAX) {
+			if (fdes)
+				fdes[count] = (struct sp_unwind_fde){
+					.start_offset = (uint32_t)(start - module->base),
+					.fde_offset = (uint32_t)offset};
+			count++;
+		}
+		offset = next;
+	}
+	return count;
+}
+
+static bool build_table(struct sp_unwind_module *module, struct sp_frames_areas *areas)
+{
+	uint32_t count = list_functions(module, NULL, FDES_MAX);
+	struct sp_unwind_fde *fdes;
+
+	if (count == 0) {
+		module->eh_frame_bytes = 0;
+		return true;
+	}
+	fdes = add_area(areas, count * sizeof(*fdes));
+	if (!fdes)
+		return false;
+	count = list_functions(module, fdes, count);
+	sort_fdes(fdes, count);
+	module->fdes = fdes;
+	module->fde_count = count;
+	return true;
+}
+
+/* Unwind data that only the section headers of the file lead to. */
+static bool use_file(const struct sp_elf_image *image, const char *path,
+		     struct sp_unwind_module *module, struct sp_frames_areas *areas)
+{
+	struct sp_elf_section section;
+	struct sp_elf_image in_memory = *image;
+	bool is_done = true;
+	int fd = sp_elf_open_file(path, image);
+	void *copy;
+
+	if (fd < 0)
+		return true;
+	if (sp_elf_find_section(fd, ".eh_frame", &section) && section.address) {
+		in_memory.hdr_bytes = 0;
+		in_memory.eh_frame_address = image->base + section.address;
+		in_memory.eh_frame_bytes = section.size_bytes;
+		if (in_memory.eh_frame_address >= module->start &&
+		    in_memory.eh_frame_address < module->end &&
+		    section.size_bytes <= module->end - in_memory.eh_frame_address)
+			is_done = use_eh_frame(&in_memory, module, areas);
+	} else if (sp_elf_find_section(fd, ".debug_frame", &section) &&
+		   section.size_bytes <= DATA_BYTES_MAX) {
+		copy = add_area(areas, section.size_bytes);
+		is_done = copy && sp_elf_read_file(fd, section.file_offset, copy,
+						   section.size_bytes);
+		module->is_debug_frame = true;
+		module->eh_frame_address = (uint64_t)(uintptr_t)copy;
+		module->eh_frame_bytes = section.size_bytes;
+	}
+	sp_syscall1(SYS_close, fd);
+	return is_done;
+}
+
+static bool prepare(const struct sp_elf_image *image, const char *path,
+		    struct sp_unwind_module *module, struct sp_frames_areas *areas)
+{
+	const uint8_t *table;
+	uint32_t count;
+
+	if (image->eh_frame_bytes ? !use_eh_frame(image, module, areas)
+				  : !use_file(image, path, module, areas))
+		return false;
+	if (module->eh_frame_bytes == 0 || sp_cfi_find_table(module, &table, &count))
+		return true;
+	module->hdr_bytes = 0;
+	return build_table(module, areas);
+}
+
+bool sp_frames_prepare(const struct sp_elf_image *image, const char *path,
+		       struct sp_unwind_module *module, struct sp_frames_areas *areas)
+{
+	areas->count = 0;
+	if (prepare(image, path, module, areas))
+		return true;
+	sp_frames_release(areas);
+	return false;
+}
