@@ -34,7 +34,7 @@ START_TEST(redis_runs_unchanged)
 		"redis-cli -s s set big $(head -c 20000 /dev/zero | tr '\\0' x)\n"
 		"redis-cli -s s bgsave; sleep 0.5; redis-cli -s s config set save ''; "
 		"redis-cli -s s "
-		"shutdown nosave; wait $!; echo $?; grep spanprof log >&2");
+		"shutdown nosave; wait $!; echo $?");
 	real_program_assert_largest(victim, "redis-server.*.cpu.pb.gz", 1,
 				    NAMES("aeMain", "processCommand"));
 	/* The child that wrote the dump. */
@@ -110,7 +110,7 @@ START_TEST(postgres_runs_unchanged)
 		"'select "
 		"1/0' 2>&1\n"
 		"$user pg_ctl -D data -m fast stop >log5; wait $!; echo $?; grep -c "
-		"PANIC log2");
+		"PANIC log2; true");
 	/* initdb's own children, the postmaster and a process for each connection. */
 	real_program_assert_largest(victim, "postgres.*.cpu.pb.gz", 8,
 				    NAMES("PostgresMain"));

@@ -95,7 +95,7 @@ long long victim_number(const char *text, const char *name);
 /* user + system time, in nanoseconds. */
 int64_t victim_cpu_ns(const struct rusage *usage);
 
-/* Where the pieces under test are; asserted to be set. */
+/* Where the pieces under test are; ends the test program when not set. */
 const char *victim_agent_path(void);
 const char *victim_cli_path(void);
 const char *victim_program_path(const char *name, char path[PATH_MAX]);
