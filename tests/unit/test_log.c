@@ -122,6 +122,8 @@ START_TEST(errno_is_kept)
 	errno = EDOM;
 	sp_log_error("fine");
 	ck_assert_int_eq(errno, EDOM);
+	sp_log_error("cannot be converted: %ls", L"\xe9"); /* EILSEQ */
+	ck_assert_int_eq(errno, EDOM);
 	close(pipe_fds[0]);
 	sp_log_error("nobody reads this");
 	ck_assert_int_eq(errno, EDOM);
