@@ -57,8 +57,7 @@ static const struct sp_option table[] = {
 	{HELP("signal", "SPANPROF_SIGNAL", "N", "auto",
 	      "Signal of the CPU timers. auto is number 32, which the C library keeps "
 	      "out of every program's reach; a real-time signal, 34 to 64, is for "
-	      "programs "
-	      "that use number 32 without the C library."),
+	      "programs that use number 32 without the C library."),
 	 .kind = SP_OPTION_NUMBER, MEMBER(signal_number), .minimum = 34, .maximum = 64,
 	 .has_auto = true},
 	{HELP("quiet", "SPANPROF_QUIET", "", "no",
