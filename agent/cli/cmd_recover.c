@@ -5,6 +5,7 @@
  * only after its profile is in place.
  */
 #include "sp_cli.h"
+#include "sp_options.h"
 #include "sp_recording.h"
 #include "sp_recover.h"
 
@@ -146,6 +147,20 @@ static int recover_path(const struct recovery *recovery, const char *path)
 	return recover_file(recovery, path, false);
 }
 
+/* Before any recording is read, with the code that will make the names. */
+static bool is_file_pattern(const char *pattern)
+{
+	struct sp_options options;
+	char name[NAME_MAX + 1];
+
+	sp_options_init(&options);
+	if (pattern[0] == '\0' || strlen(pattern) >= sizeof(options.file_pattern))
+		return false;
+	strcpy(options.file_pattern, pattern);
+	return sp_options_file_name(&options, "program", 1, 1, "cpu", "pb.gz", name,
+				    sizeof(name)) == 0;
+}
+
 static int run_recover(int argc, char **argv)
 {
 	static const struct option long_options[] = {
@@ -165,6 +180,11 @@ static int run_recover(int argc, char **argv)
 			recovery.out_dir = optarg;
 			break;
 		case 'n':
+			if (!is_file_pattern(optarg))
+				return sp_cli_usage(&sp_cmd_recover,
+						    "\"%s\" is no file name made of text "
+						    "and %%e %%p %%t %%h %%%%",
+						    optarg);
 			recovery.options.file_pattern = optarg;
 			break;
 		case 'f':
@@ -212,7 +232,7 @@ const struct sp_command sp_cmd_recover = {
 		"\n"
 		"  -o, --out DIR   write the profiles to DIR, not to the current folder\n"
 		"  --file PATTERN  name them so, as SPANPROF_FILE does\n"
-		"  --force         take a recording even if its program still runs\n"
+		"  --force         take a recording even if its program may still run\n"
 		"  --remove        remove each recording once its profile is written\n"
 		"\n"
 		"Exit status: 0 all is recovered, 1 something could not be, 2 usage.\n",

@@ -112,6 +112,15 @@ recover_without_a_file_is_a_usage_error() {
 	expect_match '--remove with --force' "$errors"
 }
 
+recover_refuses_a_pattern_that_makes_no_file_name() {
+	local pattern
+
+	for pattern in a/b %x % ''; do
+		run 2 recover --file "$pattern" .
+		expect_match "\"$pattern\" is no file name" "$errors"
+	done
+}
+
 recover_of_a_folder_without_recordings_is_no_failure() {
 	mkdir -p "$scratch/empty/sub.spanprof"
 	touch "$scratch/empty/other"
@@ -154,6 +163,7 @@ check output_that_could_not_be_written_is_a_failure
 check path_is_that_of_the_library_beside_it
 check path_follows_an_installed_copy
 check recover_without_a_file_is_a_usage_error
+check recover_refuses_a_pattern_that_makes_no_file_name
 check recover_of_a_folder_without_recordings_is_no_failure
 check recover_names_what_it_cannot_recover_and_goes_on
 check what_could_not_be_recovered_is_not_removed
