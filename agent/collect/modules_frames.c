@@ -184,7 +184,9 @@ static bool use_file(const struct sp_elf_image *image, const char *path,
 
 	if (fd < 0)
 		return true;
-	if (sp_elf_find_section(fd, ".eh_frame", &section) && section.address) {
+	/* A lone terminator, which is 4 bytes, is no data. */
+	if (sp_elf_find_section(fd, ".eh_frame", &section) && section.address &&
+	    section.size_bytes > 4) {
 		in_memory.hdr_bytes = 0;
 		in_memory.eh_frame_address = image->base + section.address;
 		in_memory.eh_frame_bytes = section.size_bytes;

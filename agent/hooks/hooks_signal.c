@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #define SIGNAL_COUNT 64
 /* The C library's SIGSETXID, which no mask of a program may hold. */
@@ -172,6 +173,32 @@ SP_EXPORT int sigprocmask(int how, const sigset_t *set, sigset_t *old)
 		return err == 0 ? 0 : -1;
 	}
 	return SP_NEXT(sigprocmask)(how, set, old);
+}
+
+/*
+ * The jump out of such a handler restores the mask first and leaves the stack after:
+ * a signal of ours that waits would come in between. It is taken now and counts as
+ * never sent; the thread's exact CPU time makes up for its weight.
+ */
+static SP_COLD void drop_waiting_tick(void)
+{
+	static const struct timespec at_once = {0, 0};
+	uint64_t current = 0, own = own_bit();
+	siginfo_t info;
+
+	sp_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &current, sizeof(current));
+	if ((current & own) == 0 ||
+	    sp_syscall4(SYS_rt_sigtimedwait, &own, &info, &at_once, sizeof(own)) < 0)
+		return;
+	if (info.si_code != SI_TIMER) /* a cancellation: not ours to drop */
+		sp_syscall3(SYS_tgkill, sp_syscall0(SYS_getpid), sp_syscall0(SYS_gettid),
+			    sp_signal_number());
+}
+
+void sp_signal_before_jump(void)
+{
+	if (masks_handlers())
+		drop_waiting_tick();
 }
 
 /*

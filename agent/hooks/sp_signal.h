@@ -105,6 +105,9 @@ void sp_signal_thread_end(void);
 /* Context: signal. Is any thread's handler on a stack of its own? */
 bool sp_signal_uses_own_stacks(void);
 
+/* Context: hook, before a jump that may leave a handler and restore a mask. */
+void sp_signal_before_jump(void);
+
 /*
  * Context: hook. sigaltstack() as the program sees it; next is the real one.
  * Afterwards *is_small says whether the stack it has set is too small for two handlers.

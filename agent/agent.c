@@ -1,0 +1,432 @@
+/*
+ * Life of the agent inside a host: constructor, fork, exec, exit. Everything is wired
+ * here and nothing is done here; the parts know each other by the calls that this
+ * file hands them. It never fails the host: whatever goes wrong is told once, and
+ * the program runs on unprofiled.
+ */
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_collector.h"
+#include "sp_compiler.h"
+#include "sp_cpu_timer.h"
+#include "sp_hooks.h"
+#include "sp_log.h"
+#include "sp_options.h"
+#include "sp_pages.h"
+#include "sp_process_identity.h"
+#include "sp_recording_writer.h"
+#include "sp_reporter_thread.h"
+#include "sp_ring.h"
+#include "sp_signal.h"
+#include "sp_syscall.h"
+#include "sp_text.h"
+#include "sp_thread.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* At the end of the process somebody waits for the profiles, but not for ever: a
+ * thread that sleeps with the loader's lock, or a disk that hangs, must not keep
+ * the host from ending. */
+#define END_TIMEOUT_NS (30 * SP_NS_PER_SECOND)
+
+extern char **environ;
+extern void *__libc_stack_end;
+int __cxa_atexit(void (*function)(void *), void *argument, void *object);
+
+static struct sp_options options;
+static struct sp_absorber absorber;
+static struct sp_reporter_setup reporter_setup;
+static const char *program;
+
+/* The recording of a fork child is begun once, by handler or hook, whoever is first. */
+static _Atomic bool is_beginning;
+
+/* --- the recording of this process --- */
+
+static int make_recording(void)
+{
+	struct sp_recording_settings settings = {
+		.directory = options.recording_dir,
+		.runtime_directory = secure_getenv("XDG_RUNTIME_DIR"),
+		.out_directory = options.out_dir,
+		.program = program,
+		.bytes_max = options.recording_bytes_max,
+	};
+	int err = sp_recording_create(&sp_capture.recording, &settings);
+
+	if (err)
+		return err;
+	sp_collector_identify(&sp_capture.recording, &options, program);
+	err = sp_absorber_init(&absorber, &sp_capture.recording);
+	if (err)
+		return err;
+	sp_ring_pool_grow(&sp_capture.recording, 1);
+	atomic_store_explicit(&sp_capture.recording.header->state, SP_RECORDING_RUNNING,
+			      memory_order_release);
+	return 0;
+}
+
+/* On the reporter thread: only the first one of a process has a recording to make. */
+static int begin_recording(void)
+{
+	return sp_capture.recording.header ? 0 : make_recording();
+}
+
+static void main_stack(uint64_t *low, uint64_t *high)
+{
+	struct rlimit limit;
+	uint64_t bytes = UINT64_C(8) << 20;
+
+	/* The environment lies above it, the frames below. */
+	*high = ((uint64_t)(uintptr_t)__libc_stack_end + SP_PAGE_BYTES) & ~(SP_PAGE_BYTES - 1);
+	if (sp_syscall4(SYS_prlimit64, 0, RLIMIT_STACK, NULL, &limit) == 0 &&
+	    limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > bytes)
+		bytes = limit.rlim_cur < (UINT64_C(128) << 20) ? limit.rlim_cur :
+								 UINT64_C(128) << 20;
+	*low = *high - bytes;
+}
+
+/* --- threads that nobody told us of --- */
+
+/* A thread that waits for the signal with it blocked (the C library's timer thread)
+ * would take ours for its own. */
+static bool is_signal_blocked(int tid)
+{
+	char text[2048];
+	char path[64];
+	struct sp_text name;
+	const char *line;
+
+	sp_text_init(&name, path, sizeof(path));
+	sp_text_string(&name, "/proc/self/task/");
+	sp_text_decimal(&name, (uint64_t)tid);
+	sp_text_string(&name, "/status");
+	sp_process_read_file(path, text, sizeof(text));
+	line = strstr(text, "\nSigBlk:");
+	return line && (strtoull(line + 8, NULL, 16) & sp_signal_bit(sp_signal_number()));
+}
+
+static void adopt_thread(int tid, bool is_main)
+{
+	struct sp_slot *slot = sp_thread_adopt(tid, is_main ? getauxval(AT_ENTRY) : 0);
+	uint64_t low, high;
+
+	if (!slot)
+		return;
+	if (is_main) {
+		main_stack(&low, &high);
+		atomic_store_explicit(&slot->stack_low, low, memory_order_relaxed);
+		atomic_store_explicit(&slot->stack_high, high, memory_order_relaxed);
+	}
+	if (is_signal_blocked(tid))
+		sp_recording_count(&sp_capture.recording, SP_LOSS_BLOCKED, 1);
+	else
+		sp_cpu_timer_arm(slot);
+}
+
+static void end_thread(struct sp_slot *slot, uint64_t cpu_ns)
+{
+	sp_cpu_timer_disarm(slot);
+	sp_thread_end(slot, cpu_ns);
+}
+
+static void verify_signal(void)
+{
+	sp_signal_verify();
+}
+
+/* --- fork --- */
+
+/* Context: signal. Where there is no reporter thread, or a starved one. */
+static void drain_in_handler(void)
+{
+	if (!sp_absorber_try_lock(&absorber, (uint32_t)sp_syscall0(SYS_gettid)))
+		return;
+	sp_absorber_drain(&absorber);
+	sp_absorber_unlock(&absorber);
+}
+
+/* The stack of the thread that forked, as its slot in the parent knew it. */
+static uint64_t forked_stack_low, forked_stack_high;
+
+/*
+ * Context: signal. The child's own recording: the parent's mapping is left, ids of
+ * modules stay what they were, and the thread that forked gets the first slot. There
+ * is no reporter thread; the handler drains until somebody starts one.
+ */
+static void begin_in_child(void)
+{
+	struct sp_recording parents = sp_capture.recording;
+	struct sp_slot *slot;
+
+	if (atomic_exchange(&is_beginning, true))
+		return;
+	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) != SP_CAPTURE_FORKED)
+		goto out;
+	memset(&sp_capture.recording, 0, sizeof(sp_capture.recording));
+	/* The inherited index may be half changed: it is left, not released. */
+	memset(&absorber.nodes, 0, sizeof(absorber.nodes));
+	memset(&absorber.cells, 0, sizeof(absorber.cells));
+	absorber.finish_stack = NULL;
+	if (make_recording() != 0) {
+		sp_capture_set_state(SP_CAPTURE_OFF);
+		goto out;
+	}
+	if (parents.header)
+		sp_recording_copy_modules(&sp_capture.recording, &parents);
+	sp_recording_detach(&parents);
+	slot = sp_thread_adopt((int)sp_syscall0(SYS_gettid), getauxval(AT_ENTRY));
+	if (slot) {
+		atomic_store_explicit(&slot->stack_low, forked_stack_low, memory_order_relaxed);
+		atomic_store_explicit(&slot->stack_high, forked_stack_high, memory_order_relaxed);
+		atomic_store_explicit(&sp_capture.forked_slot, sp_thread_slot_index(slot) + 1,
+				      memory_order_relaxed);
+	}
+	sp_capture_set_state(SP_CAPTURE_RUNNING);
+out:
+	atomic_store(&is_beginning, false);
+}
+
+static void note_forked_stack(void)
+{
+	const struct sp_slot *slot = sp_hooks_thread_slot();
+	uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+	uint64_t low, high;
+
+	main_stack(&low, &high);
+	if (here < low || here >= high) {
+		low = high = 0;
+		if (slot && sp_capture.recording.header) {
+			low = atomic_load_explicit(&slot->stack_low, memory_order_relaxed);
+			high = atomic_load_explicit(&slot->stack_high, memory_order_relaxed);
+		}
+	}
+	forked_stack_low = low;
+	forked_stack_high = high;
+}
+
+/* In the child, in the forking thread: no more than arming its timer; most children
+ * exec at once. */
+static void after_fork_in_child(void)
+{
+	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_relaxed);
+
+	if (state == SP_CAPTURE_OFF || !sp_capture.own_process)
+		return;
+	note_forked_stack();
+	sp_hooks_thread_forked();
+	sp_reporter_thread_forked();
+	atomic_store_explicit(&sp_capture.own_process->is_ours, 1, memory_order_relaxed);
+	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
+			      memory_order_relaxed);
+	atomic_store_explicit(&sp_capture.handlers_running, 0, memory_order_relaxed);
+	atomic_store_explicit(&sp_capture.forked_slot, 0, memory_order_relaxed);
+	atomic_store(&is_beginning, false);
+	sp_capture_set_state(SP_CAPTURE_FORKED);
+	sp_cpu_timer_arm_forked();
+}
+
+/* --- what the hooks ask for --- */
+
+/* False when there is none and none can be had. */
+static bool ensure_reporter_thread(void)
+{
+	static _Atomic bool is_starting;
+	bool has;
+
+	if (atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
+		return true;
+	if (atomic_exchange(&is_starting, true))
+		return false;
+	has = sp_reporter_thread_start(&reporter_setup) == 0;
+	atomic_store(&is_starting, false);
+	return has;
+}
+
+static void safe_point(void)
+{
+	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
+
+	if (sp_likely(atomic_load_explicit(&sp_capture.has_reporter_thread,
+					   memory_order_relaxed)))
+		return;
+	if (state == SP_CAPTURE_FORKED)
+		begin_in_child();
+	else if (state != SP_CAPTURE_RUNNING)
+		return;
+	ensure_reporter_thread();
+}
+
+static void write_at_end(void)
+{
+	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
+	int saved_errno = errno;
+
+	/* A fork child that never ran long enough for a sample has nothing to tell. */
+	if (state == SP_CAPTURE_OFF || state == SP_CAPTURE_FORKED)
+		return;
+	if (ensure_reporter_thread())
+		sp_reporter_thread_ask(SP_REQUEST_WRITE_END, END_TIMEOUT_NS);
+	errno = saved_errno;
+}
+
+static bool pause_reporter(void)
+{
+	if (!sp_reporter_thread_ask(SP_REQUEST_STOP, END_TIMEOUT_NS))
+		return false;
+	sp_reporter_thread_join();
+	return true;
+}
+
+static void resume_reporter(void)
+{
+	ensure_reporter_thread();
+}
+
+static void at_exit(void *argument)
+{
+	(void)argument;
+	if (sp_hooks_is_own_process())
+		write_at_end();
+}
+
+static void at_exit_quickly(void)
+{
+	at_exit(NULL);
+}
+
+/* --- start --- */
+
+static void make_absolute(char *path, size_t path_bytes)
+{
+	char relative[PATH_MAX];
+	struct sp_text text;
+
+	if (*path == '/' || !*path)
+		return;
+	memcpy(relative, path, path_bytes < sizeof(relative) ? path_bytes : sizeof(relative));
+	if (sp_syscall2(SYS_getcwd, path, path_bytes) < 0) {
+		memcpy(path, relative, path_bytes);
+		return;
+	}
+	if (strcmp(relative, ".") == 0)
+		return;
+	sp_text_init(&text, path + strlen(path), path_bytes - strlen(path));
+	sp_text_char(&text, '/');
+	sp_text_string(&text, relative);
+}
+
+static bool read_options(void)
+{
+	char error[512];
+
+	sp_options_init(&options);
+	sp_log_init(STDERR_FILENO, false, false);
+	if (sp_options_parse(&options, environ, error, sizeof(error)) != 0) {
+		sp_log_error("%s", error);
+		return false;
+	}
+	sp_log_init(STDERR_FILENO, options.is_quiet, options.is_verbose);
+	make_absolute(options.out_dir, sizeof(options.out_dir));
+	make_absolute(options.recording_dir, sizeof(options.recording_dir));
+	return options.is_cpu_enabled && !options.is_disabled;
+}
+
+static uint32_t timers_allowed(void)
+{
+	struct rlimit limit;
+
+	if (sp_syscall4(SYS_prlimit64, 0, RLIMIT_SIGPENDING, NULL, &limit) < 0 ||
+	    limit.rlim_cur / 2 > UINT32_MAX)
+		return UINT32_MAX;
+	return (uint32_t)(limit.rlim_cur / 2);
+}
+
+static bool prepare_capture(void)
+{
+	struct sp_own_process *own_process = sp_pages_map(SP_PAGE_BYTES);
+
+	if (!own_process)
+		return false;
+	sp_syscall3(SYS_madvise, own_process, SP_PAGE_BYTES, MADV_WIPEONFORK);
+	atomic_store_explicit(&own_process->is_ours, 1, memory_order_relaxed);
+	sp_capture.own_process = own_process;
+	sp_capture.period_ns = SP_NS_PER_SECOND / options.cpu_hz;
+	sp_capture.depth_frames_max = options.depth_frames_max;
+	sp_capture.timers_max = timers_allowed();
+	sp_capture.drain = drain_in_handler;
+	sp_capture.begin_in_child = begin_in_child;
+	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
+			      memory_order_relaxed);
+	return true;
+}
+
+static void start(void)
+{
+	static const struct sp_hook_calls hook_calls = {
+		.safe_point = safe_point,
+		.before_exec = write_at_end,
+		.before_exit = write_at_end,
+		.pause_reporter = pause_reporter,
+		.resume_reporter = resume_reporter,
+	};
+	static const struct sp_collector_calls collector_calls = {
+		.adopt_thread = adopt_thread,
+		.end_thread = end_thread,
+		.verify_signal = verify_signal,
+	};
+	int err;
+
+	if (!read_options() || !prepare_capture())
+		return;
+	program = sp_text_base_name((const char *)getauxval(AT_EXECFN));
+	reporter_setup = (struct sp_reporter_setup){
+		.options = &options,
+		.program = program,
+		.calls = &collector_calls,
+		.begin = begin_recording,
+		.recording = &sp_capture.recording,
+		.absorber = &absorber,
+		.create_thread = sp_hooks_create_own_thread,
+	};
+	err = sp_signal_choose(options.signal_number);
+	if (err >= 0)
+		err = sp_signal_install(sp_cpu_timer_handler);
+	if (err < 0) {
+		sp_log_error("no signal for the CPU timers: %s; the program runs unprofiled",
+			     strerror(-err));
+		return;
+	}
+	sp_hooks_thread_init();
+	sp_capture_set_state(SP_CAPTURE_STARTING);
+	err = sp_reporter_thread_start(&reporter_setup);
+	if (err) {
+		sp_log_error("cannot start the agent's thread: %s; the program runs unprofiled",
+			     strerror(err));
+		sp_capture_set_state(SP_CAPTURE_OFF);
+		return;
+	}
+	/* Registered before everything the program registers, and bound to no library:
+	 * they run last, after all destructors. */
+	__cxa_atexit(at_exit, NULL, NULL);
+	at_quick_exit(at_exit_quickly);
+	pthread_atfork(NULL, NULL, after_fork_in_child);
+	sp_hooks_set_calls(&hook_calls);
+}
+
+__attribute__((constructor)) static void sp_agent_constructor(void)
+{
+	int saved_errno = errno;
+
+	/* More rights than its caller: whoever set the environment must not steer it. */
+	if (!getauxval(AT_SECURE))
+		start();
+	errno = saved_errno;
+}

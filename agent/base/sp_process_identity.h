@@ -1,0 +1,23 @@
+/*
+ * What makes a process this one and not a later one with the same number.
+ */
+#ifndef SP_PROCESS_IDENTITY_H
+#define SP_PROCESS_IDENTITY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct sp_process_identity {
+	uint64_t boot_id_hash;	/* /proc/sys/kernel/random/boot_id */
+	uint64_t pid_namespace; /* inode of /proc/self/ns/pid */
+	uint64_t start_ticks;	/* field 22 of /proc/PID/stat; 0: no such process */
+};
+
+/* Context: signal; some ten system calls. Fields that cannot be read are 0. */
+void sp_process_identity_read(struct sp_process_identity *identity, int pid);
+
+/* Context: signal. Reads at most out_bytes - 1 bytes, ends them with NUL; the number
+ * read, 0 on error. */
+size_t sp_process_read_file(const char *path, char *out, size_t out_bytes);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * State shared by hooks and handler, and the way to the reporter thread. Context:
+ * signal.
+ */
+#include "sp_capture.h"
+
+#include "sp_syscall.h"
+
+#include <linux/futex.h>
+
+struct sp_capture sp_capture;
+
+void sp_capture_set_state(enum sp_capture_state state)
+{
+	/* Release: what the state promises is there. Pairs with the acquire in
+	 * sp_capture_is_running(). */
+	atomic_store_explicit(&sp_capture.state, state, memory_order_release);
+}
+
+void sp_capture_wake_reporter(void)
+{
+	/* Sequentially consistent, as is the reporter's store of 0 before it looks
+	 * for work: either it sees the work or we see the 0. */
+	if (atomic_exchange(&sp_capture.wake, 1) == 0 &&
+	    atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
+		sp_syscall3(SYS_futex, &sp_capture.wake, FUTEX_WAKE_PRIVATE, 1);
+}

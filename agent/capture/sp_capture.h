@@ -1,0 +1,78 @@
+/*
+ * The state that hooks and the signal handler share, and what they do with a
+ * sample. Everything here may be interrupted by our own signal and runs in the
+ * host's frames: no lock, no wait, no allocation, no loader call.
+ */
+#ifndef SP_CAPTURE_H
+#define SP_CAPTURE_H
+
+#include "sp_recording.h"
+#include "sp_unwind.h"
+
+/*
+ *            constructor           recording made            writing done
+ *   OFF ───────────────▶ STARTING ───────────────▶ RUNNING ───────────────▶ OVER
+ *                                                    │  ▲
+ *                              fork, in the child ───▼  │ its first sample or
+ *                                                  FORKED┘ thread, in the child
+ *
+ * sp_capture_set_state() makes every transition.
+ */
+enum sp_capture_state {
+	SP_CAPTURE_OFF,	     /* hooks pass everything through */
+	SP_CAPTURE_STARTING, /* the reporter thread is making the recording */
+	SP_CAPTURE_RUNNING,
+	SP_CAPTURE_FORKED, /* in a child that has no recording of its own yet */
+	SP_CAPTURE_OVER,   /* final profiles are written */
+};
+
+/* Zero again in any child that got a copy of our memory (MADV_WIPEONFORK), also
+ * where no fork handler ran. */
+struct sp_own_process {
+	_Atomic uint32_t is_ours;
+};
+
+struct sp_capture {
+	_Atomic uint32_t state;
+	_Atomic uint32_t process_id; /* whose state this is: differs in a vfork child */
+	struct sp_own_process *own_process;
+	struct sp_recording recording;
+	uint64_t period_ns;
+	uint32_t depth_frames_max;
+	_Atomic uint32_t handlers_running;
+	_Atomic bool has_reporter_thread;
+	/* Futex of the reporter thread: 1 = there is something to do. */
+	_Atomic uint32_t wake;
+	_Atomic bool wants_modules; /* code was met that is in no snapshot */
+	_Atomic uint32_t forked_slot; /* index + 1: slot of a fork child's first thread */
+	_Atomic uint32_t timers_armed;
+	uint32_t timers_max; /* half of RLIMIT_SIGPENDING stays the program's */
+	/* Set by the agent: drain the rings from the handler; begin in a fork child. */
+	void (*drain)(void);
+	void (*begin_in_child)(void);
+};
+
+extern struct sp_capture sp_capture;
+
+/* Context: signal. */
+void sp_capture_set_state(enum sp_capture_state state);
+
+/* Context: signal. Is this our process (no copy of it), and is it recording? */
+static inline bool sp_capture_is_running(void)
+{
+	/* Acquire: the recording is there before the state says so. */
+	return atomic_load_explicit(&sp_capture.state, memory_order_acquire) ==
+		       SP_CAPTURE_RUNNING &&
+	       atomic_load_explicit(&sp_capture.own_process->is_ours, memory_order_relaxed);
+}
+
+/* Context: signal. One futex call at most; never waits. */
+void sp_capture_wake_reporter(void);
+
+/*
+ * Context: signal, on the thread that owns the slot. Takes one CPU sample of
+ * weight_periods from the interrupted state.
+ */
+void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods, const void *ucontext);
+
+#endif

@@ -1,0 +1,154 @@
+/*
+ * One round of the reporter thread. How often it comes is the thread's business
+ * (reporter_thread.c); what a round does depends on what has happened since the
+ * last, so that a sleeping program costs next to nothing. Context: collector.
+ */
+#include "sp_collector.h"
+
+#include "sp_clock.h"
+#include "sp_recording_writer.h"
+#include "sp_ring.h"
+#include "sp_syscall.h"
+#include "sp_unwind.h"
+
+#include <sys/resource.h>
+
+#define LISTING_PERIOD_NS SP_NS_PER_SECOND
+#define CLOCKS_PERIOD_NS (SP_NS_PER_SECOND / 4)
+/* Less CPU time than this since the last look: the program sleeps. */
+#define IDLE_CPU_NS UINT64_C(1000000)
+/* Free rings and slots kept ready for threads that are about to come. */
+#define RINGS_AHEAD 4U
+#define RINGS_AHEAD_MAX 64U
+#define SLOTS_AHEAD 64U
+
+static void keep_storage_ahead(struct sp_collector *collector)
+{
+	struct sp_recording *recording = collector->recording;
+	uint64_t slots = sp_recording_used(recording, SP_SECTION_SLOTS);
+	uint64_t live =
+		atomic_load_explicit(&recording->header->live_slots, memory_order_relaxed);
+	uint64_t without_ring = 0;
+
+	for (uint64_t i = 0; i < slots && without_ring < RINGS_AHEAD_MAX; i++) {
+		const struct sp_slot *slot = sp_recording_item(recording, SP_SECTION_SLOTS, i);
+
+		without_ring += atomic_load_explicit(&slot->state, memory_order_relaxed) !=
+					SP_SLOT_FREE &&
+				!atomic_load_explicit(&slot->ring, memory_order_relaxed);
+	}
+	sp_ring_pool_grow(recording, without_ring < RINGS_AHEAD ? RINGS_AHEAD : without_ring);
+	if (live + SLOTS_AHEAD > sp_recording_reserved(recording, SP_SECTION_SLOTS))
+		sp_recording_reserve(recording, SP_SECTION_SLOTS, live + 2 * SLOTS_AHEAD);
+}
+
+/* Entry functions of threads are plain addresses until somebody who knows the
+ * modules writes them as frames. */
+static void name_groups(struct sp_collector *collector)
+{
+	const struct sp_unwind_snapshot *snapshot =
+		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
+	struct sp_group *groups = sp_recording_item(collector->recording, SP_SECTION_GROUPS, 0);
+
+	for (uint32_t i = 1; i < SP_GROUPS && snapshot; i++) {
+		uint64_t address =
+			atomic_load_explicit(&groups[i].entry_address, memory_order_relaxed);
+		const struct sp_unwind_module *module;
+
+		if (!address ||
+		    atomic_load_explicit(&groups[i].entry_frame, memory_order_relaxed))
+			continue;
+		module = sp_unwind_find_module(snapshot, address);
+		atomic_store_explicit(&groups[i].entry_frame,
+				      module ? sp_frame_make(module->id, address - module->base) :
+					       sp_frame_make(SP_MODULE_NONE, address),
+				      memory_order_relaxed);
+	}
+}
+
+static uint64_t to_ns(const struct timeval *time)
+{
+	return (uint64_t)time->tv_sec * SP_NS_PER_SECOND + (uint64_t)time->tv_usec * 1000;
+}
+
+static void read_usage(struct sp_collector *collector)
+{
+	struct sp_recording_header *header = collector->recording->header;
+	struct rusage usage;
+
+	if (sp_syscall2(SYS_getrusage, RUSAGE_SELF, &usage) < 0)
+		return;
+	atomic_store_explicit(&header->process_user_ns, to_ns(&usage.ru_utime),
+			      memory_order_relaxed);
+	atomic_store_explicit(&header->process_system_ns, to_ns(&usage.ru_stime),
+			      memory_order_relaxed);
+}
+
+static void calibrate_cycles(struct sp_collector *collector, uint64_t now_ns)
+{
+	static uint64_t first_ns, first_cycles;
+	uint64_t cycles = sp_clock_cycles();
+
+	if (!first_ns) {
+		first_ns = now_ns;
+		first_cycles = cycles;
+	} else if (now_ns - first_ns > 1000000) {
+		atomic_store_explicit(&collector->recording->header->cycles_per_second,
+				      (uint64_t)((double)(cycles - first_cycles) * 1e9 /
+						 (double)(now_ns - first_ns)),
+				      memory_order_relaxed);
+	}
+}
+
+/* Does the program do anything? Its threads and clocks need no look otherwise. */
+static bool has_worked(struct sp_collector *collector)
+{
+	uint64_t host_ns = sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) -
+			   sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+	bool has = host_ns - collector->last_host_cpu_ns >= IDLE_CPU_NS;
+
+	if (has)
+		collector->last_host_cpu_ns = host_ns;
+	return has;
+}
+
+static void follow_threads(struct sp_collector *collector, uint64_t now_ns)
+{
+	bool is_first = collector->last_listing_ns == 0;
+
+	collector->last_listing_ns = now_ns;
+	sp_collector_list_threads(collector, is_first);
+	collector->calls->verify_signal();
+}
+
+static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool is_final)
+{
+	struct sp_recording_header *header = collector->recording->header;
+
+	collector->last_clocks_ns = now_ns;
+	calibrate_cycles(collector, now_ns);
+	name_groups(collector);
+	read_usage(collector);
+	sp_collector_read_clocks(collector);
+	atomic_store_explicit(&header->last_update_monotonic_ns, now_ns, memory_order_relaxed);
+	atomic_store_explicit(&header->are_clocks_final, is_final, memory_order_relaxed);
+}
+
+uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
+{
+	uint64_t now_ns = sp_clock_monotonic_ns();
+	uint64_t taken = 0;
+	bool is_awake;
+
+	if (sp_absorber_try_lock(collector->absorber, (uint32_t)collector->own_tid)) {
+		taken = sp_absorber_drain(collector->absorber);
+		keep_storage_ahead(collector);
+		sp_absorber_unlock(collector->absorber);
+	}
+	is_awake = is_final || taken || has_worked(collector);
+	if (is_final || (is_awake && now_ns - collector->last_listing_ns >= LISTING_PERIOD_NS))
+		follow_threads(collector, now_ns);
+	if (is_final || (is_awake && now_ns - collector->last_clocks_ns >= CLOCKS_PERIOD_NS))
+		follow_clocks(collector, now_ns, is_final);
+	return taken;
+}

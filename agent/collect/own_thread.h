@@ -1,0 +1,29 @@
+/*
+ * What makes our thread invisible to the C library and its descriptors to the
+ * host. Context: init and collector.
+ */
+#ifndef SP_OWN_THREAD_H
+#define SP_OWN_THREAD_H
+
+#include <stdbool.h>
+
+/*
+ * Context: init. Around the creation of our thread: the C library counts threads to
+ * know when the last one ends (a main thread that calls pthread_exit() must end
+ * the process), and takes shortcuts while there is but one. We never use what
+ * those shortcuts protect.
+ */
+bool sp_own_thread_before_create(void);
+void sp_own_thread_hide(bool was_single);
+
+/* Context: collector. The thread is about to end and will be counted down. */
+void sp_own_thread_unhide(void);
+
+/*
+ * Context: collector, first thing on our thread. Descriptors and working directory
+ * become this thread's own; all descriptors are closed. Returns a copy of stderr,
+ * or -1.
+ */
+int sp_own_thread_separate(void);
+
+#endif

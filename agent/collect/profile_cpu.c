@@ -1,0 +1,517 @@
+/*
+ * From cells to the values of a CPU profile.
+ *
+ * Every thread's CPU time is known exactly; what is sampled is only how it spreads
+ * over stacks. So the samples of a group (threads with one entry function) are
+ * scaled to the exact time of the group; a group without samples shows as
+ * entry;[unsampled]; what the process used beyond all groups and the agent's own
+ * thread (threads that came and went unseen, their birth and death in the kernel)
+ * as [unknown thread];[unsampled]. The sum is the process's CPU time, nothing is
+ * counted twice. Context: collector.
+ */
+#include "profile_cpu.h"
+
+#include "sp_compiler.h"
+#include "sp_frame.h"
+#include "sp_heap.h"
+#include "sp_text.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define COMMENTS_MAX 64
+#define COMMENT_BYTES 256
+#define EXTRA_SAMPLES (SP_GROUPS + 2) /* [unsampled] of groups, the rest, the agent */
+
+struct group_sum {
+	uint64_t exact_ns;
+	uint64_t periods;
+	uint64_t samples;
+	uint64_t given_periods; /* periods handed out so far: rounding never adds up */
+};
+
+struct sp_cpu_profile {
+	const struct sp_recording *recording;
+	struct sp_profile_view view;
+	struct sp_cpu_totals totals;
+	struct sp_view_module *modules;
+	struct group_sum groups[SP_GROUPS];
+	uint64_t rest_ns;
+	uint64_t next_cell, next_extra;
+	uint64_t frames[1 + 1024 + 2];
+	const char *comments[COMMENTS_MAX];
+	char comment_bytes[COMMENTS_MAX][COMMENT_BYTES];
+};
+
+static uint64_t load(const _Atomic uint64_t *word)
+{
+	/* Relaxed: nobody writes the aggregates while a profile is made. */
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static const struct sp_cell *cell_at(const struct sp_cpu_profile *profile, uint64_t index)
+{
+	return sp_recording_item(profile->recording, SP_SECTION_CELLS, index);
+}
+
+static const struct sp_group *group_at(const struct sp_cpu_profile *profile, uint64_t index)
+{
+	return sp_recording_item(profile->recording, SP_SECTION_GROUPS, index);
+}
+
+/* --- sums --- */
+
+/* The clocks of a killed process were last read a while before its end: its samples
+ * may tell of more time than they do. */
+static bool load_final(const struct sp_recording_header *header)
+{
+	return atomic_load_explicit(&header->are_clocks_final, memory_order_relaxed);
+}
+
+static void sum_groups(struct sp_cpu_profile *profile)
+{
+	const struct sp_recording *recording = profile->recording;
+	uint64_t slots = sp_recording_used(recording, SP_SECTION_SLOTS);
+	uint64_t cells = sp_recording_used(recording, SP_SECTION_CELLS);
+	uint64_t handler_cycles = load(&recording->header->ended_handler_cycles);
+	uint64_t cycles_per_second = load(&recording->header->cycles_per_second);
+
+	for (uint64_t i = 0; i < SP_GROUPS; i++)
+		profile->groups[i].exact_ns = load(&group_at(profile, i)->ended_cpu_ns);
+	for (uint64_t i = 0; i < slots; i++) {
+		const struct sp_slot *slot = sp_recording_item(recording, SP_SECTION_SLOTS, i);
+		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+		uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
+
+		if (state != SP_SLOT_LIVE && state != SP_SLOT_ENDED)
+			continue;
+		profile->groups[group % SP_GROUPS].exact_ns += load(&slot->cpu_ns);
+		handler_cycles += load(&slot->handler_cycles);
+	}
+	for (uint64_t i = 0; i < cells; i++) {
+		const struct sp_cell *cell = cell_at(profile, i);
+
+		if (cell->kind != SP_CELL_CPU || cell->group >= SP_GROUPS)
+			continue;
+		profile->groups[cell->group].samples += load(&cell->values[0]);
+		profile->groups[cell->group].periods += load(&cell->values[1]);
+		profile->totals.samples += load(&cell->values[0]);
+		if (cell->node == 1) { /* [dropped] */
+			profile->totals.lost_samples += load(&cell->values[0]);
+			profile->totals.lost_periods += load(&cell->values[1]);
+		}
+	}
+	profile->totals.samples -= profile->totals.lost_samples;
+	if (!load_final(recording->header))
+		for (uint64_t i = 0; i < SP_GROUPS; i++) {
+			struct group_sum *group = &profile->groups[i];
+			uint64_t sampled_ns = group->periods * recording->header->cpu_period_ns;
+
+			if (group->exact_ns < sampled_ns)
+				group->exact_ns = sampled_ns;
+		}
+	if (cycles_per_second)
+		profile->totals.handler_ns = (uint64_t)((double)handler_cycles * 1e9 /
+							(double)cycles_per_second);
+}
+
+/*
+ * The group of threads that nobody saw start takes the rest of the process's time:
+ * its own clocks were last read a moment ago, and what ended since is in the rest.
+ */
+static void sum_totals(struct sp_cpu_profile *profile)
+{
+	const struct sp_recording_header *header = profile->recording->header;
+	struct sp_cpu_totals *totals = &profile->totals;
+	uint64_t process_ns = load(&header->process_cpu_ns);
+	uint64_t known_ns = load(&header->agent_cpu_ns);
+
+	totals->agent_ns = known_ns;
+	for (uint64_t i = 0; i < SP_GROUPS; i++) {
+		known_ns += profile->groups[i].exact_ns;
+		if (!profile->groups[i].periods)
+			totals->unsampled_ns += profile->groups[i].exact_ns;
+	}
+	profile->rest_ns = process_ns > known_ns ? process_ns - known_ns : 0;
+	totals->unsampled_ns += profile->rest_ns;
+	totals->cpu_ns = known_ns + profile->rest_ns;
+}
+
+/* --- samples --- */
+
+static void put_frame(struct sp_cpu_profile *profile, struct sp_view_sample *sample,
+		      uint64_t frame)
+{
+	profile->frames[sample->frame_count++] = frame;
+}
+
+static void put_stack(struct sp_cpu_profile *profile, struct sp_view_sample *sample,
+		      uint32_t node)
+{
+	while (node && sample->frame_count < SP_ARRAY_COUNT(profile->frames)) {
+		const struct sp_node *item =
+			sp_recording_item(profile->recording, SP_SECTION_NODES, node);
+
+		put_frame(profile, sample, item->frame);
+		node = item->parent;
+	}
+}
+
+/* The group's exact time up to given + periods, less that up to given. */
+static int64_t share_ns(struct group_sum *group, uint64_t periods)
+{
+	double scale = (double)group->exact_ns / (double)group->periods;
+	uint64_t from_ns = (uint64_t)((double)group->given_periods * scale + 0.5);
+	uint64_t to_ns;
+
+	group->given_periods += periods;
+	to_ns = group->given_periods == group->periods ?
+			group->exact_ns :
+			(uint64_t)((double)group->given_periods * scale + 0.5);
+	return to_ns > from_ns ? (int64_t)(to_ns - from_ns) : 0;
+}
+
+static bool fill_from_cell(struct sp_cpu_profile *profile, const struct sp_cell *cell,
+			   struct sp_view_sample *sample)
+{
+	struct group_sum *group;
+
+	if (cell->kind != SP_CELL_CPU || cell->group >= SP_GROUPS || !load(&cell->values[1]))
+		return false;
+	group = &profile->groups[cell->group];
+	put_stack(profile, sample, cell->node);
+	sample->values[0] = (int64_t)load(&cell->values[0]);
+	sample->values[1] = share_ns(group, load(&cell->values[1]));
+	sample->labels[0] = (struct sp_view_label){
+		.key = "mode", .str = cell->mode == SP_MODE_KERNEL ? "kernel" : "user"};
+	sample->label_count = cell->node == 1 ? 0 : 1;
+	return true;
+}
+
+static bool fill_unsampled(struct sp_cpu_profile *profile, uint64_t index,
+			   struct sp_view_sample *sample)
+{
+	uint64_t entry_frame = 0;
+	uint64_t ns;
+
+	if (index < SP_GROUPS) {
+		ns = profile->groups[index].periods ? 0 : profile->groups[index].exact_ns;
+		entry_frame = load(&group_at(profile, index)->entry_frame);
+	} else if (index == SP_GROUPS) {
+		ns = profile->rest_ns;
+	} else {
+		put_frame(profile, sample, sp_frame_pseudo(SP_PSEUDO_AGENT));
+		sample->values[1] = (int64_t)profile->totals.agent_ns;
+		return sample->values[1] != 0;
+	}
+	if (!ns)
+		return false;
+	put_frame(profile, sample, sp_frame_pseudo(SP_PSEUDO_UNSAMPLED));
+	put_frame(profile, sample,
+		  entry_frame ? entry_frame : sp_frame_pseudo(SP_PSEUDO_UNKNOWN_THREAD));
+	sample->values[1] = (int64_t)ns;
+	return true;
+}
+
+static int next_sample(void *cursor, struct sp_view_sample *sample)
+{
+	struct sp_cpu_profile *profile = cursor;
+	uint64_t cells = sp_recording_used(profile->recording, SP_SECTION_CELLS);
+
+	memset(sample, 0, sizeof(*sample));
+	sample->frames = profile->frames;
+	while (profile->next_cell < cells)
+		if (fill_from_cell(profile, cell_at(profile, profile->next_cell++), sample))
+			return 1;
+	while (profile->next_extra < EXTRA_SAMPLES)
+		if (fill_unsampled(profile, profile->next_extra++, sample))
+			return 1;
+	return 0;
+}
+
+static void rewind_samples(void *cursor)
+{
+	struct sp_cpu_profile *profile = cursor;
+
+	profile->next_cell = 0;
+	profile->next_extra = 0;
+	for (uint64_t i = 0; i < SP_GROUPS; i++)
+		profile->groups[i].given_periods = 0;
+}
+
+/* --- modules --- */
+
+static int list_modules(struct sp_cpu_profile *profile)
+{
+	const struct sp_recording *recording = profile->recording;
+	uint64_t count = sp_recording_used(recording, SP_SECTION_MODULES);
+	uint64_t string_bytes = sp_recording_used(recording, SP_SECTION_STRINGS);
+	const char *strings = sp_recording_item(recording, SP_SECTION_STRINGS, 0);
+
+	profile->modules = sp_heap_zalloc((count + 1) * sizeof(*profile->modules));
+	if (!profile->modules)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < count; i++) {
+		const struct sp_module_record *record =
+			sp_recording_item(recording, SP_SECTION_MODULES, i);
+
+		profile->modules[i] = (struct sp_view_module){
+			.id = (uint16_t)(i + 1),
+			.is_main = record->flags & SP_MODULE_FLAG_MAIN,
+			.is_vdso = record->flags & SP_MODULE_FLAG_VDSO,
+			.base = record->base,
+			.text_start = record->text_start,
+			.text_end = record->text_end,
+			.text_file_offset = record->text_file_offset,
+			.build_id = record->build_id,
+			.build_id_bytes = record->build_id_bytes <= sizeof(record->build_id) ?
+						  record->build_id_bytes :
+						  0,
+			.path = record->path < string_bytes ? strings + record->path : "",
+		};
+	}
+	profile->view.modules = profile->modules;
+	profile->view.module_count = (uint32_t)count;
+	return 0;
+}
+
+/* --- comments --- */
+
+struct comment {
+	struct sp_cpu_profile *profile;
+	struct sp_text text;
+};
+
+static void comment_begin(struct comment *comment, struct sp_cpu_profile *profile)
+{
+	uint32_t index = profile->view.comment_count < COMMENTS_MAX - 1 ?
+				 profile->view.comment_count :
+				 COMMENTS_MAX - 1;
+
+	comment->profile = profile;
+	sp_text_init(&comment->text, profile->comment_bytes[index], COMMENT_BYTES);
+	profile->comments[index] = profile->comment_bytes[index];
+	profile->view.comment_count = index + 1;
+}
+
+static void say(struct comment *comment, const char *words)
+{
+	sp_text_string(&comment->text, words);
+}
+
+static void say_number(struct comment *comment, uint64_t number)
+{
+	sp_text_decimal(&comment->text, number);
+}
+
+/* value / 10^digits with that many decimals. */
+static void say_decimal(struct comment *comment, uint64_t value, unsigned int digits)
+{
+	uint64_t scale = 1;
+
+	for (unsigned int i = 0; i < digits; i++)
+		scale *= 10;
+	say_number(comment, value / scale);
+	if (digits)
+		say(comment, ".");
+	for (scale /= 10; scale; scale /= 10)
+		say_number(comment, value / scale % 10);
+}
+
+static void say_percent(struct comment *comment, uint64_t part, uint64_t whole)
+{
+	say_decimal(comment, whole ? (uint64_t)((double)part * 1e4 / (double)whole + 0.5) : 0, 2);
+	say(comment, " %");
+}
+
+static void comment_command(struct sp_cpu_profile *profile)
+{
+	const struct sp_recording_header *header = profile->recording->header;
+	struct comment comment;
+	size_t end = sizeof(header->command_line);
+
+	while (end && header->command_line[end - 1] == '\0')
+		end--;
+	comment_begin(&comment, profile);
+	say(&comment, "command: ");
+	for (size_t i = 0; i < end; i++)
+		sp_text_char(&comment.text,
+			     header->command_line[i] ? header->command_line[i] : ' ');
+	comment_begin(&comment, profile);
+	say(&comment, "process: ");
+	say_number(&comment, header->pid);
+	say(&comment, ", user ");
+	say_decimal(&comment, load(&header->process_user_ns) / 1000000, 3);
+	say(&comment, " s, system ");
+	say_decimal(&comment, load(&header->process_system_ns) / 1000000, 3);
+	say(&comment, " s (the kernel's)");
+}
+
+static void comment_rate(struct sp_cpu_profile *profile)
+{
+	const struct sp_recording_header *header = profile->recording->header;
+	const struct sp_cpu_totals *totals = &profile->totals;
+	uint64_t sampled_ns = totals->cpu_ns - totals->agent_ns - totals->unsampled_ns;
+	struct comment comment;
+
+	comment_begin(&comment, profile);
+	say(&comment, "sampling: every ");
+	say_number(&comment, header->cpu_period_ns);
+	say(&comment, " ns of a thread's CPU time asked for; real rate ");
+	say_decimal(&comment,
+		    sampled_ns ? (uint64_t)((double)totals->samples * 1e11 / (double)sampled_ns) :
+				 0,
+		    2);
+	say(&comment, " Hz (the kernel's tick bounds it)");
+	comment_begin(&comment, profile);
+	say(&comment, "mode (user, kernel) of a sample is an estimate from the interrupted state");
+	comment_begin(&comment, profile);
+	say(&comment, "unsampled: ");
+	say_percent(&comment, totals->unsampled_ns, totals->cpu_ns);
+	say(&comment, " of CPU time, shown as [unsampled]");
+	comment_begin(&comment, profile);
+	say(&comment, "cost of looking: agent thread ");
+	say_percent(&comment, totals->agent_ns, totals->cpu_ns);
+	say(&comment, " of CPU time (shown as [spanprof]), signal handler ");
+	say_percent(&comment, totals->handler_ns, totals->cpu_ns);
+}
+
+/* Scale factors tell how far the sampled sum was from the exact time. */
+static void comment_scales(struct sp_cpu_profile *profile)
+{
+	const uint64_t period_ns = profile->recording->header->cpu_period_ns;
+	uint64_t order[8] = {0};
+	unsigned int count = 0;
+
+	/* The eight groups with the most time, by insertion. */
+	for (uint64_t i = 0; i < SP_GROUPS; i++) {
+		unsigned int at;
+
+		if (!profile->groups[i].periods)
+			continue;
+		if (count < SP_ARRAY_COUNT(order))
+			order[count++] = i;
+		else if (profile->groups[order[count - 1]].exact_ns < profile->groups[i].exact_ns)
+			order[count - 1] = i;
+		for (at = count - 1; at && profile->groups[order[at - 1]].exact_ns <
+						   profile->groups[order[at]].exact_ns;
+		     at--) {
+			uint64_t swap = order[at];
+
+			order[at] = order[at - 1];
+			order[at - 1] = swap;
+		}
+	}
+	for (unsigned int i = 0; i < count; i++) {
+		const struct group_sum *group = &profile->groups[order[i]];
+		struct comment comment;
+
+		comment_begin(&comment, profile);
+		say(&comment, "scale: threads of entry 0x");
+		sp_text_hex(&comment.text, load(&group_at(profile, order[i])->entry_address));
+		say(&comment, ": ");
+		say_number(&comment, group->samples);
+		say(&comment, " samples times ");
+		say_decimal(&comment,
+			    (uint64_t)((double)group->exact_ns * 1e4 /
+					       ((double)group->periods * (double)period_ns) +
+				       0.5),
+			    4);
+		say(&comment, " to their exact ");
+		say_decimal(&comment, group->exact_ns / 1000000, 3);
+		say(&comment, " s");
+	}
+}
+
+static void comment_losses(struct sp_cpu_profile *profile)
+{
+	static const char *const meanings[SP_LOSS_COUNT] = {
+		[SP_LOSS_NO_RING] = "samples dropped: no ring was free",
+		[SP_LOSS_RING_FULL] = "samples dropped: the thread's ring was full",
+		[SP_LOSS_TABLE_FULL] =
+			"samples dropped: the recording is full (SPANPROF_RECORDING_SIZE)",
+		[SP_LOSS_BAD_STACK] = "samples without a usable stack pointer",
+		[SP_LOSS_STACK_CUT] = "stacks cut at the depth limit (SPANPROF_DEPTH)",
+		[SP_LOSS_STACK_SHORT] = "stacks that could not be walked to their root",
+		[SP_LOSS_NO_SLOT] = "threads not sampled: no slot was free",
+		[SP_LOSS_NO_TIMER] =
+			"threads not sampled: no timer (ulimit -i); covered by the scaling",
+		[SP_LOSS_BLOCKED] =
+			"threads not sampled: they block the signal; covered by the scaling",
+		[SP_LOSS_GROUP_FULL] = "threads beyond the table of entry functions",
+		[SP_LOSS_NO_SPACE] = "requests for storage refused",
+		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
+		[SP_LOSS_DAMAGED] = "records that could not be read",
+	};
+
+	for (unsigned int i = 0; i < SP_LOSS_COUNT; i++) {
+		uint64_t count = load(&profile->recording->header->losses[i]);
+		struct comment comment;
+
+		if (!count)
+			continue;
+		comment_begin(&comment, profile);
+		say(&comment, "loss: ");
+		say_number(&comment, count);
+		say(&comment, " ");
+		say(&comment, meanings[i]);
+	}
+}
+
+/* --- life --- */
+
+struct sp_cpu_profile *sp_cpu_profile_create(const struct sp_recording *recording)
+{
+	const struct sp_recording_header *header = recording->header;
+	struct sp_cpu_profile *profile = sp_heap_zalloc(sizeof(*profile));
+	uint64_t last_ns = load(&header->last_update_monotonic_ns);
+
+	if (!profile)
+		return NULL;
+	profile->recording = recording;
+	profile->view = (struct sp_profile_view){
+		.kind = "cpu",
+		.value_types = {{"samples", "count"}, {"cpu", "nanoseconds"}},
+		.value_type_count = 2,
+		.default_value_type = 1,
+		.period_type = {"cpu", "nanoseconds"},
+		.period = (int64_t)header->cpu_period_ns,
+		.time_ns = (int64_t)header->start_realtime_ns,
+		.duration_ns = last_ns > header->start_monotonic_ns ?
+				       (int64_t)(last_ns - header->start_monotonic_ns) :
+				       0,
+		.pid = (int)header->pid,
+		.drop_frames = "spanprof_.*",
+		.next_sample = next_sample,
+		.rewind = rewind_samples,
+		.cursor = profile,
+		.comments = profile->comments,
+	};
+	if (list_modules(profile) != 0) {
+		sp_heap_free(profile);
+		return NULL;
+	}
+	sum_groups(profile);
+	sum_totals(profile);
+	comment_command(profile);
+	comment_rate(profile);
+	comment_scales(profile);
+	comment_losses(profile);
+	return profile;
+}
+
+void sp_cpu_profile_destroy(struct sp_cpu_profile *profile)
+{
+	sp_heap_free(profile->modules);
+	sp_heap_free(profile);
+}
+
+const struct sp_profile_view *sp_cpu_profile_view(const struct sp_cpu_profile *profile)
+{
+	return &profile->view;
+}
+
+const struct sp_cpu_totals *sp_cpu_profile_totals(const struct sp_cpu_profile *profile)
+{
+	return &profile->totals;
+}

@@ -1,0 +1,108 @@
+/*
+ * Recovery: a private copy of the recording, its journal and rings drained, its
+ * profiles written. Context: collector, in the command.
+ */
+#include "sp_recover.h"
+
+#include "sp_absorb.h"
+#include "sp_collector.h"
+#include "sp_heap.h"
+#include "sp_recording_reader.h"
+#include "sp_text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int check_alive(const struct sp_recording *recording,
+		       const struct sp_recover_options *options,
+		       struct sp_recover_result *result)
+{
+	int is_live = options->is_forced ? 0 : sp_recording_is_live(recording);
+
+	if (is_live > 0) {
+		snprintf(result->error, sizeof(result->error), "process %u still runs",
+			 recording->header->pid);
+		return -EBUSY;
+	}
+	if (is_live < 0) {
+		snprintf(result->error, sizeof(result->error),
+			 "recorded in another pid namespace, so nobody can tell here whether "
+			 "process %u still runs; use --force if it does not",
+			 recording->header->pid);
+		return is_live;
+	}
+	return 0;
+}
+
+static int drain(struct sp_recording *recording, struct sp_recover_result *result)
+{
+	struct sp_absorber *absorber = sp_heap_zalloc(sizeof(*absorber));
+	int err;
+
+	if (!absorber) {
+		snprintf(result->error, sizeof(result->error), "no memory");
+		return -ENOMEM;
+	}
+	err = sp_absorber_init(absorber, recording);
+	if (err)
+		snprintf(result->error, sizeof(result->error), "its tables are damaged or full");
+	else
+		sp_absorber_drain(absorber);
+	sp_absorber_fini(absorber);
+	sp_heap_free(absorber);
+	return err;
+}
+
+static int write_profile(struct sp_recording *recording, int out_dir_fd,
+			 struct sp_recover_result *result)
+{
+	struct sp_write_summary summary;
+
+	sp_collector_write_cpu(recording, out_dir_fd, false, &summary);
+	if (summary.error) {
+		snprintf(result->error, sizeof(result->error), "cannot write %s: %s",
+			 *summary.file ? summary.file : "its profile", strerror(-summary.error));
+		return summary.error;
+	}
+	memcpy(result->file, summary.file, sizeof(result->file));
+	snprintf(result->summary, sizeof(result->summary),
+		 "%llu samples, %.3f s of CPU time, %llu samples lost",
+		 (unsigned long long)summary.samples, (double)summary.cpu_ns / 1e9,
+		 (unsigned long long)summary.lost_samples);
+	return 0;
+}
+
+int sp_recover_file(const char *path, int out_dir_fd, const struct sp_recover_options *options,
+		    struct sp_recover_result *result)
+{
+	struct sp_recording recording;
+	int err;
+
+	memset(result, 0, sizeof(*result));
+	err = sp_recording_open(&recording, path, result->error, sizeof(result->error));
+	if (err)
+		return err;
+	err = check_alive(&recording, options, result);
+	if (err)
+		goto out;
+	if (atomic_load_explicit(&recording.header->state, memory_order_relaxed) ==
+	    SP_RECORDING_ENDED) {
+		snprintf(result->summary, sizeof(result->summary),
+			 "its process ended by itself and has written its profiles");
+		goto out;
+	}
+	if (options->file_pattern) {
+		struct sp_text pattern;
+
+		sp_text_init(&pattern, recording.header->file_pattern,
+			     sizeof(recording.header->file_pattern));
+		sp_text_string(&pattern, options->file_pattern);
+	}
+	err = drain(&recording, result);
+	if (!err)
+		err = write_profile(&recording, out_dir_fd, result);
+out:
+	sp_recording_close(&recording);
+	return err;
+}

@@ -1,0 +1,322 @@
+/*
+ * Life of the reporter thread: begin the recording, rounds at a pace that follows the
+ * program, requests in between. Its priority is the host's, it never holds the
+ * host up but where the host ends and asks. Context: collector, but for the asking
+ * side.
+ */
+#include "sp_reporter_thread.h"
+
+#include "own_thread.h"
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_file_sink.h"
+#include "sp_log.h"
+#include "sp_modules.h"
+#include "sp_recording_writer.h"
+#include "sp_syscall.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define PACE_FIRST_NS (SP_NS_PER_SECOND / 20)
+#define PACE_BUSY_NS (SP_NS_PER_SECOND / 4)
+#define PACE_IDLE_NS (2 * SP_NS_PER_SECOND)
+/* The demanglers recurse; address space only, the pages come when touched. */
+#define STACK_BYTES ((size_t)1 << 20)
+
+static struct {
+	struct sp_reporter_setup setup;
+	struct sp_collector collector;
+	struct sp_write_summary written; /* of this process image */
+	pthread_t thread;
+	_Atomic uint32_t tid;
+	/* One request at a time: a ticket is drawn, the thread serves up to it. */
+	_Atomic uint32_t tickets, served;
+	_Atomic uint32_t wanted[3]; /* by enum sp_reporter_request: last ticket */
+	int out_dir_fd;
+	bool has_begun, has_told_anonymous;
+} reporter;
+
+static long futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
+{
+	struct timespec timeout = {(time_t)(timeout_ns / SP_NS_PER_SECOND),
+				   (long)(timeout_ns % SP_NS_PER_SECOND)};
+
+	return sp_syscall4(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &timeout);
+}
+
+/* --- the asking side --- */
+
+bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_ns)
+{
+	uint64_t deadline_ns = sp_clock_monotonic_ns() + timeout_ns;
+	uint32_t ticket;
+
+	if ((uint32_t)sp_syscall0(SYS_gettid) ==
+		    atomic_load_explicit(&reporter.tid, memory_order_relaxed) ||
+	    !atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
+		return false;
+	ticket = atomic_fetch_add(&reporter.tickets, 1) + 1;
+	atomic_store(&reporter.wanted[request], ticket);
+	sp_capture_wake_reporter();
+	for (;;) {
+		uint32_t served = atomic_load_explicit(&reporter.served, memory_order_acquire);
+		uint64_t now_ns = sp_clock_monotonic_ns();
+
+		if ((int32_t)(served - ticket) >= 0)
+			return true;
+		if (now_ns >= deadline_ns)
+			return false;
+		futex_wait(&reporter.served, served, deadline_ns - now_ns);
+	}
+}
+
+void sp_reporter_thread_join(void)
+{
+	pthread_join(reporter.thread, NULL);
+	atomic_store_explicit(&sp_capture.has_reporter_thread, false, memory_order_relaxed);
+}
+
+void sp_reporter_thread_forked(void)
+{
+	atomic_store_explicit(&sp_capture.has_reporter_thread, false, memory_order_relaxed);
+	atomic_store_explicit(&sp_capture.wake, 0, memory_order_relaxed);
+	atomic_store_explicit(&reporter.tickets, 0, memory_order_relaxed);
+	atomic_store_explicit(&reporter.served, 0, memory_order_relaxed);
+	atomic_store_explicit(&reporter.tid, 0, memory_order_relaxed);
+	for (unsigned int i = 0; i < 3; i++)
+		atomic_store_explicit(&reporter.wanted[i], 0, memory_order_relaxed);
+	memset(&reporter.collector, 0, sizeof(reporter.collector));
+	memset(&reporter.written, 0, sizeof(reporter.written));
+	reporter.has_begun = false;
+}
+
+/* --- the thread --- */
+
+static uint16_t announce_module(void *context, const struct sp_module_info *info)
+{
+	struct sp_module_record record = {
+		.base = info->base,
+		.text_start = info->text_start,
+		.text_end = info->text_end,
+		.text_file_offset = info->text_file_offset,
+		.build_id_bytes = info->build_id_bytes,
+		.flags = (info->is_main ? SP_MODULE_FLAG_MAIN : 0) |
+			 (strcmp(info->path, "[vdso]") == 0 ? SP_MODULE_FLAG_VDSO : 0),
+	};
+
+	memcpy(record.build_id, info->build_id, sizeof(record.build_id));
+	return sp_recording_add_module(context, &record, info->path);
+}
+
+static uint32_t finish_stack(void *context, const struct sp_deferred_stack *stack,
+			     uint64_t *frames, uint32_t max_frames, uint8_t *end)
+{
+	struct sp_unwind_regs regs;
+	struct sp_unwind_stack copy = {
+		.low = stack->stack_address,
+		.high = stack->stack_address + stack->stack_bytes,
+		.delta = (int64_t)((uint64_t)(uintptr_t)stack->stack - stack->stack_address),
+	};
+	struct sp_unwind_result result;
+
+	(void)context;
+	memcpy(regs.value, stack->registers, sizeof(regs.value));
+	result = sp_unwind(atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire), &regs,
+			   &copy, frames, max_frames);
+	*end = (uint8_t)result.end;
+	return result.depth_frames;
+}
+
+static void refresh_modules(void)
+{
+	/* Handlers that saw the old snapshot may still run: look before it is replaced,
+	 * release what an earlier refresh replaced. */
+	if (!reporter.collector.modules)
+		return;
+	atomic_store_explicit(&sp_capture.wants_modules, false, memory_order_relaxed);
+	sp_modules_refresh(reporter.collector.modules);
+}
+
+static int begin(void)
+{
+	struct sp_collector *collector = &reporter.collector;
+	int err = reporter.setup.begin();
+
+	if (err)
+		return err;
+	collector->recording = reporter.setup.recording;
+	collector->absorber = reporter.setup.absorber;
+	collector->options = reporter.setup.options;
+	collector->calls = reporter.setup.calls;
+	if (!collector->modules)
+		collector->modules = sp_modules_create(announce_module, collector->recording);
+	collector->absorber->finish_stack = finish_stack;
+	refresh_modules();
+	if (!collector->recording->is_file && !reporter.has_told_anonymous) {
+		reporter.has_told_anonymous = true;
+		sp_log_error("no directory takes the recording (tried XDG_RUNTIME_DIR, /dev/shm, "
+			     "%s): if this process is killed, its profile is lost",
+			     reporter.setup.options->out_dir);
+	}
+	sp_capture_set_state(SP_CAPTURE_RUNNING);
+	reporter.has_begun = true;
+	return 0;
+}
+
+static void tell_summary(const struct sp_write_summary *summary)
+{
+	if (summary->error) {
+		sp_log_error("cannot write the CPU profile to %s: %s; the recording %s",
+			     reporter.setup.options->out_dir, strerror(-summary->error),
+			     reporter.setup.recording->is_file ?
+				     reporter.setup.recording->path :
+				     "could not be kept either");
+		return;
+	}
+	sp_log_note("wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples lost; "
+		    "see it with: go tool pprof -top %s/%s",
+		    reporter.setup.options->out_dir, summary->file,
+		    (unsigned long long)summary->samples,
+		    (unsigned long long)(summary->cpu_ns / SP_NS_PER_SECOND),
+		    (unsigned long long)(summary->cpu_ns / 1000000 % 1000),
+		    (unsigned long long)summary->lost_samples, reporter.setup.options->out_dir,
+		    summary->file);
+}
+
+static void write_profiles(bool is_end)
+{
+	struct sp_write_summary *summary = &reporter.written;
+	struct sp_recording *recording = reporter.setup.recording;
+	bool is_again = *summary->file != '\0' && !summary->error;
+
+	if (atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
+		refresh_modules();
+	sp_collector_round(&reporter.collector, true);
+	if (reporter.out_dir_fd < 0 &&
+	    sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd) != 0)
+		reporter.out_dir_fd = -1;
+	if (reporter.out_dir_fd < 0) {
+		memset(summary, 0, sizeof(*summary));
+		summary->error = -ENOENT;
+	} else {
+		sp_collector_write_cpu(recording, reporter.out_dir_fd, is_again, summary);
+	}
+	if (!is_end)
+		return;
+	tell_summary(summary);
+	if (!summary->error) {
+		atomic_store_explicit(&recording->header->state, SP_RECORDING_ENDED,
+				      memory_order_relaxed);
+		sp_recording_remove(recording);
+	}
+}
+
+/* True when the thread is to end. */
+static bool serve_requests(void)
+{
+	uint32_t tickets = atomic_load_explicit(&reporter.tickets, memory_order_acquire);
+	uint32_t served = atomic_load_explicit(&reporter.served, memory_order_relaxed);
+	bool is_stopping;
+
+	if (tickets == served)
+		return false;
+	is_stopping = (int32_t)(atomic_load(&reporter.wanted[SP_REQUEST_STOP]) - served) > 0;
+	if ((int32_t)(atomic_load(&reporter.wanted[SP_REQUEST_WRITE_END]) - served) > 0)
+		write_profiles(true);
+	else if ((int32_t)(atomic_load(&reporter.wanted[SP_REQUEST_WRITE]) - served) > 0)
+		write_profiles(false);
+	if (is_stopping) {
+		reporter.collector.agent_cpu_before_ns +=
+			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+		sp_own_thread_unhide();
+	}
+	atomic_store_explicit(&reporter.served, tickets, memory_order_release);
+	sp_syscall3(SYS_futex, &reporter.served, FUTEX_WAKE_PRIVATE, INT32_MAX);
+	return is_stopping;
+}
+
+static void give_up(int err)
+{
+	sp_log_error("cannot make the recording: %s; the program runs unprofiled",
+		     strerror(-err));
+	sp_capture_set_state(SP_CAPTURE_OFF);
+}
+
+/* Rounds come soon after work and ever later without; whoever has something urgent
+ * wakes us. */
+static uint64_t next_pace_ns(uint64_t pace_ns, bool has_worked)
+{
+	if (has_worked)
+		return pace_ns < PACE_BUSY_NS ? pace_ns * 2 : PACE_BUSY_NS;
+	return pace_ns * 2 < PACE_IDLE_NS ? pace_ns * 2 : PACE_IDLE_NS;
+}
+
+static void *run(void *argument)
+{
+	uint64_t pace_ns = PACE_FIRST_NS;
+	int log_fd = sp_own_thread_separate();
+	int err;
+
+	(void)argument;
+	prctl(PR_SET_NAME, "spanprof");
+	atomic_store_explicit(&reporter.tid, (uint32_t)sp_syscall0(SYS_gettid),
+			      memory_order_relaxed);
+	sp_log_init(log_fd, reporter.setup.options->is_quiet, reporter.setup.options->is_verbose);
+	reporter.collector.own_tid = (int)sp_syscall0(SYS_gettid);
+	reporter.out_dir_fd = -1;
+	/* Now, before the program changes its user or its root. */
+	sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd);
+	err = begin();
+	if (err)
+		give_up(err);
+	for (;;) {
+		bool has_worked = false;
+
+		atomic_store(&sp_capture.wake, 0);
+		if (!err) {
+			if (atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
+				refresh_modules();
+			has_worked = sp_collector_round(&reporter.collector, false) != 0;
+			sp_modules_reclaim(reporter.collector.modules,
+					   atomic_load(&sp_capture.handlers_running) == 0);
+		}
+		if (serve_requests())
+			return NULL;
+		if (futex_wait(&sp_capture.wake, 0, pace_ns) == -ETIMEDOUT)
+			pace_ns = next_pace_ns(pace_ns, has_worked);
+		else
+			pace_ns = PACE_BUSY_NS;
+	}
+}
+
+int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
+{
+	bool was_single = sp_own_thread_before_create();
+	pthread_attr_t attributes;
+	sigset_t all, before;
+	int err = pthread_attr_init(&attributes);
+
+	if (err)
+		return err;
+	reporter.setup = *setup;
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	sigfillset(&all);
+	/* The C library keeps the two signals it needs out of the set. */
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	atomic_store_explicit(&sp_capture.has_reporter_thread, true, memory_order_relaxed);
+	err = setup->create_thread(&reporter.thread, &attributes, run, NULL);
+	if (err)
+		atomic_store_explicit(&sp_capture.has_reporter_thread, false,
+				      memory_order_relaxed);
+	else
+		sp_own_thread_hide(was_single);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	return err;
+}

@@ -1,0 +1,51 @@
+/*
+ * The dedicated thread: named "spanprof", all signals blocked, with file
+ * descriptors and a working directory of its own, so that whatever the host closes,
+ * changes root to or moves into does not reach it, and nothing of it reaches the
+ * host. Others ask it for work and may wait for the answer, bounded.
+ */
+#ifndef SP_REPORTER_THREAD_H
+#define SP_REPORTER_THREAD_H
+
+#include "sp_collector.h"
+
+#include <pthread.h>
+
+enum sp_reporter_request {
+	SP_REQUEST_WRITE,     /* write the profiles, go on */
+	SP_REQUEST_WRITE_END, /* write them, the process is about to end or exec */
+	SP_REQUEST_STOP,      /* end the thread; it can be started again */
+};
+
+struct sp_reporter_setup {
+	const struct sp_options *options;
+	const char *program;
+	const struct sp_collector_calls *calls;
+	/* Makes the recording and the absorber if there are none yet; 0 or -errno. */
+	int (*begin)(void);
+	struct sp_recording *recording;
+	struct sp_absorber *absorber;
+	/* pthread_create() without our own hook. */
+	int (*create_thread)(pthread_t *thread, const pthread_attr_t *attributes,
+			     void *(*start_routine)(void *), void *argument);
+};
+
+/*
+ * Context: init. Starts the thread; the C library goes on as if the process still had
+ * as many threads as before. 0 or an error number.
+ */
+int sp_reporter_thread_start(const struct sp_reporter_setup *setup);
+
+/*
+ * Context: hook, never on the reporter thread itself (then nothing happens). Asks and
+ * waits for at most timeout_ns. True when it was done.
+ */
+bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_ns);
+
+/* Context: hook. Waits for the thread that was asked to stop. */
+void sp_reporter_thread_join(void);
+
+/* Context: hook, in a fork child, which has no such thread. */
+void sp_reporter_thread_forked(void);
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * Threads that nobody told us of (raw clone(), or born before the recording) are
+ * found by listing the task directory, and vanish from it when they end. Context:
+ * collector.
+ */
+#include "sp_collector.h"
+
+#include "sp_clock.h"
+#include "sp_syscall.h"
+
+#include <fcntl.h>
+
+struct linux_dirent64 {
+	uint64_t d_ino;
+	int64_t d_off;
+	unsigned short d_reclen;
+	unsigned char d_type;
+	char d_name[];
+};
+
+#define SLOT_NONE UINT64_MAX
+
+static struct sp_slot *slot_at(const struct sp_collector *collector, uint64_t index)
+{
+	return sp_recording_item(collector->recording, SP_SECTION_SLOTS, index);
+}
+
+/* Is a thread being born at this moment? Then one in the list may be it. */
+static bool is_birth_under_way(const struct sp_collector *collector, uint64_t slots)
+{
+	for (uint64_t i = 0; i < slots; i++)
+		if (atomic_load_explicit(&slot_at(collector, i)->state, memory_order_acquire) ==
+		    SP_SLOT_CLAIMED)
+			return true;
+	return false;
+}
+
+/* The list comes in ascending order and so do most slots: start at the last hit. */
+static bool note_listed(struct sp_collector *collector, uint64_t slots, uint64_t *hint, int tid)
+{
+	for (uint64_t i = 0; i < slots; i++) {
+		uint64_t at = (*hint + i) % slots;
+		struct sp_slot *slot = slot_at(collector, at);
+		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+
+		if ((state == SP_SLOT_LIVE || state == SP_SLOT_ENDED) &&
+		    atomic_load_explicit(&slot->tid, memory_order_relaxed) == (uint32_t)tid) {
+			atomic_store_explicit(&slot->listed, collector->listing_round,
+					      memory_order_relaxed);
+			*hint = at + 1;
+			return true;
+		}
+	}
+	return false;
+}
+
+static int parse_number(const char *text)
+{
+	int number = 0;
+
+	if (*text < '0' || *text > '9')
+		return -1;
+	for (; *text >= '0' && *text <= '9'; text++)
+		number = number * 10 + (*text - '0');
+	return number;
+}
+
+/*
+ * A live slot whose thread was listed in the round before and is not now has
+ * lost its thread without a word; its time is what was read last.
+ */
+static void end_vanished(struct sp_collector *collector, uint64_t slots)
+{
+	for (uint64_t i = 0; i < slots; i++) {
+		struct sp_slot *slot = slot_at(collector, i);
+		uint64_t listed = atomic_load_explicit(&slot->listed, memory_order_relaxed);
+
+		if (atomic_load_explicit(&slot->state, memory_order_acquire) == SP_SLOT_LIVE &&
+		    listed && listed + 1 < collector->listing_round)
+			collector->calls->end_thread(
+				slot, atomic_load_explicit(&slot->cpu_ns, memory_order_relaxed));
+	}
+}
+
+void sp_collector_list_threads(struct sp_collector *collector, bool is_first)
+{
+	char buffer[4096] __attribute__((aligned(8)));
+	uint64_t slots = sp_recording_used(collector->recording, SP_SECTION_SLOTS);
+	uint64_t hint = 0;
+	bool may_adopt = is_first || !is_birth_under_way(collector, slots);
+	int fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, "/proc/self/task",
+				  O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	collector->listing_round++;
+	for (;;) {
+		long bytes = sp_syscall3(SYS_getdents64, fd, buffer, sizeof(buffer));
+
+		if (bytes <= 0)
+			break;
+		for (long at = 0; at < bytes;) {
+			const struct linux_dirent64 *entry = (const void *)(buffer + at);
+			int tid = parse_number(entry->d_name);
+
+			at += entry->d_reclen;
+			if (tid <= 0 || tid == collector->own_tid ||
+			    note_listed(collector, slots, &hint, tid) || !may_adopt)
+				continue;
+			collector->calls->adopt_thread(tid, tid == (int)collector->recording->header->pid);
+		}
+	}
+	sp_syscall1(SYS_close, fd);
+	if (!is_first)
+		end_vanished(collector, slots);
+}
+
+void sp_collector_read_clocks(struct sp_collector *collector)
+{
+	struct sp_recording_header *header = collector->recording->header;
+	uint64_t slots = sp_recording_used(collector->recording, SP_SECTION_SLOTS);
+
+	for (uint64_t i = 0; i < slots; i++) {
+		struct sp_slot *slot = slot_at(collector, i);
+		uint64_t cpu_ns;
+
+		if (atomic_load_explicit(&slot->state, memory_order_acquire) != SP_SLOT_LIVE)
+			continue;
+		cpu_ns = sp_clock_read_ns(sp_clock_of_thread(
+			(int)atomic_load_explicit(&slot->tid, memory_order_relaxed)));
+		/* Its thread may have ended in between and said its final time. */
+		if (cpu_ns && atomic_load_explicit(&slot->state, memory_order_acquire) ==
+				      SP_SLOT_LIVE)
+			atomic_store_explicit(&slot->cpu_ns, cpu_ns, memory_order_relaxed);
+	}
+	if (collector->own_tid)
+		atomic_store_explicit(&header->agent_cpu_ns,
+				      collector->agent_cpu_before_ns +
+					      sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID),
+				      memory_order_relaxed);
+	/* The process last: it is never less than the sum of its threads. */
+	atomic_store_explicit(&header->process_cpu_ns,
+			      sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID), memory_order_relaxed);
+}

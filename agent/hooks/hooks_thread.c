@@ -1,0 +1,175 @@
+/*
+ * Birth and end of threads. pthread_create() hands a slot to the new thread, which
+ * arms its own timer before it runs the program's function; a thread-specific key
+ * whose destructor asks to be called again until the last round notices its end,
+ * also by pthread_exit() and cancellation. Threads made otherwise are found by the
+ * reporter thread. Context: hook, cold.
+ */
+#include "sp_hooks.h"
+
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_compiler.h"
+#include "sp_cpu_timer.h"
+#include "sp_next.h"
+#include "sp_signal.h"
+#include "sp_thread.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <time.h>
+
+/* A stack smaller than SP_SIGNAL_STACK_BYTES_MIN gets room for our signal frame (3.3 KB
+ * with AVX-512) and handler on top; one that the program brought itself cannot
+ * grow, and its thread gets an alternate stack instead. */
+#define SIGNAL_ROOM_BYTES ((size_t)16 << 10)
+
+static pthread_key_t end_key;
+static bool has_end_key;
+
+static size_t default_stack_bytes(void)
+{
+	static _Atomic size_t known_bytes;
+	/* Relaxed: whoever computes it finds the same. */
+	size_t bytes = atomic_load_explicit(&known_bytes, memory_order_relaxed);
+	pthread_attr_t attributes;
+
+	if (bytes || pthread_attr_init(&attributes) != 0)
+		return bytes;
+	pthread_attr_getstacksize(&attributes, &bytes);
+	pthread_attr_destroy(&attributes);
+	atomic_store_explicit(&known_bytes, bytes, memory_order_relaxed);
+	return bytes;
+}
+
+/* The key's value: slot | round, as slots are 256-aligned in the recording. */
+static void note_end(void *value)
+{
+	uintptr_t round = (uintptr_t)value & 0xff;
+	struct sp_slot *slot = (struct sp_slot *)((uintptr_t)value - round);
+
+	/* Other keys' destructors of this round may still use CPU time: go last. */
+	if (round + 1 < PTHREAD_DESTRUCTOR_ITERATIONS &&
+	    pthread_setspecific(end_key, (void *)((uintptr_t)value + 1)) == 0)
+		return;
+	if (!sp_capture_is_running() || !sp_hooks_is_own_process())
+		return;
+	sp_cpu_timer_disarm(slot);
+	sp_signal_thread_end();
+	sp_thread_end(slot, sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID));
+}
+
+void sp_hooks_thread_forked(void)
+{
+	/* The slot is the parent's. */
+	if (has_end_key)
+		pthread_setspecific(end_key, NULL);
+}
+
+struct sp_slot *sp_hooks_thread_slot(void)
+{
+	uintptr_t value = has_end_key ? (uintptr_t)pthread_getspecific(end_key) : 0;
+
+	return (struct sp_slot *)(value & ~(uintptr_t)0xff);
+}
+
+int sp_hooks_thread_init(void)
+{
+	int err = pthread_key_create(&end_key, note_end);
+
+	has_end_key = err == 0;
+	return err;
+}
+
+/*
+ * The C library keeps its thread descriptor, and with it the address that
+ * pthread_self() returns, at the upper end of the stack: all frames lie below.
+ */
+static void begin_thread(struct sp_slot *slot)
+{
+	uint64_t high = (uint64_t)pthread_self();
+	uint64_t stack_bytes = atomic_load_explicit(&slot->stack_low, memory_order_relaxed);
+	uint32_t flags = atomic_load_explicit(&slot->start_flags, memory_order_relaxed);
+
+	pthread_setspecific(end_key, slot);
+	sp_thread_begin(slot, high - stack_bytes, high);
+	if (flags & SP_THREAD_SMALL_STACK)
+		sp_signal_use_own_stack();
+	sp_cpu_timer_arm(slot);
+}
+
+static void *run_thread(void *argument)
+{
+	struct sp_slot *slot = argument;
+	void *(*start_routine)(void *) = (void *(*)(void *))(uintptr_t)atomic_load_explicit(
+		&slot->start_routine, memory_order_relaxed);
+	void *start_argument = (void *)(uintptr_t)atomic_load_explicit(&slot->start_argument,
+								       memory_order_relaxed);
+
+	if (sp_capture_is_running())
+		begin_thread(slot);
+	return start_routine(start_argument);
+}
+
+struct stack_plan {
+	const pthread_attr_t *attributes; /* to create the thread with */
+	size_t stack_bytes;
+	uint32_t flags;
+	pthread_attr_t copy;
+};
+
+/* Makes room for our signal where the program asked for a small stack. */
+static void plan_stack(struct stack_plan *plan, const pthread_attr_t *attributes)
+{
+	size_t set_bytes = 0;
+	void *set_stack = NULL;
+
+	plan->attributes = attributes;
+	plan->flags = 0;
+	plan->stack_bytes = default_stack_bytes();
+	if (!attributes ||
+	    pthread_attr_getstacksize(attributes, &plan->stack_bytes) != 0 ||
+	    plan->stack_bytes >= SP_SIGNAL_STACK_BYTES_MIN ||
+	    pthread_attr_getstack(attributes, &set_stack, &set_bytes) != 0)
+		return;
+	/* Never set: the C library computes its start as 0 - size. */
+	if (set_stack && (uintptr_t)set_stack + set_bytes != 0) {
+		plan->flags = SP_THREAD_SMALL_STACK;
+		return;
+	}
+	/* The copy lives for this call only and owns nothing. */
+	plan->copy = *attributes;
+	if (pthread_attr_setstacksize(&plan->copy, plan->stack_bytes + SIGNAL_ROOM_BYTES) != 0)
+		return;
+	plan->attributes = &plan->copy;
+	plan->stack_bytes += SIGNAL_ROOM_BYTES;
+}
+
+int sp_hooks_create_own_thread(pthread_t *thread, const pthread_attr_t *attributes,
+			       void *(*start_routine)(void *), void *argument)
+{
+	return SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
+}
+
+SP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+			     void *(*start_routine)(void *), void *argument)
+{
+	const struct sp_hook_calls *calls =
+		atomic_load_explicit(&sp_hook_calls, memory_order_acquire);
+	struct sp_slot *slot = NULL;
+	struct stack_plan plan;
+	int err;
+
+	if (!calls || !sp_hooks_is_own_process())
+		return SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
+	calls->safe_point();
+	plan_stack(&plan, attributes);
+	if (has_end_key && sp_capture_is_running())
+		slot = sp_thread_claim(start_routine, argument, plan.stack_bytes, plan.flags);
+	if (!slot)
+		return SP_NEXT(pthread_create)(thread, plan.attributes, start_routine, argument);
+	err = SP_NEXT(pthread_create)(thread, plan.attributes, run_thread, slot);
+	if (err)
+		sp_thread_unclaim(slot);
+	return err;
+}

@@ -1,0 +1,50 @@
+/*
+ * What the hooks of threads and processes need from the agent, and what they give
+ * it. The hooks hold no policy: they call the agent's functions below at the
+ * moments that their names say.
+ */
+#ifndef SP_HOOKS_H
+#define SP_HOOKS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct sp_slot;
+
+struct sp_hook_calls {
+	/* A place where the agent may create threads and wait: starts what a fork
+	 * child put off. */
+	void (*safe_point)(void);
+	/* The process image is about to go: write the profiles now. */
+	void (*before_exec)(void);
+	/* The process is about to end without running destructors. */
+	void (*before_exit)(void);
+	/* Our thread must not exist across this call (unshare and setns refuse
+	 * processes with threads). */
+	bool (*pause_reporter)(void);
+	void (*resume_reporter)(void);
+};
+
+/* Context: init. Hooks pass everything through until then. */
+void sp_hooks_set_calls(const struct sp_hook_calls *calls);
+
+/* Context: hook. Is this process, not a vfork child that shares our memory, ours? */
+bool sp_hooks_is_own_process(void);
+
+/* NULL before sp_hooks_set_calls(). */
+extern const struct sp_hook_calls *_Atomic sp_hook_calls;
+
+/* Context: init. Notices the end of threads; 0 or an error number. */
+int sp_hooks_thread_init(void);
+
+/* Context: hook, in a fork child: the calling thread's slot is its parent's. */
+void sp_hooks_thread_forked(void);
+
+/* Context: signal. Slot of the calling thread if pthread_create() gave it one. */
+struct sp_slot *sp_hooks_thread_slot(void);
+
+/* Context: init. pthread_create() of the C library, without our hook. */
+int sp_hooks_create_own_thread(pthread_t *thread, const pthread_attr_t *attributes,
+			       void *(*start_routine)(void *), void *argument);
+
+#endif

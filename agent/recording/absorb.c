@@ -1,0 +1,282 @@
+/*
+ * The one consumer: rings into cells, ended threads into groups. Context: signal,
+ * consumer lock held. Everything that must be all or nothing is one journal
+ * change; whatever a damaged record says is checked, since the same code runs
+ * over files.
+ */
+#include "sp_absorb.h"
+
+#include "call_tree.h"
+#include "journal.h"
+#include "sp_frame.h"
+#include "sp_recording_writer.h"
+#include "sp_ring.h"
+
+#include <string.h>
+
+/* As enum sp_unwind_end of the unwinder: what the last frame of a walk means. */
+enum walk_end { WALK_OUTERMOST = 0, WALK_FULL = 1 };
+
+bool sp_absorber_try_lock(struct sp_absorber *absorber, uint32_t tid)
+{
+	uint32_t nobody = 0;
+
+	if (!absorber->recording || !absorber->recording->header)
+		return false;
+	return atomic_compare_exchange_strong_explicit(&absorber->recording->header->consumer,
+						       &nobody, tid, memory_order_acquire,
+						       memory_order_relaxed);
+}
+
+void sp_absorber_unlock(struct sp_absorber *absorber)
+{
+	atomic_store_explicit(&absorber->recording->header->consumer, 0, memory_order_release);
+}
+
+int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recording)
+{
+	const uint64_t dropped = sp_frame_pseudo(SP_PSEUDO_DROPPED);
+	uint32_t node;
+	int err;
+
+	absorber->recording = recording;
+	sp_journal_replay(recording);
+	err = sp_call_tree_build(absorber);
+	if (err)
+		return err;
+	/* Node 1 and cell 0: where a sample can always go. */
+	node = sp_call_tree_intern(absorber, &dropped, 1);
+	if (node == SP_NODE_NONE ||
+	    sp_call_tree_cell(absorber, SP_CELL_CPU, node, SP_GROUP_UNKNOWN, 0) == SP_CELL_NONE)
+		return -1;
+	return 0;
+}
+
+void sp_absorber_fini(struct sp_absorber *absorber)
+{
+	sp_call_tree_free(absorber);
+}
+
+static struct sp_cell *dropped_cell(struct sp_absorber *absorber, uint32_t group)
+{
+	uint32_t cell = sp_call_tree_cell(absorber, SP_CELL_CPU, 1, group, 0);
+
+	return sp_recording_item(absorber->recording, SP_SECTION_CELLS,
+				 cell == SP_CELL_NONE ? 0 : cell);
+}
+
+static void put_sum(struct sp_change *change, _Atomic uint64_t *word, uint64_t addend)
+{
+	sp_change_put(change, word,
+		      atomic_load_explicit(word, memory_order_relaxed) + addend);
+}
+
+/* Turns a record into frames (leaf first) in absorber->frames; their number. */
+static uint32_t take_frames(struct sp_absorber *absorber, const struct sp_cpu_record *record,
+			    uint32_t size_bytes, enum sp_record_type type)
+{
+	uint64_t room_frames = (size_bytes - sizeof(*record)) / sizeof(uint64_t);
+	uint32_t count = record->frame_count;
+	uint8_t end = record->end;
+
+	if (count > room_frames || count >= SP_STACK_FRAMES_MAX) {
+		sp_recording_count(absorber->recording, SP_LOSS_DAMAGED, 1);
+		return 0;
+	}
+	memcpy(absorber->frames, record->frames, count * sizeof(uint64_t));
+	if (type == SP_RECORD_DEFERRED && absorber->finish_stack) {
+		const struct sp_deferred_stack *stack = (const void *)(record->frames + count);
+		uint64_t room_bytes = (room_frames - count) * sizeof(uint64_t);
+
+		if (room_bytes >= sizeof(*stack) &&
+		    stack->stack_bytes <= room_bytes - sizeof(*stack))
+			count = absorber->finish_stack(absorber->context, stack,
+						       absorber->frames,
+						       SP_STACK_FRAMES_MAX - 1, &end);
+	}
+	if (end == WALK_FULL) {
+		absorber->frames[count++] = sp_frame_pseudo(SP_PSEUDO_TRUNCATED);
+		sp_recording_count(absorber->recording, SP_LOSS_STACK_CUT, 1);
+	} else if (end != WALK_OUTERMOST) {
+		absorber->frames[count++] = sp_frame_pseudo(SP_PSEUDO_INCOMPLETE);
+		sp_recording_count(absorber->recording, SP_LOSS_STACK_SHORT, 1);
+	}
+	return count;
+}
+
+struct consumed {
+	void *bytes;
+	size_t size_bytes;
+};
+
+static void zero_consumed(void *argument)
+{
+	const struct consumed *consumed = argument;
+
+	memset(consumed->bytes, 0, consumed->size_bytes);
+}
+
+static void absorb_sample(struct sp_absorber *absorber, struct sp_ring *ring, uint64_t tail,
+			  uint32_t group, struct sp_cpu_record *record, uint32_t size_bytes,
+			  enum sp_record_type type)
+{
+	struct consumed consumed = {record, size_bytes};
+	uint32_t frame_count = take_frames(absorber, record, size_bytes, type);
+	uint32_t node = SP_NODE_NONE;
+	uint32_t cell = SP_CELL_NONE;
+	struct sp_cell *target;
+	struct sp_change change;
+
+	if (frame_count)
+		node = sp_call_tree_intern(absorber, absorber->frames, frame_count);
+	if (node != SP_NODE_NONE)
+		cell = sp_call_tree_cell(absorber, SP_CELL_CPU, node, group, record->mode);
+	if (cell == SP_CELL_NONE) {
+		sp_recording_count(absorber->recording, SP_LOSS_TABLE_FULL, 1);
+		target = dropped_cell(absorber, group);
+	} else {
+		target = sp_recording_item(absorber->recording, SP_SECTION_CELLS, cell);
+	}
+	sp_change_begin(&change, absorber->recording);
+	put_sum(&change, &target->values[0], 1);
+	put_sum(&change, &target->values[1], record->weight_periods);
+	sp_change_put(&change, &ring->tail, tail + size_bytes);
+	sp_change_commit(&change, zero_consumed, &consumed);
+}
+
+static void skip_record(struct sp_absorber *absorber, struct sp_ring *ring, uint64_t tail,
+			void *bytes, uint32_t size_bytes)
+{
+	struct consumed consumed = {bytes, size_bytes};
+	struct sp_change change;
+
+	sp_change_begin(&change, absorber->recording);
+	sp_change_put(&change, &ring->tail, tail + size_bytes);
+	sp_change_commit(&change, zero_consumed, &consumed);
+}
+
+static uint64_t drain_ring(struct sp_absorber *absorber, uint32_t ring_id, uint32_t group)
+{
+	struct sp_ring *ring = sp_ring_of(absorber->recording, ring_id);
+	const uint64_t capacity = ring->capacity_bytes;
+	uint64_t taken = 0;
+
+	for (;;) {
+		uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+		uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire);
+		uint64_t at = tail % capacity;
+		struct sp_record *record = (void *)(ring->data + at);
+		uint32_t word, size_bytes, type;
+
+		if (tail == head)
+			return taken;
+		/* Pairs with sp_ring_commit(). */
+		word = atomic_load_explicit(&record->size_and_type, memory_order_acquire);
+		if (!word)
+			return taken;
+		size_bytes = word >> 8;
+		type = word & 0xff;
+		if (size_bytes % 8 || size_bytes == 0 || size_bytes > capacity - at ||
+		    size_bytes > head - tail || type > SP_RECORD_DEFERRED) {
+			sp_recording_count(absorber->recording, SP_LOSS_DAMAGED, 1);
+			return taken;
+		}
+		if (type == SP_RECORD_PAD || size_bytes < sizeof(struct sp_cpu_record)) {
+			skip_record(absorber, ring, tail, record, size_bytes);
+		} else {
+			absorb_sample(absorber, ring, tail, group, (void *)record, size_bytes,
+				      (enum sp_record_type)type);
+			taken++;
+		}
+	}
+}
+
+static void absorb_losses(struct sp_absorber *absorber, struct sp_slot *slot, uint32_t group)
+{
+	uint64_t periods = atomic_load_explicit(&slot->lost_periods, memory_order_acquire);
+	uint64_t samples = atomic_load_explicit(&slot->lost_samples, memory_order_relaxed);
+	uint64_t old_periods =
+		atomic_load_explicit(&slot->absorbed_lost_periods, memory_order_relaxed);
+	uint64_t old_samples =
+		atomic_load_explicit(&slot->absorbed_lost_samples, memory_order_relaxed);
+	struct sp_cell *cell;
+	struct sp_change change;
+
+	if (periods == old_periods)
+		return;
+	cell = dropped_cell(absorber, group);
+	sp_change_begin(&change, absorber->recording);
+	put_sum(&change, &cell->values[0], samples - old_samples);
+	put_sum(&change, &cell->values[1], periods - old_periods);
+	sp_change_put(&change, &slot->absorbed_lost_periods, periods);
+	sp_change_put(&change, &slot->absorbed_lost_samples, samples);
+	sp_change_commit(&change, NULL, NULL);
+}
+
+/* The thread is gone: its exact CPU time becomes its group's, its slot is free. */
+static void retire_slot(struct sp_absorber *absorber, struct sp_slot *slot,
+			struct sp_group *group)
+{
+	struct sp_recording_header *header = absorber->recording->header;
+	struct sp_change change;
+
+	sp_change_begin(&change, absorber->recording);
+	put_sum(&change, &group->ended_cpu_ns,
+		atomic_load_explicit(&slot->cpu_ns, memory_order_relaxed));
+	put_sum(&change, &group->ended_threads, 1);
+	put_sum(&change, &header->ended_samples,
+		atomic_load_explicit(&slot->samples, memory_order_relaxed));
+	put_sum(&change, &header->ended_handler_cycles,
+		atomic_load_explicit(&slot->handler_cycles, memory_order_relaxed));
+	/* State and thread id share a word: FREE, nobody. */
+	sp_change_put(&change, slot, SP_SLOT_FREE);
+	sp_change_commit(&change, NULL, NULL);
+	atomic_fetch_sub_explicit(&header->live_slots, 1, memory_order_relaxed);
+}
+
+static bool ring_exists(const struct sp_recording *recording, uint32_t id)
+{
+	enum sp_section_kind kind =
+		id & SP_RING_IS_SMALL ? SP_SECTION_RINGS_SMALL : SP_SECTION_RINGS_LARGE;
+
+	id &= ~SP_RING_IS_SMALL;
+	return id && id <= sp_recording_used(recording, kind);
+}
+
+static uint64_t drain_slot(struct sp_absorber *absorber, struct sp_slot *slot)
+{
+	struct sp_recording *recording = absorber->recording;
+	/* Acquire: what an ended thread wrote before it ended is all there. */
+	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+	uint32_t ring = atomic_load_explicit(&slot->ring, memory_order_acquire);
+	uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
+	uint64_t taken = 0;
+
+	if (state == SP_SLOT_FREE)
+		return 0;
+	if (group >= SP_GROUPS)
+		group = SP_GROUP_UNKNOWN;
+	if (ring && ring_exists(recording, ring))
+		taken = drain_ring(absorber, ring, group);
+	absorb_losses(absorber, slot, group);
+	if (state == SP_SLOT_ENDED) {
+		if (ring && ring_exists(recording, ring)) {
+			atomic_store_explicit(&slot->ring, 0, memory_order_relaxed);
+			sp_ring_pool_give(recording, ring);
+		}
+		retire_slot(absorber, slot,
+			    sp_recording_item(recording, SP_SECTION_GROUPS, group));
+	}
+	return taken;
+}
+
+uint64_t sp_absorber_drain(struct sp_absorber *absorber)
+{
+	uint64_t slots = sp_recording_used(absorber->recording, SP_SECTION_SLOTS);
+	uint64_t taken = 0;
+
+	for (uint64_t i = 0; i < slots; i++)
+		taken += drain_slot(absorber,
+				    sp_recording_item(absorber->recording, SP_SECTION_SLOTS, i));
+	return taken;
+}

@@ -1,0 +1,29 @@
+/*
+ * Where the sections lie for a given size. Shared by the writer, which makes the
+ * layout, and the reader, which refuses any other.
+ */
+#ifndef SP_RECORDING_LAYOUT_H
+#define SP_RECORDING_LAYOUT_H
+
+#include "sp_recording.h"
+
+/* Bytes the header takes: whole pages. */
+#define SP_HEADER_BYTES 8192U
+_Static_assert(sizeof(struct sp_recording_header) <= SP_HEADER_BYTES, "header fits its pages");
+
+struct sp_layout {
+	struct {
+		uint64_t offset, item_bytes, capacity_items, first_items;
+	} sections[SP_SECTION_COUNT];
+	uint64_t total_bytes;
+};
+
+/* Context: signal. The one layout for storage_bytes_max. */
+void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max);
+
+/* Context: signal. sp_recording_reserve() through a descriptor that is open already
+ * (-1: none). */
+int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
+			      uint64_t items, int fd);
+
+#endif

@@ -1,0 +1,217 @@
+/*
+ * Making a recording: the first place that takes it, with the first storage of
+ * every section. Context: signal (a fork child makes its recording in the handler
+ * of its first sample), so system calls only; the descriptor is closed again at
+ * once, and storage that is wanted later is taken through the path
+ * (recording_reserve.c).
+ */
+#include "sp_recording_writer.h"
+
+#include "layout.h"
+#include "sp_clock.h"
+#include "sp_compiler.h"
+#include "sp_pages.h"
+#include "sp_syscall.h"
+#include "sp_text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+static uint64_t file_size_limit(void)
+{
+	struct rlimit limit;
+
+	if (sp_syscall4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) < 0)
+		return UINT64_MAX;
+	return limit.rlim_cur;
+}
+
+/* The storage limit is halved until the whole layout fits under bytes. */
+static uint64_t fit_storage(uint64_t storage_bytes_max, uint64_t bytes)
+{
+	struct sp_layout layout;
+
+	while (storage_bytes_max >= SP_RECORDING_BYTES_MIN) {
+		sp_layout_compute(&layout, storage_bytes_max);
+		if (layout.total_bytes <= bytes)
+			return storage_bytes_max;
+		storage_bytes_max /= 2;
+	}
+	return 0;
+}
+
+static void put_section_table(struct sp_recording_header *header, const struct sp_layout *layout)
+{
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		struct sp_section *section = &header->sections[kind];
+
+		section->offset = layout->sections[kind].offset;
+		section->item_bytes = layout->sections[kind].item_bytes;
+		section->capacity_items = layout->sections[kind].capacity_items;
+	}
+}
+
+/* fd -1: anonymous memory. */
+static int map_and_fill(struct sp_recording *recording, int fd, uint64_t storage_bytes_max)
+{
+	struct sp_layout layout;
+	long memory;
+	int err = 0;
+
+	sp_layout_compute(&layout, storage_bytes_max);
+	memory = sp_syscall6(SYS_mmap, 0, (long)layout.total_bytes, PROT_READ | PROT_WRITE,
+			     fd < 0 ? MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED, fd,
+			     0);
+	if (memory < 0 && memory > -4096)
+		return (int)memory;
+	sp_syscall3(SYS_madvise, memory, layout.total_bytes, MADV_DONTDUMP);
+	recording->mapped_bytes = layout.total_bytes;
+	if (fd >= 0) {
+		err = (int)sp_syscall4(SYS_fallocate, fd, 0, 0, SP_HEADER_BYTES);
+		if (err)
+			goto fail;
+	}
+	/* The header has storage now; the sections take theirs the usual way. */
+	recording->header = (struct sp_recording_header *)memory;
+	recording->header->storage_bytes_max = storage_bytes_max;
+	put_section_table(recording->header, &layout);
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT && !err; kind++)
+		err = sp_recording_reserve_with(recording, (enum sp_section_kind)kind,
+						layout.sections[kind].first_items, fd);
+	if (!err)
+		return 0;
+fail:
+	recording->header = NULL;
+	sp_syscall2(SYS_munmap, memory, layout.total_bytes);
+	return err;
+}
+
+static int create_anonymous(struct sp_recording *recording, uint64_t storage_bytes_max)
+{
+	int err = -ENOMEM;
+
+	recording->is_file = false;
+	recording->path[0] = '\0';
+	for (; storage_bytes_max >= SP_RECORDING_BYTES_MIN; storage_bytes_max /= 2) {
+		err = map_and_fill(recording, -1, storage_bytes_max);
+		if (!err)
+			break;
+	}
+	return err;
+}
+
+static int create_in(struct sp_recording *recording, const char *directory,
+		     const struct sp_recording_settings *settings)
+{
+	uint64_t storage_bytes_max = fit_storage(settings->bytes_max, file_size_limit());
+	struct sp_text path;
+	struct stat status;
+	int err;
+	int fd;
+
+	if (!storage_bytes_max)
+		return -EFBIG;
+	sp_text_init(&path, recording->path, sizeof(recording->path));
+	sp_text_string(&path, directory);
+	sp_text_char(&path, '/');
+	sp_text_string(&path, settings->program);
+	sp_text_char(&path, '.');
+	sp_text_decimal(&path, (uint64_t)sp_syscall0(SYS_getpid));
+	sp_text_char(&path, '.');
+	sp_text_hex(&path, sp_clock_realtime_ns());
+	sp_text_string(&path, SP_RECORDING_SUFFIX);
+	if (path.is_cut)
+		return -ENAMETOOLONG;
+
+	fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, recording->path,
+			      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fd;
+	recording->is_file = true;
+	err = (int)sp_syscall2(SYS_fstat, fd, &status);
+	recording->device = status.st_dev;
+	recording->inode = status.st_ino;
+	while (!err) {
+		struct sp_layout layout;
+
+		sp_layout_compute(&layout, storage_bytes_max);
+		err = (int)sp_syscall2(SYS_ftruncate, fd, layout.total_bytes);
+		if (!err)
+			err = map_and_fill(recording, fd, storage_bytes_max);
+		/* A small address space, or a small file system: try with half. */
+		if ((err != -ENOMEM && err != -EFBIG) ||
+		    storage_bytes_max / 2 < SP_RECORDING_BYTES_MIN)
+			break;
+		storage_bytes_max /= 2;
+		err = 0;
+	}
+	if (err)
+		sp_syscall3(SYS_unlinkat, AT_FDCWD, recording->path, 0);
+	sp_syscall1(SYS_close, fd);
+	return err;
+}
+
+static void init_rings_and_header(struct sp_recording *recording)
+{
+	struct sp_recording_header *header = recording->header;
+
+	header->layout_version = SP_RECORDING_VERSION;
+	header->header_bytes = sizeof(*header);
+	header->total_bytes = recording->mapped_bytes;
+	header->pid = (uint32_t)sp_syscall0(SYS_getpid);
+	header->start_realtime_ns = sp_clock_realtime_ns();
+	header->start_monotonic_ns = sp_clock_monotonic_ns();
+	/* Node 0 is the empty stack, string 0 the empty string. */
+	atomic_store_explicit(&header->sections[SP_SECTION_NODES].used_items, 1,
+			      memory_order_relaxed);
+	atomic_store_explicit(&header->sections[SP_SECTION_STRINGS].used_items, 1,
+			      memory_order_relaxed);
+	/* Last: a reader takes a file without it for one that is not made yet. */
+	atomic_thread_fence(memory_order_release);
+	for (unsigned int i = 0; i < sizeof(header->magic); i++)
+		header->magic[i] = SP_RECORDING_MAGIC[i];
+}
+
+int sp_recording_create(struct sp_recording *recording,
+			const struct sp_recording_settings *settings)
+{
+	const char *const places[] = {
+		settings->directory && *settings->directory ? settings->directory :
+							      settings->runtime_directory,
+		settings->directory && *settings->directory ? NULL : "/dev/shm",
+		settings->out_directory,
+	};
+	int err = -ENOENT;
+
+	for (unsigned int i = 0; i < SP_ARRAY_COUNT(places) && err; i++)
+		if (places[i] && *places[i])
+			err = create_in(recording, places[i], settings);
+	if (err)
+		err = create_anonymous(recording, settings->bytes_max);
+	if (!err)
+		init_rings_and_header(recording);
+	return err;
+}
+
+void sp_recording_remove(struct sp_recording *recording)
+{
+	struct stat status;
+
+	if (!recording->header || !recording->is_file)
+		return;
+	if (sp_syscall4(SYS_newfstatat, AT_FDCWD, recording->path, &status,
+			AT_SYMLINK_NOFOLLOW) == 0 &&
+	    status.st_dev == recording->device && status.st_ino == recording->inode)
+		sp_syscall3(SYS_unlinkat, AT_FDCWD, recording->path, 0);
+}
+
+void sp_recording_detach(struct sp_recording *recording)
+{
+	if (!recording->header)
+		return;
+	sp_syscall2(SYS_munmap, recording->header, recording->mapped_bytes);
+	recording->header = NULL;
+}

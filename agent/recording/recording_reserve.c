@@ -1,0 +1,114 @@
+/*
+ * Storage for a section before anybody touches it. A page of a mapped file that
+ * has no storage is SIGBUS when the file system is full, so pages are taken with
+ * fallocate (never posix_fallocate, which falls back to writing), and then
+ * faulted in, so that no handler meets a page fault. No descriptor is kept: the
+ * file is opened by its path and must still be the same one; where that fails
+ * (chroot, unlinked) faulting the pages in takes the storage or tells that there
+ * is none. Context: signal, one caller at a time.
+ */
+#include "sp_recording_writer.h"
+
+#include "layout.h"
+#include "sp_compiler.h"
+#include "sp_pages.h"
+#include "sp_syscall.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+#define GROW_BYTES (UINT64_C(64) << 10)
+
+static int open_again(const struct sp_recording *recording)
+{
+	struct stat status;
+	int fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, recording->path,
+				  O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0);
+
+	if (fd < 0)
+		return fd;
+	if (sp_syscall2(SYS_fstat, fd, &status) == 0 && status.st_dev == recording->device &&
+	    status.st_ino == recording->inode)
+		return fd;
+	sp_syscall1(SYS_close, fd);
+	return -ESTALE;
+}
+
+static int take_storage(struct sp_recording *recording, uint64_t offset, uint64_t size_bytes,
+			int fd)
+{
+	bool is_taken = false;
+	long err;
+
+	if (recording->is_file) {
+		int file = fd >= 0 ? fd : open_again(recording);
+
+		if (file >= 0) {
+			err = sp_syscall4(SYS_fallocate, file, 0, offset, size_bytes);
+			if (file != fd)
+				sp_syscall1(SYS_close, file);
+			if (err == 0)
+				is_taken = true;
+			else if (err != -EOPNOTSUPP && err != -EINTR)
+				return (int)err;
+		}
+	}
+	err = sp_syscall3(SYS_madvise, sp_recording_at(recording, offset), size_bytes,
+			  MADV_POPULATE_WRITE);
+	if (err == -EINVAL) /* an older kernel: anonymous memory comes when touched */
+		err = is_taken || !recording->is_file ? 0 : -ENOSPC;
+	return (int)err;
+}
+
+int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
+			      uint64_t items, int fd)
+{
+	struct sp_recording_header *header = recording->header;
+	struct sp_section *section = &header->sections[kind];
+	uint64_t reserved = atomic_load_explicit(&section->reserved_items, memory_order_relaxed);
+	uint64_t start, end, limit, available;
+	int err;
+
+	if (items <= reserved)
+		return 0;
+	if (items > section->capacity_items)
+		return -ENOSPC;
+	start = SP_ROUND_UP(reserved * section->item_bytes, SP_PAGE_BYTES);
+	end = SP_ROUND_UP(items * section->item_bytes, reserved ? GROW_BYTES : SP_PAGE_BYTES);
+	limit = SP_ROUND_UP(section->capacity_items * section->item_bytes, SP_PAGE_BYTES);
+	if (end > limit)
+		end = limit;
+	if (end > start) {
+		uint64_t storage =
+			atomic_load_explicit(&header->storage_bytes, memory_order_relaxed);
+
+		if (storage + (end - start) > header->storage_bytes_max) {
+			sp_recording_count(recording, SP_LOSS_NO_SPACE, 1);
+			return -ENOSPC;
+		}
+		err = take_storage(recording, section->offset + start, end - start, fd);
+		if (err) {
+			sp_recording_count(recording, SP_LOSS_NO_SPACE, 1);
+			return err;
+		}
+		atomic_store_explicit(&header->storage_bytes, storage + (end - start),
+				      memory_order_relaxed);
+	}
+	available = end / section->item_bytes;
+	if (available > section->capacity_items)
+		available = section->capacity_items;
+	/* Pairs with sp_recording_reserved(): whoever sees the items may touch them. */
+	atomic_store_explicit(&section->reserved_items, available, memory_order_release);
+	return 0;
+}
+
+int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind kind, uint64_t items)
+{
+	return sp_recording_reserve_with(recording, kind, items, -1);
+}

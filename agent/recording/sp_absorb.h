@@ -1,0 +1,62 @@
+/*
+ * From rings to aggregates: takes records out of the rings, finds or adds their
+ * stacks in the call tree and adds their weights to cells. Allocates from no heap
+ * and waits for nobody, so that the handler can do it in a process that has no
+ * reporter thread (yet); the same code finishes the recording of a killed process
+ * in the command.
+ *
+ * One consumer at a time: sp_absorber_try_lock() first.
+ */
+#ifndef SP_ABSORB_H
+#define SP_ABSORB_H
+
+#include "sp_recording.h"
+
+#define SP_STACK_FRAMES_MAX 1024U
+
+/* Derived from nodes and cells, private, rebuilt by whoever opens a recording. */
+struct sp_index {
+	uint32_t *entries; /* item index, 0 = free */
+	uint64_t capacity_entries;
+	uint64_t used_entries;
+};
+
+struct sp_absorber {
+	struct sp_recording *recording;
+	struct sp_index nodes, cells;
+	/*
+	 * Finishes a stack whose walk was put off: writes at most max_frames
+	 * frames and the end reached, returns how many. NULL: the frames that the
+	 * handler found stay all there is.
+	 */
+	uint32_t (*finish_stack)(void *context, const struct sp_deferred_stack *stack,
+				 uint64_t *frames, uint32_t max_frames, uint8_t *end);
+	void *context;
+	uint64_t frames[SP_STACK_FRAMES_MAX]; /* scratch */
+};
+
+/* Context: signal. Only one thread of one process may hold it; never waits. */
+bool sp_absorber_try_lock(struct sp_absorber *absorber, uint32_t tid);
+void sp_absorber_unlock(struct sp_absorber *absorber);
+
+/*
+ * Context: signal, lock held. Carries out an unfinished journal, builds the
+ * indexes from what the recording holds, makes the cells that must never be
+ * missing. 0 or -ENOMEM/-ENOSPC.
+ */
+int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recording);
+
+/* Context: signal, lock held. Releases the indexes; the recording stays. */
+void sp_absorber_fini(struct sp_absorber *absorber);
+
+/*
+ * Context: signal, lock held. Drains every ring, absorbs losses, takes over the
+ * exact CPU time of ended threads and frees their slots and rings. Returns how
+ * many records it took.
+ */
+uint64_t sp_absorber_drain(struct sp_absorber *absorber);
+
+/* Context: signal. In test builds: called at each step that a kill may follow. */
+extern void (*sp_absorber_testpoint)(const char *step);
+
+#endif

@@ -1,0 +1,355 @@
+/*
+ * The recording: one shared region that holds everything that must outlive the
+ * process. It is offsets only, never pointers, so that any process can read it,
+ * and little-endian, as the machines it is made for.
+ *
+ *   offset 0      struct sp_recording_header (one page and more, see below)
+ *   then          the sections, each page-aligned, in the order of enum
+ *                 sp_section_kind; where each lies, how large its items are and how
+ *                 many of them may be touched stands in the header's table
+ *
+ *   groups        struct sp_group[1024]    exact CPU time by thread entry function
+ *   slots         struct sp_slot[]         one for each thread
+ *   modules       struct sp_module_record[] append-only, index = module id - 1
+ *   strings       bytes                    append-only, NUL-terminated
+ *   large rings   64 KiB each, small rings 16 KiB each: struct sp_ring, then data
+ *   nodes         struct sp_node[]         append-only stack table (a call tree)
+ *   cells         struct sp_cell[]         append-only aggregates
+ *
+ * The file is as long as all sections at full capacity, but only the first
+ * reserved_items of a section have storage behind them. Nobody ever touches an
+ * item beyond: a hole in a full tmpfs is SIGBUS.
+ *
+ * Who writes: hooks and handlers write their thread's slot and ring. Everything
+ * else is written by the one context that holds the consumer lock (the reporter
+ * thread, or a handler where there is none), and every change that must be all
+ * or nothing goes through the journal, so that a kill between any two
+ * instructions neither loses nor doubles a sample.
+ */
+#ifndef SP_RECORDING_H
+#define SP_RECORDING_H
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SP_RECORDING_MAGIC "spanprof"
+#define SP_RECORDING_VERSION 1U
+#define SP_RECORDING_SUFFIX ".spanprof"
+#define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
+#define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
+
+enum sp_section_kind {
+	SP_SECTION_GROUPS,
+	SP_SECTION_SLOTS,
+	SP_SECTION_MODULES,
+	SP_SECTION_STRINGS,
+	SP_SECTION_RINGS_LARGE,
+	SP_SECTION_RINGS_SMALL,
+	SP_SECTION_NODES,
+	SP_SECTION_CELLS,
+	SP_SECTION_COUNT
+};
+
+struct sp_section {
+	uint64_t offset;	 /* from the start of the recording */
+	uint64_t item_bytes;
+	uint64_t capacity_items; /* address space */
+	_Atomic uint64_t reserved_items; /* storage: may be touched */
+	_Atomic uint64_t used_items;	 /* append-only sections: published */
+};
+
+/* What was lost, and why. Monotonic counts; every one reaches the profile. */
+enum sp_loss {
+	SP_LOSS_NO_RING,	/* samples: no ring was free */
+	SP_LOSS_RING_FULL,	/* samples: the thread's ring was full */
+	SP_LOSS_TABLE_FULL,	/* samples whose stack no longer fitted the tables */
+	SP_LOSS_BAD_STACK,	/* samples of threads whose stack pointer is astray */
+	SP_LOSS_STACK_CUT,	/* stacks cut at the depth limit */
+	SP_LOSS_STACK_SHORT,	/* stacks that could not be walked to their root */
+	SP_LOSS_NO_SLOT,	/* threads without a slot */
+	SP_LOSS_NO_TIMER,	/* threads without a timer (RLIMIT_SIGPENDING) */
+	SP_LOSS_BLOCKED,	/* threads not sampled: the signal is blocked in them */
+	SP_LOSS_GROUP_FULL,	/* threads whose entry function has no group */
+	SP_LOSS_NO_SPACE,	/* requests for storage that were refused */
+	SP_LOSS_NO_MODULE_ID,	/* modules beyond the module table */
+	SP_LOSS_DAMAGED,	/* records that could not be read */
+	SP_LOSS_COUNT
+};
+
+/*
+ * Redo log of one atomic change. Filled, then count is stored with release order,
+ * then the writes are carried out, then count is set to 0. Whoever opens the
+ * recording of a killed process carries out what stands here once more: the
+ * values are absolute, so doing it twice changes nothing.
+ */
+#define SP_JOURNAL_WRITES_MAX 16
+struct sp_journal {
+	_Atomic uint64_t count;
+	struct {
+		uint64_t offset; /* of a uint64_t in the recording */
+		uint64_t value;
+	} writes[SP_JOURNAL_WRITES_MAX];
+};
+
+enum sp_recording_state {
+	SP_RECORDING_STARTING = 0,
+	SP_RECORDING_RUNNING = 1,
+	SP_RECORDING_ENDED = 2, /* profiles written; nothing left to recover */
+};
+
+struct sp_recording_header {
+	char magic[8];
+	uint32_t layout_version;
+	uint32_t header_bytes;
+	uint64_t total_bytes;
+	_Atomic uint32_t state;
+	uint32_t pid;
+	uint64_t pid_namespace;	     /* inode of /proc/self/ns/pid */
+	uint64_t process_start_ticks; /* field 22 of /proc/self/stat */
+	uint64_t boot_id_hash;
+	uint64_t start_realtime_ns;
+	uint64_t start_monotonic_ns;
+	uint64_t settings_hash;
+	uint64_t cpu_period_ns;
+	uint64_t signal_tick_hz; /* CONFIG_HZ as far as known: cap of the real rate */
+	uint8_t exe_build_id[32];
+	uint32_t exe_build_id_bytes;
+	uint32_t file_name_generation; /* "name.pid.N.cpu…" when N > 0 */
+	char program[64];	/* base name, for %e */
+	char exe_path[512];
+	char command_line[1024]; /* arguments separated by NUL */
+	char file_pattern[256];
+	char out_dir[1024];
+
+	struct sp_section sections[SP_SECTION_COUNT];
+
+	/* Exact process totals, last read by the reporter thread. */
+	_Atomic uint64_t process_cpu_ns;
+	_Atomic uint64_t process_user_ns;
+	_Atomic uint64_t process_system_ns;
+	_Atomic uint64_t agent_cpu_ns;	     /* the reporter thread */
+	_Atomic uint64_t last_update_monotonic_ns;
+	_Atomic uint64_t cycles_per_second;  /* for handler_cycles */
+	_Atomic uint64_t ended_handler_cycles; /* of threads that are gone */
+	_Atomic uint64_t ended_samples;
+
+	_Atomic uint64_t losses[SP_LOSS_COUNT];
+	_Atomic uint64_t are_clocks_final; /* read after the last sample was drained */
+
+	uint64_t storage_bytes_max;	/* SPANPROF_RECORDING_SIZE */
+	_Atomic uint64_t storage_bytes; /* taken so far */
+
+	/* Lock-free stacks of free rings: tag << 32 | (ring index + 1). */
+	_Atomic uint64_t free_rings[2]; /* large, small */
+	_Atomic uint64_t free_ring_count;
+	_Atomic uint64_t live_slots;
+
+	/* Thread id of the context that drains; taken by compare-and-swap, never
+	 * waited for. */
+	_Atomic uint32_t consumer;
+	uint32_t unused;
+
+	struct sp_journal journal;
+};
+
+/*
+ * Threads with the same entry function. Samples of a group are scaled to the
+ * group's exact CPU time when a profile is written.
+ */
+#define SP_GROUPS 1024U
+#define SP_GROUP_UNKNOWN 0U /* threads nobody saw start */
+struct sp_group {
+	_Atomic uint64_t entry_address; /* claims the entry; 0 = free */
+	_Atomic uint64_t entry_frame;	/* sp_frame.h; set by the consumer */
+	_Atomic uint64_t ended_cpu_ns;	/* exact, of threads that are gone */
+	_Atomic uint64_t ended_threads;
+	uint64_t unused[4];
+};
+
+enum sp_slot_state {
+	SP_SLOT_FREE = 0,
+	SP_SLOT_CLAIMED, /* its thread is being born */
+	SP_SLOT_LIVE,
+	SP_SLOT_ENDED,	 /* cpu_ns is final; the consumer takes it from here */
+};
+
+/*
+ * One thread. FREE -> CLAIMED by whoever creates the thread (or by the reporter
+ * for a thread found by listing), -> LIVE by the thread, -> ENDED at its end,
+ * -> FREE by the consumer once its ring is drained.
+ */
+struct sp_slot {
+	_Atomic uint32_t state;
+	_Atomic uint32_t tid;
+	_Atomic uint32_t group;
+	_Atomic uint32_t ring; /* sp_ring_id: 0 = none */
+	_Atomic uint32_t generation; /* grows at each claim: tells stale signals */
+	_Atomic int32_t timer; /* kernel timer id, -1 = none */
+	_Atomic uint64_t cpu_ns; /* exact, as last read; final when ENDED */
+	_Atomic uint64_t stack_low, stack_high; /* 0 = not known yet */
+	/* Written by the handler on this thread. */
+	_Atomic uint64_t samples;
+	_Atomic uint64_t lost_samples, lost_periods;
+	_Atomic uint64_t handler_cycles;
+	/* Written by the consumer. */
+	_Atomic uint64_t absorbed_lost_samples, absorbed_lost_periods;
+	_Atomic uint64_t listed; /* listing round in which its thread was last seen */
+	/* What the creator hands to the new thread. */
+	_Atomic uint64_t start_routine, start_argument;
+	_Atomic uint32_t start_flags;
+	char name[16];
+	uint64_t unused[14];
+};
+_Static_assert(sizeof(struct sp_slot) == 256, "slot size is part of the layout");
+
+struct sp_module_record {
+	uint64_t base, text_start, text_end, text_file_offset;
+	uint64_t path; /* offset in strings */
+	uint8_t build_id[32];
+	uint32_t build_id_bytes;
+	uint32_t flags; /* SP_MODULE_FLAG_* */
+	uint64_t unused[5];
+};
+_Static_assert(sizeof(struct sp_module_record) == 120, "module size is part of the layout");
+#define SP_MODULE_FLAG_MAIN 1U
+#define SP_MODULE_FLAG_VDSO 2U
+
+/*
+ * A ring of records. Positions grow for ever; the byte at position p lies at
+ * data[p % capacity]. Records never wrap: a PAD record fills the end.
+ *
+ * Two producers share it: the hook and the signal handler that may interrupt
+ * it, both on the thread that owns the ring. Space is reserved by
+ * compare-and-swap on head, so whichever is interrupted retries after the other;
+ * a record counts from the moment its first word is stored (release). The
+ * consumer stops at a first word of 0, and zeroes what it has consumed before
+ * it moves tail, so that unwritten space always reads 0.
+ */
+#define SP_RING_LARGE_BYTES 65536U
+#define SP_RING_SMALL_BYTES 16384U
+struct sp_ring {
+	_Atomic uint64_t head;
+	_Atomic uint64_t tail;
+	_Atomic uint32_t next_free; /* ring index + 1 */
+	uint32_t capacity_bytes;
+	uint64_t unused[5];
+	unsigned char data[];
+};
+_Static_assert(sizeof(struct sp_ring) == 64, "ring header is part of the layout");
+
+enum sp_record_type {
+	SP_RECORD_PAD = 1,
+	SP_RECORD_CPU,	    /* struct sp_cpu_record, frames */
+	SP_RECORD_DEFERRED, /* struct sp_cpu_record, struct sp_deferred_stack, bytes */
+};
+
+/* First word: size_bytes << 8 | type; 0 while it is not committed. Sizes are
+ * multiples of 8. */
+struct sp_record {
+	_Atomic uint32_t size_and_type;
+};
+
+enum sp_cpu_mode {
+	SP_MODE_USER = 0,
+	SP_MODE_KERNEL = 1,
+};
+
+struct sp_cpu_record {
+	struct sp_record record;
+	uint32_t weight_periods; /* 1 + overruns */
+	uint16_t frame_count;
+	uint8_t mode;
+	uint8_t end; /* enum sp_unwind_end */
+	uint32_t unused;
+	uint64_t frames[]; /* sp_frame.h, leaf first */
+};
+
+/* What the walk needs when it must wait for unwind data: registers by DWARF
+ * number and a copy of the stack from the stack pointer upwards. */
+struct sp_deferred_stack {
+	uint64_t registers[17];
+	uint64_t stack_address;
+	uint64_t stack_bytes;
+	unsigned char stack[];
+};
+
+/* A node of the call tree: its path to the root is a stack, root side first.
+ * parent < own index always; node 0 is the empty stack. */
+struct sp_node {
+	uint64_t frame;
+	uint32_t parent;
+	uint32_t depth_frames;
+};
+
+enum sp_cell_kind {
+	SP_CELL_CPU = 1, /* values: samples, periods */
+};
+
+#define SP_CELL_VALUES 4
+struct sp_cell {
+	uint32_t node;
+	uint16_t kind;
+	uint16_t mode;
+	uint32_t group;
+	uint32_t labels; /* 0 = none */
+	_Atomic uint64_t values[SP_CELL_VALUES];
+};
+_Static_assert(sizeof(struct sp_cell) == 48, "cell size is part of the layout");
+
+/* Context: signal. For words that nobody writes at this moment. */
+static inline uint64_t sp_atomic_value(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* A recording mapped into this process, by its writer or by a reader. */
+struct sp_recording {
+	struct sp_recording_header *header; /* NULL: none */
+	uint64_t mapped_bytes;
+	bool is_file;	     /* else anonymous: does not outlive the process */
+	char path[PATH_MAX]; /* "" when anonymous */
+	uint64_t device, inode;
+};
+
+/* Context: signal. */
+static inline void *sp_recording_at(const struct sp_recording *recording, uint64_t offset)
+{
+	return (unsigned char *)recording->header + offset;
+}
+
+/* Context: signal. Item of a section; index must be below reserved_items. */
+static inline void *sp_recording_item(const struct sp_recording *recording,
+				      enum sp_section_kind kind, uint64_t index)
+{
+	const struct sp_section *section = &recording->header->sections[kind];
+
+	return sp_recording_at(recording, section->offset + index * section->item_bytes);
+}
+
+static inline uint64_t sp_recording_reserved(const struct sp_recording *recording,
+					     enum sp_section_kind kind)
+{
+	/* Pairs with the release in sp_recording_reserve(): storage is there first. */
+	return atomic_load_explicit(&recording->header->sections[kind].reserved_items,
+				    memory_order_acquire);
+}
+
+static inline uint64_t sp_recording_used(const struct sp_recording *recording,
+					 enum sp_section_kind kind)
+{
+	return atomic_load_explicit(&recording->header->sections[kind].used_items,
+				    memory_order_acquire);
+}
+
+static inline void sp_recording_count(const struct sp_recording *recording, enum sp_loss loss,
+				      uint64_t count)
+{
+	/* Relaxed: a statistic nothing else is ordered by. */
+	atomic_fetch_add_explicit(&recording->header->losses[loss], count,
+				  memory_order_relaxed);
+}
+
+#endif

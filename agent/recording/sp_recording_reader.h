@@ -1,0 +1,32 @@
+/*
+ * Opening somebody else's recording, which may be damaged, cut off, being written,
+ * or no recording at all.
+ */
+#ifndef SP_RECORDING_READER_H
+#define SP_RECORDING_READER_H
+
+#include "sp_recording.h"
+
+/*
+ * Context: collector. Copies the recording at path into private memory (the file
+ * is only read) and checks everything that the rest of the code relies on. On
+ * success *recording can be drained as if it were the own one. On failure a
+ * negative errno and one line in error that says what is wrong.
+ */
+int sp_recording_open(struct sp_recording *recording, const char *path, char *error,
+		      size_t error_bytes);
+
+/* As sp_recording_open(), from memory: for tests and the fuzzer. */
+int sp_recording_open_memory(struct sp_recording *recording, const void *bytes,
+			     size_t size_bytes, char *error, size_t error_bytes);
+
+void sp_recording_close(struct sp_recording *recording);
+
+/* Whether the process that writes it still runs: 1, 0, or -errno if unknown (another
+ * pid namespace or boot). */
+int sp_recording_is_live(const struct sp_recording *recording);
+
+/* String at an offset of the strings section; "" if out of range. */
+const char *sp_recording_string(const struct sp_recording *recording, uint64_t offset);
+
+#endif

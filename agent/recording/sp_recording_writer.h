@@ -1,0 +1,53 @@
+/*
+ * Making a recording and taking storage for it.
+ */
+#ifndef SP_RECORDING_WRITER_H
+#define SP_RECORDING_WRITER_H
+
+#include "sp_recording.h"
+
+struct sp_recording_settings {
+	const char *directory;	  /* wanted, or "" to choose */
+	const char *runtime_directory; /* XDG_RUNTIME_DIR, or NULL */
+	const char *out_directory;
+	const char *program;	  /* base name */
+	uint64_t bytes_max;
+};
+
+/*
+ * Context: signal; about a dozen system calls, no descriptor is left open. Creates
+ * the recording in the first place that works: the wanted directory, or the
+ * runtime directory, /dev/shm, the output directory; else anonymous memory. Its
+ * size is halved until address space and file size limits allow it. Every section
+ * has its first storage. 0 or -errno.
+ */
+int sp_recording_create(struct sp_recording *recording,
+			const struct sp_recording_settings *settings);
+
+/*
+ * Context: signal, consumer lock held (or nobody else knows the recording yet).
+ * Makes sure that the first items items of a section have storage. 0, -ENOSPC at
+ * capacity, else what the kernel said; counted.
+ */
+int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind kind,
+			 uint64_t items);
+
+/* Context: collector. Removes the file; memory stays mapped. */
+void sp_recording_remove(struct sp_recording *recording);
+
+/* Context: signal. Unmaps, in a fork child that leaves it to its parent. */
+void sp_recording_detach(struct sp_recording *recording);
+
+/*
+ * Context: collector, consumer. Appends a module; its id, or 0 when the table is
+ * full (counted).
+ */
+uint16_t sp_recording_add_module(struct sp_recording *recording,
+				 const struct sp_module_record *module, const char *path);
+
+#define SP_MODULE_RECORDS_MAX 65534U /* ids are 16 bits wide, two are taken */
+
+/* Context: signal, consumer. A fork child's frames mean what they meant to its parent. */
+void sp_recording_copy_modules(struct sp_recording *to, const struct sp_recording *from);
+
+#endif
