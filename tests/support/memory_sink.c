@@ -30,6 +30,13 @@ void memory_sink_init(struct memory_sink *sink)
 	sink->sink.write = write_to_memory;
 }
 
+void memory_sink_empty(struct memory_sink *sink)
+{
+	memory_sink_fini(sink);
+	sink->size_bytes = 0;
+	sink->writes = 0;
+}
+
 void memory_sink_fini(struct memory_sink *sink)
 {
 	free(sink->data);

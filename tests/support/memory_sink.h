@@ -18,6 +18,8 @@ struct memory_sink {
 };
 
 void memory_sink_init(struct memory_sink *sink);
+/* Forgets what was written; it still fails where it is told to. */
+void memory_sink_empty(struct memory_sink *sink);
 void memory_sink_fini(struct memory_sink *sink);
 
 #endif
