@@ -231,28 +231,20 @@ END_TEST
 /* A neighbour takes all that is left of the tmpfs while the program is at work. */
 START_TEST(tmpfs_that_fills_during_the_run_is_survived)
 {
+	char script[2 * PATH_MAX], program[PATH_MAX];
 	struct victim_setup setup = {
-		.argv =
-			(const char *const[]){
-				"sh", "-c",
-				"mount -t tmpfs -o size=6m none /dev/shm || exit 77\n"
-				"(sleep 0.4; LD_PRELOAD= dd if=/dev/zero "
-				"of=/dev/shm/filler bs=4k "
-				"2>/dev/null) &\n"
-				"\"$SPANPROF_TEST_PROGRAMS\"/threads 300 8 20; "
-				"status=$?\n"
-				"wait; exit $status",
-				NULL},
+		.argv = (const char *const[]){"unshare", "-m", "sh", "-c", script, NULL},
 		.environment = (const char *const[]){"XDG_RUNTIME_DIR",
 						     "SPANPROF_CPU_HZ=1000", NULL},
 	};
-	static const char *const wrapped[] = {"unshare", "-m", "sh", "-c", NULL, NULL};
-	const char *argv[sizeof(wrapped) / sizeof(wrapped[0])];
 	struct victim *victim;
 
-	memcpy(argv, wrapped, sizeof(wrapped));
-	argv[4] = setup.argv[2];
-	setup.argv = argv;
+	snprintf(script, sizeof(script),
+		 "mount -t tmpfs -o size=6m none /dev/shm || exit 77\n"
+		 "(sleep 0.4; LD_PRELOAD= dd if=/dev/zero of=/dev/shm/filler bs=4k "
+		 "2>/dev/null) &\n"
+		 "%s 300 8 20; status=$?\nwait; exit $status",
+		 victim_program_path("threads", program));
 	victim = victim_run(&setup);
 	if (WIFEXITED(victim->status) &&
 	    (WEXITSTATUS(victim->status) == 77 || WEXITSTATUS(victim->status) == 1)) {
