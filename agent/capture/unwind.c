@@ -190,6 +190,11 @@ static inline enum find_result find(struct sp_walk *walk, uint64_t address)
 	return find_other_module(walk, address);
 }
 
+static inline uint64_t encode(const struct sp_unwind_module *module, uint64_t address)
+{
+	return sp_frame_make(module->id, module->id ? address - module->base : address);
+}
+
 static inline uint64_t find_rule(const struct sp_unwind_module *module, uint64_t address,
 				 uint64_t key)
 {
@@ -392,6 +397,30 @@ static SP_COLD enum sp_unwind_end end_without_code(enum find_result found)
 	return found == FIND_NOT_YET ? SP_UNWIND_NO_MODULE : SP_UNWIND_NO_RULE;
 }
 
+/*
+ * A return address that no call has pushed, of a signal trampoline or of what a
+ * new context starts with: it says itself where it is, not the byte before it.
+ */
+static SP_COLD void correct_frame(struct sp_walk *walk, uint64_t *frame, uint64_t *rule)
+{
+	uint64_t pc = walk->regs[SP_DWARF_RA];
+
+	if (walk->is_interrupted)
+		return;
+	if (sp_rule_kind(*rule) == SP_RULE_SIGNAL) {
+		*frame = encode(walk->module, pc);
+	} else if (sp_rule_kind(*rule) == SP_RULE_NONE && is_in_text(walk->module, pc)) {
+		uint64_t start = encode(walk->module, pc);
+
+		/* Before it there is no code, at it there is: the start of a function,
+		 * put there by makecontext() or the like. Nothing called it. */
+		if (sp_rule_kind(find_rule(walk->module, pc, start)) != SP_RULE_NONE) {
+			*frame = start;
+			*rule = SP_RULE_END;
+		}
+	}
+}
+
 struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 				  const struct sp_unwind_regs *regs,
 				  const struct sp_unwind_stack *stack, uint64_t *frames,
@@ -413,13 +442,10 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 		enum sp_walk_step step;
 
 		if (sp_likely(found == FIND_MODULE)) {
-			frame = sp_frame_make(
-				walk.module->id,
-				walk.module->id ? address - walk.module->base : address);
+			frame = encode(walk.module, address);
 			rule = find_rule(walk.module, address, frame);
-			/* Nothing called from here: the trampoline is no call site. */
-			if (sp_unlikely(sp_rule_kind(rule) == SP_RULE_SIGNAL))
-				frame += pc - address;
+			if (sp_unlikely(sp_rule_kind(rule) < SP_RULE_CFA_RSP))
+				correct_frame(&walk, &frame, &rule);
 		} else if (found == FIND_GENERATED) {
 			frame = sp_frame_make(SP_MODULE_NONE, address);
 			rule = SP_RULE_NONE;

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
@@ -21,7 +22,6 @@ struct functions {
 	int (*init_local2)(unw_cursor_t *cursor, unw_context_t *context, int flag);
 	int (*step)(unw_cursor_t *cursor);
 	int (*get_reg)(unw_cursor_t *cursor, int reg, unw_word_t *value);
-	int (*is_signal_frame)(unw_cursor_t *cursor);
 };
 
 static struct functions functions;
@@ -44,15 +44,31 @@ int sp_unwind_libunwind_open(void)
 		return -ENOENT;
 	if (!find_function(library, "_ULx86_64_init_local2", &functions.init_local2) ||
 	    !find_function(library, "_ULx86_64_step", &functions.step) ||
-	    !find_function(library, "_ULx86_64_get_reg", &functions.get_reg) ||
-	    !find_function(library, "_ULx86_64_is_signal_frame",
-			   &functions.is_signal_frame)) {
+	    !find_function(library, "_ULx86_64_get_reg", &functions.get_reg)) {
 		dlclose(library);
 		return -ENOENT;
 	}
 	/* Pairs with the load in sp_unwind_libunwind(): the functions are set. */
 	atomic_store(&is_open, true);
 	return 0;
+}
+
+/* mov $__NR_rt_sigreturn, %rax; syscall: what the C library makes handlers return
+ * to. libunwind's own test asks about the frame before. ip is at either. */
+static bool is_signal_trampoline(const struct sp_unwind_module *module, uint64_t ip)
+{
+	static const uint8_t code[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+	const uint64_t starts[] = {ip, ip - 7};
+
+	if (!module || !module->is_text_readable)
+		return false;
+	for (unsigned int i = 0; i < 2; i++) {
+		if (starts[i] >= module->text_start &&
+		    starts[i] + sizeof(code) <= module->text_end &&
+		    memcmp((const void *)(uintptr_t)starts[i], code, sizeof(code)) == 0)
+			return true;
+	}
+	return false;
 }
 
 static uint64_t encode(const struct sp_unwind_module *module, uint64_t address)
@@ -82,7 +98,8 @@ static struct sp_unwind_result walk(unw_cursor_t *cursor,
 			result.end = SP_UNWIND_OUTERMOST;
 			break;
 		}
-		is_trampoline = functions.is_signal_frame(cursor) > 0;
+		module = sp_unwind_find_module(snapshot, ip);
+		is_trampoline = is_signal_trampoline(module, ip);
 		address = is_interrupted || is_trampoline ? ip : ip - 1;
 		module = sp_unwind_find_module(snapshot, address);
 		if (!module || !module->is_agent) {

@@ -27,17 +27,18 @@
 #define SP_RULE_WORD_BYTES 8
 
 enum sp_rule_kind {
-	SP_RULE_EMPTY = 0,     /* no rule at all: an unused cache entry */
-	SP_RULE_NONE,	       /* nothing is known of this pc: try the frame pointer */
-	SP_RULE_BAD,	       /* something is known that cannot be followed */
-	SP_RULE_END,	       /* outermost frame: return address undefined */
+	SP_RULE_EMPTY = 0, /* no rule at all: an unused cache entry */
+	SP_RULE_NONE,	   /* nothing is known of this pc: try the frame pointer */
+	SP_RULE_BAD,	   /* something is known that cannot be followed */
+	SP_RULE_END,	   /* outermost frame: return address undefined */
+	SP_RULE_SIGNAL,	   /* a ucontext_t lies at rsp */
+	/* From here on, steps from a frame to the one that called it. */
 	SP_RULE_CFA_RSP,       /* CFA = rsp + offset */
 	SP_RULE_CFA_RBP,       /* CFA = rbp + offset */
 	SP_RULE_CFA_REG,       /* CFA = register + offset */
 	SP_RULE_DEREF,	       /* CFA = [register + offset] + added */
 	SP_RULE_DEREF_INDEXED, /* CFA = [rsp + 8 * register + offset] + added */
 	SP_RULE_RA_REG,	       /* CFA = rsp + offset, return address in register */
-	SP_RULE_SIGNAL,	       /* a ucontext_t lies at rsp */
 };
 
 enum sp_rule_rbp {
