@@ -340,11 +340,6 @@ static struct tracked **find_place(struct sp_modules *modules, uint64_t start)
 	return link;
 }
 
-static bool is_gone(const struct tracked *tracked)
-{
-	return !tracked->is_seen;
-}
-
 /* One scan. -EAGAIN when an object changed while it was read. */
 static int scan(struct sp_modules *modules)
 {
@@ -432,7 +427,7 @@ static void retire_gone(struct sp_modules *modules)
 		struct tracked *tracked = *link;
 		struct retired *retired;
 
-		if (!is_gone(tracked)) {
+		if (tracked->is_seen) {
 			link = &tracked->next;
 			continue;
 		}
@@ -497,6 +492,26 @@ void sp_modules_reclaim(struct sp_modules *modules, bool is_quiet)
 		sp_heap_free(retired->snapshot);
 		sp_heap_free(retired);
 	}
+}
+
+void sp_modules_destroy(struct sp_modules *modules)
+{
+	if (!modules)
+		return;
+	if (modules->published)
+		atomic_store(&sp_unwind_snapshot, NULL);
+	sp_modules_reclaim(modules, true);
+	while (modules->tracked) {
+		struct tracked *tracked = modules->tracked;
+
+		modules->tracked = tracked->next;
+		free_tracked(tracked);
+	}
+	sp_heap_free(modules->published);
+	sp_heap_free(modules->found);
+	sp_heap_free(modules->code);
+	sp_maps_free(&modules->maps);
+	sp_heap_free(modules);
 }
 
 struct sp_modules *sp_modules_create(sp_modules_announce announce_module, void *context)

@@ -19,7 +19,9 @@
 /* What the recording keeps of a module; one for each executable mapping is not
  * needed: text is the span of the executable mappings. */
 struct sp_module_info {
-	uint64_t base;	      /* frame offset = address - base */
+	/* Frame offset = address - base, which is the ELF virtual address: base is the
+	 * load bias, 0 for a program linked to a fixed address. */
+	uint64_t base;
 	uint64_t text_start;  /* first executable mapping, as pprof's Mapping wants it */
 	uint64_t text_end;
 	uint64_t text_file_offset;
@@ -53,5 +55,12 @@ int sp_modules_refresh(struct sp_modules *modules);
  * is_quiet: at this moment, after the last refresh, no handler was running.
  */
 void sp_modules_reclaim(struct sp_modules *modules, bool is_quiet);
+
+/*
+ * Ends the tracking: no snapshot is published any more and all memory is released.
+ * No walk may be running. Whoever begins anew with ids that were given before
+ * also calls sp_unwind_cache_reset(). modules may be NULL.
+ */
+void sp_modules_destroy(struct sp_modules *modules);
 
 #endif

@@ -21,16 +21,20 @@ static const char library_source[] =
 
 static void setup(void)
 {
+	static int number;
+
 	announced.count = 0;
 	modules = sp_modules_create(announce, &announced);
 	ck_assert_ptr_nonnull(modules);
 	ck_assert_int_eq(sp_modules_refresh(modules), 0);
-	snprintf(library, sizeof(library), "/tmp/sp_test_modules_%d.so", (int)getpid());
+	snprintf(library, sizeof(library), "/tmp/sp_test_modules_%d_%d.so", (int)getpid(),
+		 number++);
 }
 
 static void teardown(void)
 {
 	unlink(library);
+	sp_modules_destroy(modules);
 }
 
 static const struct sp_unwind_module *module_at(const void *address)
@@ -382,6 +386,17 @@ START_TEST(list_of_any_length_and_lines_of_any_length_are_read)
 }
 END_TEST
 
+START_TEST(destroyed_tracker_leaves_no_snapshot)
+{
+	ck_assert_ptr_nonnull(snapshot());
+	sp_modules_destroy(modules);
+	ck_assert_ptr_null(snapshot());
+	modules = sp_modules_create(announce, &announced);
+	refresh();
+	ck_assert_ptr_nonnull(snapshot());
+}
+END_TEST
+
 START_TEST(missing_list_of_mappings_is_an_error)
 {
 	struct sp_maps maps = {0};
@@ -447,6 +462,7 @@ int main(void)
 	tcase_add_test(tc, missing_search_table_is_built);
 	tcase_add_test(tc, debug_frame_of_the_file_serves_where_nothing_is_loaded);
 	tcase_add_test(tc, list_of_any_length_and_lines_of_any_length_are_read);
+	tcase_add_test(tc, destroyed_tracker_leaves_no_snapshot);
 	tcase_add_test(tc, missing_list_of_mappings_is_an_error);
 	tcase_add_test(tc, refresh_survives_libraries_that_come_and_go_meanwhile);
 	suite_add_tcase(suite, tc);
