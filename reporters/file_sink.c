@@ -91,9 +91,9 @@ int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name)
 	/* Pids repeat in containers that share a directory: the time tells those
 	 * apart, and O_EXCL whatever it does not. */
 	for (int i = 0; i < TEMPORARY_TRIES && fd == -EEXIST; i++) {
-		snprintf(file->temporary_name, sizeof(file->temporary_name),
-			 ".spanprof-%d-%llx.tmp", pid,
-			 (unsigned long long)sp_clock_monotonic_ns());
+		(void)snprintf(file->temporary_name, sizeof(file->temporary_name),
+			       ".spanprof-%d-%llx.tmp", pid,
+			       (unsigned long long)sp_clock_monotonic_ns());
 		fd = open_at(dir_fd, file->temporary_name,
 			     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE);
 	}
@@ -169,7 +169,7 @@ static void numbered_name(const char *name, int number, char *out)
 
 static bool is_regular_file(const struct sp_file_sink *file)
 {
-	struct stat status;
+	struct stat status = {0};
 
 	return sp_syscall4(SYS_newfstatat, file->dir_fd, file->name, &status,
 			   AT_SYMLINK_NOFOLLOW) == 0 &&
