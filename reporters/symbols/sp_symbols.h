@@ -41,8 +41,8 @@ void sp_symbols_set_places(struct sp_symbols *symbols, const char *debug_root,
  * grows with the table once, not with each address). queries are sorted by
  * offset. A file whose build id is not the module's was replaced since: it gives
  * no names. The name of an address does not depend on what else is asked. 0, -EINVAL
- * when queries are not sorted, or -ENOMEM (names are then "module+0x<offset>", or
- * SP_SYMBOL_NO_NAME when there is no memory even for that).
+ * when queries are not sorted, or -ENOMEM; names are then the best that could be
+ * had: "module+0x<offset>", and "[unnamed]" when there is no memory even for that.
  */
 int sp_symbols_resolve(struct sp_symbols *symbols, const struct sp_view_module *module,
 		       struct sp_symbol_query *queries, size_t count);

@@ -42,6 +42,7 @@ struct work {
 	const struct sp_elf_table *tables[TABLES_MAX];
 	uint64_t *offsets, *starts;
 	bool *is_unnamed;
+	bool are_queries_named; /* each by the best that memory allowed */
 	char path[PATH_MAX];
 };
 
@@ -318,9 +319,10 @@ static int resolve_with(struct sp_symbols *symbols, struct work *work,
 	err = scan_tables(work);
 	if (!err)
 		err = find_starts(work);
-	if (!err)
-		err = name_queries(symbols, work, module, queries, count);
-	return err;
+	if (err)
+		return err;
+	work->are_queries_named = true;
+	return name_queries(symbols, work, module, queries, count);
 }
 
 int sp_symbols_resolve(struct sp_symbols *symbols, const struct sp_view_module *module,
@@ -337,7 +339,7 @@ int sp_symbols_resolve(struct sp_symbols *symbols, const struct sp_view_module *
 		return -ENOMEM;
 	}
 	err = resolve_with(symbols, work, module, queries, count);
-	if (err)
+	if (!work->are_queries_named)
 		name_all_by_offset(symbols, module, queries, count);
 	if (work->has_own)
 		sp_elf_close(&work->own);

@@ -5,6 +5,7 @@
 
 #include "sp_elf_file.h"
 #include "sp_heap.h"
+#include "test_heap.h"
 #include "test_symbols_elf.h"
 
 #include <errno.h>
@@ -110,6 +111,41 @@ START_TEST(symbol_without_size_ends_where_the_next_symbol_starts)
 	expect(FOO + 4, "label", FOO);
 	expect(FOO + 9, "sized", FOO + 8);
 	expect(FOO + 0x10, "tiny.so+0x2100", FOO);
+}
+END_TEST
+
+START_TEST(label_is_not_believed_where_an_alias_says_it_is_shorter)
+{
+	for (int is_label_first = 0; is_label_first < 2; is_label_first++) {
+		tiny_init(&elf);
+		if (is_label_first)
+			tiny_add(&elf, "label", FOO, 0, TINY_FUNCTION);
+		tiny_add(&elf, "sized", FOO, 4, TINY_FUNCTION);
+		if (!is_label_first)
+			tiny_add(&elf, "label", FOO, 0, TINY_FUNCTION);
+		tiny_add_fde(&elf, FOO, 0x20);
+		expect(FOO + 3, "sized", FOO);
+		expect(FOO + 8, "tiny.so+0x2100", FOO);
+	}
+}
+END_TEST
+
+START_TEST(neighbouring_addresses_each_find_their_own_symbol)
+{
+	struct sp_symbol_query queries[64] = {0};
+	char name[16];
+
+	for (unsigned int i = 0; i < 64; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		tiny_add(&elf, name, FOO + i, 1, TINY_FUNCTION);
+		queries[i].offset = FOO + i;
+	}
+	write_file(module.path, elf.bytes, sizeof(elf.bytes));
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, queries, 64), 0);
+	for (unsigned int i = 0; i < 64; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		ck_assert_str_eq(queries[i].name, name);
+	}
 }
 END_TEST
 
@@ -493,6 +529,46 @@ START_TEST(what_is_no_regular_file_gives_offsets)
 }
 END_TEST
 
+START_TEST(every_address_has_a_name_however_short_memory_is)
+{
+	size_t used_before = test_heap_used_bytes();
+	int failures = 0;
+
+	tiny_set_build_id(&elf, build_id, 20);
+	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
+	tiny_add(&elf, "_Z3barv", FOO, 0x40, TINY_FUNCTION);
+	tiny_add_fde(&elf, FOO + 0x40, 0x40);
+	write_debug_file(DEBUG_FILE, build_id);
+	write_file(module.path, elf.bytes, sizeof(elf.bytes));
+	for (size_t allowed = 0; allowed < 40; allowed++) {
+		struct sp_symbol_query queries[2] = {{.offset = FOO},
+						     {.offset = FOO + 0x50}};
+		struct sp_symbols *fresh;
+		int err;
+
+		test_heap_refuse_after(allowed);
+		fresh = sp_symbols_create();
+		if (fresh) {
+			sp_symbols_set_places(fresh, scratch, scratch);
+			err = sp_symbols_resolve(fresh, &module, queries, 2);
+			ck_assert(err == 0 || err == -ENOMEM);
+			failures += err != 0;
+			for (int i = 0; i < 2; i++) {
+				ck_assert_ptr_nonnull(queries[i].name);
+				ck_assert_ptr_nonnull(queries[i].system_name);
+				ck_assert_uint_le(queries[i].start_offset,
+						  queries[i].offset);
+			}
+			(void)sp_symbols_resolve_jit(fresh, 1, FOO);
+		}
+		sp_symbols_destroy(fresh);
+		ck_assert_uint_eq(test_heap_used_bytes(), used_before);
+	}
+	test_heap_refuse_after(SIZE_MAX);
+	ck_assert_int_gt(failures, 5);
+}
+END_TEST
+
 START_TEST(equal_names_are_one_string)
 {
 	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
@@ -515,6 +591,8 @@ int main(void)
 	tcase_add_test(
 		tc, symbol_without_size_names_nothing_when_the_function_starts_elsewhere);
 	tcase_add_test(tc, symbol_without_size_ends_where_the_next_symbol_starts);
+	tcase_add_test(tc, label_is_not_believed_where_an_alias_says_it_is_shorter);
+	tcase_add_test(tc, neighbouring_addresses_each_find_their_own_symbol);
 	tcase_add_test(tc, labels_of_many_addresses_reach_to_the_next_start);
 	tcase_add_loop_test(tc, best_alias_names_the_function_whatever_their_order, 0,
 			    2 * (int)(sizeof(aliases) / sizeof(aliases[0])));
@@ -541,6 +619,7 @@ int main(void)
 	tcase_add_test(tc, linked_file_without_build_id_needs_the_right_checksum);
 	tcase_add_test(tc, absent_file_gives_offsets);
 	tcase_add_test(tc, what_is_no_regular_file_gives_offsets);
+	tcase_add_test(tc, every_address_has_a_name_however_short_memory_is);
 	tcase_add_test(tc, equal_names_are_one_string);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
