@@ -4,6 +4,7 @@
  * file hands them. It never fails the host: whatever goes wrong is told once, and
  * the program runs on unprofiled.
  */
+#include "heap_jemalloc.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_collector.h"
@@ -218,6 +219,7 @@ static void after_fork_in_child(void)
 {
 	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_relaxed);
 
+	sp_heap_after_fork_in_child();
 	if (state == SP_CAPTURE_OFF || !sp_capture.own_process)
 		return;
 	note_forked_stack();
@@ -243,7 +245,7 @@ static bool ensure_reporter_thread(void)
 
 	if (atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		return true;
-	if (atomic_exchange(&is_starting, true))
+	if (!sp_heap_is_usable() || atomic_exchange(&is_starting, true))
 		return false;
 	has = sp_reporter_thread_start(&reporter_setup) == 0;
 	atomic_store(&is_starting, false);
@@ -417,7 +419,7 @@ static void start(void)
 	 * they run last, after all destructors. */
 	__cxa_atexit(at_exit, NULL, NULL);
 	at_quick_exit(at_exit_quickly);
-	pthread_atfork(NULL, NULL, after_fork_in_child);
+	pthread_atfork(sp_heap_before_fork, sp_heap_after_fork_in_parent, after_fork_in_child);
 	sp_hooks_set_calls(&hook_calls);
 }
 

@@ -4,10 +4,14 @@
  * neither seen nor configured by a host that has a jemalloc of its own. Context:
  * collector.
  */
+#include "heap_jemalloc.h"
+#include "sp_clock.h"
 #include "sp_heap.h"
+#include "sp_syscall.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 void *sp_je_malloc(size_t size_bytes);
 void *sp_je_calloc(size_t count, size_t size_bytes);
@@ -21,30 +25,109 @@ const char *sp_je_malloc_conf_2_conf_harder =
 	"dirty_decay_ms:0,muzzy_decay_ms:0,prof:false,prof_active:false,stats_print:false,"
 	"junk:false,zero:false,confirm_conf:false";
 
+/*
+ * A fork copies the heap as it is at that moment. The archive's own fork handlers are
+ * left out: they would make the host wait for locks, and the C library takes
+ * shortcuts with locks while it believes in a single thread. Instead the fork asks
+ * our thread to stay out of the heap, and gives it a moment to finish the call it is
+ * in.
+ */
+#define FORK_WAIT_NS UINT64_C(5000000)
+
+static _Atomic uint32_t forks_under_way, calls_under_way;
+static _Atomic bool is_copy_torn;
+
+static void enter(void)
+{
+	/* Sequentially consistent on both sides: either the fork sees the call or the
+	 * call sees the fork. */
+	for (;;) {
+		atomic_fetch_add(&calls_under_way, 1);
+		if (!atomic_load(&forks_under_way))
+			return;
+		atomic_fetch_sub(&calls_under_way, 1);
+		sp_syscall0(SYS_sched_yield);
+	}
+}
+
+static void leave(void)
+{
+	atomic_fetch_sub(&calls_under_way, 1);
+}
+
+void sp_heap_before_fork(void)
+{
+	uint64_t deadline_ns = 0;
+
+	atomic_fetch_add(&forks_under_way, 1);
+	while (atomic_load(&calls_under_way)) {
+		uint64_t now_ns = sp_clock_monotonic_ns();
+
+		if (!deadline_ns)
+			deadline_ns = now_ns + FORK_WAIT_NS;
+		if (now_ns >= deadline_ns)
+			return;
+		sp_syscall0(SYS_sched_yield);
+	}
+}
+
+void sp_heap_after_fork_in_parent(void)
+{
+	atomic_fetch_sub(&forks_under_way, 1);
+}
+
+void sp_heap_after_fork_in_child(void)
+{
+	if (atomic_load(&calls_under_way))
+		atomic_store(&is_copy_torn, true);
+	atomic_store(&calls_under_way, 0);
+	atomic_store(&forks_under_way, 0);
+}
+
+bool sp_heap_is_usable(void)
+{
+	return !atomic_load(&is_copy_torn);
+}
+
 void *sp_heap_alloc(size_t size_bytes)
 {
-	return sp_je_malloc(size_bytes);
+	void *ptr;
+
+	enter();
+	ptr = sp_je_malloc(size_bytes);
+	leave();
+	return ptr;
 }
 
 void *sp_heap_zalloc(size_t size_bytes)
 {
-	return sp_je_calloc(1, size_bytes);
+	void *ptr;
+
+	enter();
+	ptr = sp_je_calloc(1, size_bytes);
+	leave();
+	return ptr;
 }
 
 void *sp_heap_realloc(void *ptr, size_t size_bytes)
 {
-	return sp_je_realloc(ptr, size_bytes);
+	enter();
+	ptr = sp_je_realloc(ptr, size_bytes);
+	leave();
+	return ptr;
 }
 
 void sp_heap_free(void *ptr)
 {
+	enter();
 	sp_je_free(ptr);
+	leave();
 }
 
 /*
  * What the archive refers to and never reaches with the configuration above: its own
- * profiler (mathematics, a backtrace by libgcc) and its background threads. Without
- * these the host would load two libraries more.
+ * profiler (mathematics, a backtrace by libgcc) and its background threads, which would
+ * make the host load two libraries more; and its fork handlers, see above.
  */
 double sp_je_no_exp(double x);
 double sp_je_no_log(double x);
@@ -53,6 +136,7 @@ int sp_je_no_backtrace(void *callback, void *argument);
 unsigned long sp_je_no_get_ip(void *context);
 int sp_je_no_thread(pthread_t *thread, const pthread_attr_t *attributes,
 		    void *(*start_routine)(void *), void *argument);
+int sp_je_no_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 double sp_je_no_exp(double x)
 {
@@ -90,4 +174,12 @@ int sp_je_no_thread(pthread_t *thread, const pthread_attr_t *attributes,
 	(void)start_routine;
 	(void)argument;
 	return EAGAIN;
+}
+
+int sp_je_no_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+	(void)prepare;
+	(void)parent;
+	(void)child;
+	return 0;
 }

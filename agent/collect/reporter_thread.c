@@ -35,9 +35,10 @@ static struct {
 	struct sp_write_summary written; /* of this process image */
 	pthread_t thread;
 	_Atomic uint32_t tid;
-	/* One request at a time: a ticket is drawn, the thread serves up to it. */
+	/* What is wanted, a bit for each enum sp_reporter_request, is said before a ticket
+	 * is drawn: whoever sees the ticket sees what it is for. */
+	_Atomic uint32_t wanted;
 	_Atomic uint32_t tickets, served;
-	_Atomic uint32_t wanted[3]; /* by enum sp_reporter_request: last ticket */
 	int out_dir_fd;
 	bool has_begun, has_told_anonymous;
 } reporter;
@@ -61,8 +62,8 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 		    atomic_load_explicit(&reporter.tid, memory_order_relaxed) ||
 	    !atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		return false;
+	atomic_fetch_or(&reporter.wanted, 1U << request);
 	ticket = atomic_fetch_add(&reporter.tickets, 1) + 1;
-	atomic_store(&reporter.wanted[request], ticket);
 	sp_capture_wake_reporter();
 	for (;;) {
 		uint32_t served = atomic_load_explicit(&reporter.served, memory_order_acquire);
@@ -89,8 +90,7 @@ void sp_reporter_thread_forked(void)
 	atomic_store_explicit(&reporter.tickets, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.served, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.tid, 0, memory_order_relaxed);
-	for (unsigned int i = 0; i < 3; i++)
-		atomic_store_explicit(&reporter.wanted[i], 0, memory_order_relaxed);
+	atomic_store_explicit(&reporter.wanted, 0, memory_order_relaxed);
 	memset(&reporter.collector, 0, sizeof(reporter.collector));
 	memset(&reporter.written, 0, sizeof(reporter.written));
 	reporter.has_begun = false;
@@ -220,25 +220,22 @@ static void write_profiles(bool is_end)
 /* True when the thread is to end. */
 static bool serve_requests(void)
 {
-	uint32_t tickets = atomic_load_explicit(&reporter.tickets, memory_order_acquire);
-	uint32_t served = atomic_load_explicit(&reporter.served, memory_order_relaxed);
-	bool is_stopping;
+	uint32_t tickets = atomic_load(&reporter.tickets);
+	uint32_t wanted;
 
-	if (tickets == served)
+	if (tickets == atomic_load_explicit(&reporter.served, memory_order_relaxed))
 		return false;
-	is_stopping = (int32_t)(atomic_load(&reporter.wanted[SP_REQUEST_STOP]) - served) > 0;
-	if ((int32_t)(atomic_load(&reporter.wanted[SP_REQUEST_WRITE_END]) - served) > 0)
-		write_profiles(true);
-	else if ((int32_t)(atomic_load(&reporter.wanted[SP_REQUEST_WRITE]) - served) > 0)
-		write_profiles(false);
-	if (is_stopping) {
+	wanted = atomic_exchange(&reporter.wanted, 0);
+	if (reporter.has_begun && wanted & (1U << SP_REQUEST_WRITE | 1U << SP_REQUEST_WRITE_END))
+		write_profiles(wanted & 1U << SP_REQUEST_WRITE_END);
+	if (wanted & 1U << SP_REQUEST_STOP) {
 		reporter.collector.agent_cpu_before_ns +=
 			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 		sp_own_thread_unhide();
 	}
 	atomic_store_explicit(&reporter.served, tickets, memory_order_release);
 	sp_syscall3(SYS_futex, &reporter.served, FUTEX_WAKE_PRIVATE, INT32_MAX);
-	return is_stopping;
+	return wanted & 1U << SP_REQUEST_STOP;
 }
 
 static void give_up(int err)
