@@ -20,10 +20,6 @@
 /* Frames of our own that a walk may pass besides those it reports. */
 #define AGENT_FRAMES_MAX 64
 #define STACK_JUMPS_MAX 4
-#define REG_BIT(reg) (1U << (reg))
-#define REGS_ALL ((1U << SP_UNWIND_REGS) - 1)
-/* What a call preserves, as far as we follow it. */
-#define REGS_KEPT (REG_BIT(SP_DWARF_RSP) | REG_BIT(SP_DWARF_RBP) | REG_BIT(SP_DWARF_RBX))
 
 _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
 
@@ -211,54 +207,86 @@ static inline uint64_t find_rule(const struct sp_unwind_module *module, uint64_t
 	return rule;
 }
 
+/* A register of the frame that was interrupted in ucontext_t. */
+static bool read_greg(struct sp_walk *walk, unsigned int reg, uint64_t *value)
+{
+	return sp_walk_read(walk, walk->gregs + greg_of_dwarf[reg] * SP_RULE_WORD_BYTES,
+			    value);
+}
+
 /* A ucontext_t at rsp: every register is known again. */
 static SP_COLD enum sp_walk_step step_signal(struct sp_walk *walk)
 {
-	uint64_t gregs =
-		walk->regs[SP_DWARF_RSP] + offsetof(ucontext_t, uc_mcontext.gregs);
-	uint64_t rsp = walk->regs[SP_DWARF_RSP];
+	uint64_t rsp = walk->rsp;
 
-	for (unsigned int i = 0; i < SP_UNWIND_REGS; i++) {
-		if (!sp_walk_read(walk, gregs + greg_of_dwarf[i] * SP_RULE_WORD_BYTES,
-				  &walk->regs[i]))
-			return SP_STEP_BAD_STACK;
-	}
-	/* Down the stack only where the handler had one of its own. */
-	if (walk->regs[SP_DWARF_RSP] <= rsp && walk->stack_jumps_left-- == 0)
+	walk->gregs = rsp + offsetof(ucontext_t, uc_mcontext.gregs);
+	walk->regs = NULL;
+	if (!read_greg(walk, SP_DWARF_RSP, &walk->rsp) ||
+	    !read_greg(walk, SP_DWARF_RBP, &walk->rbp) ||
+	    !read_greg(walk, SP_DWARF_RBX, &walk->rbx) ||
+	    !read_greg(walk, SP_DWARF_RA, &walk->pc))
 		return SP_STEP_BAD_STACK;
-	walk->known = REGS_ALL;
+	/* Down the stack only where the handler had one of its own. */
+	if (walk->rsp <= rsp && walk->stack_jumps_left-- == 0)
+		return SP_STEP_BAD_STACK;
+	walk->is_rbp_known = true;
+	walk->is_rbx_known = true;
 	walk->is_interrupted = true;
 	return SP_STEP_DONE;
 }
 
-/* The CFA of the rarer rules; false when a register it needs is lost. */
-static bool compute_rare_cfa(struct sp_walk *walk, uint64_t rule, uint64_t *cfa)
+/* Any register: of a frame that was interrupted all are known, else three. */
+static bool read_register(struct sp_walk *walk, unsigned int reg, uint64_t *value)
 {
-	unsigned int reg = sp_rule_reg(rule);
-	uint64_t at = walk->regs[reg] + (uint64_t)sp_rule_cfa_offset_bytes(rule);
-
-	if (!sp_walk_knows(walk, reg))
-		return false;
-	switch (sp_rule_kind(rule)) {
-	case SP_RULE_CFA_REG:
-		*cfa = at;
+	switch (reg) {
+	case SP_DWARF_RSP:
+		*value = walk->rsp;
 		return true;
-	case SP_RULE_DEREF_INDEXED:
-		at = walk->regs[SP_DWARF_RSP] + walk->regs[reg] * SP_RULE_WORD_BYTES +
-		     (uint64_t)sp_rule_cfa_offset_bytes(rule);
-		/* fallthrough */
-	case SP_RULE_DEREF:
-		if (!sp_walk_read(walk, at, cfa))
-			return false;
-		*cfa += sp_rule_added_bytes(rule);
-		return true;
-	case SP_RULE_RA_REG:
-		*cfa = walk->regs[SP_DWARF_RSP] +
-		       (uint64_t)sp_rule_cfa_offset_bytes(rule);
-		return true;
+	case SP_DWARF_RBP:
+		*value = walk->rbp;
+		return walk->is_rbp_known;
+	case SP_DWARF_RBX:
+		*value = walk->rbx;
+		return walk->is_rbx_known;
 	default:
-		return false;
+		if (!walk->is_interrupted)
+			return false;
+		if (!walk->regs)
+			return read_greg(walk, reg, value);
+		*value = walk->regs->value[reg];
+		return true;
 	}
+}
+
+/* CFA and return address by the rarer rules. */
+static SP_COLD enum sp_walk_step follow_rare(struct sp_walk *walk, uint64_t rule,
+					     uint64_t *cfa, uint64_t *ra)
+{
+	uint64_t offset = (uint64_t)sp_rule_cfa_offset_bytes(rule);
+	uint64_t value;
+
+	if (!read_register(walk, sp_rule_reg(rule), &value))
+		return SP_STEP_NO_RULE;
+	switch (sp_rule_kind(rule)) {
+	case SP_RULE_RA_REG:
+		*cfa = walk->rsp + offset;
+		*ra = value;
+		return *cfa >= walk->rsp ? SP_STEP_DONE : SP_STEP_BAD_STACK;
+	case SP_RULE_CFA_REG:
+		*cfa = value + offset;
+		break;
+	case SP_RULE_DEREF_INDEXED:
+		value = walk->rsp + value * SP_RULE_WORD_BYTES;
+		/* fallthrough */
+	default: /* SP_RULE_DEREF */
+		if (!sp_walk_read(walk, value + offset, cfa))
+			return SP_STEP_BAD_STACK;
+		*cfa += sp_rule_added_bytes(rule);
+		break;
+	}
+	return *cfa > walk->rsp && sp_walk_read(walk, *cfa - SP_RULE_WORD_BYTES, ra)
+		       ? SP_STEP_DONE
+		       : SP_STEP_BAD_STACK;
 }
 
 static inline void restore_rbx(struct sp_walk *walk, uint64_t rule, uint64_t cfa)
@@ -266,61 +294,51 @@ static inline void restore_rbx(struct sp_walk *walk, uint64_t rule, uint64_t cfa
 	int64_t offset = sp_rule_rbx_offset_bytes(rule);
 	uint64_t from = cfa;
 
-	if (rule & SP_RULE_RBX_FROM_RBP) {
-		from = walk->regs[SP_DWARF_RBP];
-		if (offset == 0 || !sp_walk_knows(walk, SP_DWARF_RBP)) {
-			walk->known &= ~REG_BIT(SP_DWARF_RBX);
+	if (sp_unlikely(rule & SP_RULE_RBX_FROM_RBP)) {
+		from = walk->rbp;
+		if (offset == 0 || !walk->is_rbp_known) {
+			walk->is_rbx_known = false;
 			return;
 		}
 	} else if (offset == 0) {
 		return;
 	}
-	if (sp_likely(sp_walk_read(walk, from + (uint64_t)offset,
-				   &walk->regs[SP_DWARF_RBX])))
-		walk->known |= REG_BIT(SP_DWARF_RBX);
-	else
-		walk->known &= ~REG_BIT(SP_DWARF_RBX);
+	walk->is_rbx_known = sp_walk_read(walk, from + (uint64_t)offset, &walk->rbx);
 }
 
 static inline void restore_rbp(struct sp_walk *walk, uint64_t rule, uint64_t cfa)
 {
-	uint64_t from = cfa;
+	uint64_t offset = (uint64_t)sp_rule_rbp_offset_bytes(rule);
 
 	switch (sp_rule_rbp(rule)) {
 	case SP_RULE_RBP_SAME:
-		return;
-	case SP_RULE_RBP_AT_RBP:
-		if (!sp_walk_knows(walk, SP_DWARF_RBP))
-			return;
-		from = walk->regs[SP_DWARF_RBP];
-		/* fallthrough */
+		break;
 	case SP_RULE_RBP_AT_CFA:
-		if (sp_likely(sp_walk_read(
-			    walk, from + (uint64_t)sp_rule_rbp_offset_bytes(rule),
-			    &walk->regs[SP_DWARF_RBP]))) {
-			walk->known |= REG_BIT(SP_DWARF_RBP);
-			return;
-		}
-		/* fallthrough */
+		walk->is_rbp_known = sp_walk_read(walk, cfa + offset, &walk->rbp);
+		break;
+	case SP_RULE_RBP_AT_RBP:
+		walk->is_rbp_known = walk->is_rbp_known &&
+				     sp_walk_read(walk, walk->rbp + offset, &walk->rbp);
+		break;
 	default:
-		walk->known &= ~REG_BIT(SP_DWARF_RBP);
-		return;
+		walk->is_rbp_known = false;
+		break;
 	}
 }
 
 static inline enum sp_walk_step step_by_rule(struct sp_walk *walk, uint64_t rule)
 {
-	uint64_t rsp = walk->regs[SP_DWARF_RSP];
+	enum sp_walk_step step;
 	uint64_t cfa, ra;
 
 	switch (sp_rule_kind(rule)) {
 	case SP_RULE_CFA_RSP:
-		cfa = rsp + (uint64_t)sp_rule_cfa_offset_bytes(rule);
+		cfa = walk->rsp;
 		break;
 	case SP_RULE_CFA_RBP:
-		if (!sp_walk_knows(walk, SP_DWARF_RBP))
+		if (!walk->is_rbp_known)
 			return SP_STEP_NO_RULE;
-		cfa = walk->regs[SP_DWARF_RBP] + (uint64_t)sp_rule_cfa_offset_bytes(rule);
+		cfa = walk->rbp;
 		break;
 	case SP_RULE_NONE:
 		return sp_walk_step_unknown(walk);
@@ -332,26 +350,27 @@ static inline enum sp_walk_step step_by_rule(struct sp_walk *walk, uint64_t rule
 	case SP_RULE_DEREF:
 	case SP_RULE_DEREF_INDEXED:
 	case SP_RULE_RA_REG:
-		if (!compute_rare_cfa(walk, rule, &cfa))
-			return SP_STEP_NO_RULE;
-		break;
+		step = follow_rare(walk, rule, &cfa, &ra);
+		if (step != SP_STEP_DONE)
+			return step;
+		goto restore;
 	default:
 		return SP_STEP_NO_RULE;
 	}
-	if (sp_unlikely(sp_rule_kind(rule) == SP_RULE_RA_REG)) {
-		ra = walk->regs[sp_rule_reg(rule)];
-		if (cfa < rsp)
-			return SP_STEP_BAD_STACK;
-	} else if (cfa <= rsp || !sp_walk_read(walk, cfa - SP_RULE_WORD_BYTES, &ra)) {
+	cfa += (uint64_t)sp_rule_cfa_offset_bytes(rule);
+	if (cfa <= walk->rsp || !sp_walk_read(walk, cfa - SP_RULE_WORD_BYTES, &ra))
 		return SP_STEP_BAD_STACK;
-	}
+restore:
 	/* rbx may be found by the old rbp, hence first. */
 	restore_rbx(walk, rule, cfa);
 	restore_rbp(walk, rule, cfa);
-	walk->regs[SP_DWARF_RSP] = cfa;
-	walk->regs[SP_DWARF_RA] = ra;
-	walk->known &= REGS_KEPT;
+	walk->rsp = cfa;
+	walk->pc = ra;
 	walk->is_interrupted = (rule & SP_RULE_INTERRUPTED) != 0;
+	if (sp_unlikely(walk->is_interrupted)) {
+		walk->regs = NULL; /* nor is there a ucontext_t that we know of */
+		walk->gregs = 0;
+	}
 	return ra ? SP_STEP_DONE : SP_STEP_OUTERMOST;
 }
 
@@ -372,11 +391,15 @@ static void begin(struct sp_walk *walk, const struct sp_unwind_snapshot *snapsho
 	walk->is_live = stack->delta == 0;
 	walk->is_interrupted = true;
 	walk->stack_jumps_left = STACK_JUMPS_MAX;
-	walk->known = REGS_ALL;
+	walk->is_rbp_known = true;
+	walk->is_rbx_known = true;
+	walk->pc = regs->value[SP_DWARF_RA];
+	walk->rsp = regs->value[SP_DWARF_RSP];
+	walk->rbp = regs->value[SP_DWARF_RBP];
+	walk->rbx = regs->value[SP_DWARF_RBX];
+	walk->regs = regs;
 	walk->window_words = 0;
 	walk->window_start = 0;
-	for (unsigned int i = 0; i < SP_UNWIND_REGS; i++)
-		walk->regs[i] = regs->value[i];
 }
 
 static enum sp_unwind_end end_of(enum sp_walk_step step)
@@ -403,7 +426,7 @@ static SP_COLD enum sp_unwind_end end_without_code(enum find_result found)
  */
 static SP_COLD void correct_frame(struct sp_walk *walk, uint64_t *frame, uint64_t *rule)
 {
-	uint64_t pc = walk->regs[SP_DWARF_RA];
+	uint64_t pc = walk->pc;
 
 	if (walk->is_interrupted)
 		return;
@@ -435,7 +458,7 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 		return result;
 	begin(&walk, snapshot, regs, stack);
 	while (steps_left-- > 0) {
-		uint64_t pc = walk.regs[SP_DWARF_RA];
+		uint64_t pc = walk.pc;
 		uint64_t address = pc - !walk.is_interrupted;
 		enum find_result found = find(&walk, address);
 		uint64_t frame, rule;

@@ -42,37 +42,14 @@ enum {
 	CFA_GNU_NEGATIVE_OFFSET_EXTENDED,
 };
 
-enum save_kind {
-	SAVE_SAME, /* the caller's value is still in the register */
-	SAVE_AT_CFA,
-	SAVE_EXPRESSION, /* at the address that an expression gives */
-	SAVE_REGISTER,
-	SAVE_UNDEFINED,
-	SAVE_OTHER, /* a value we don't follow */
-};
-
-enum { REG_RBP, REG_RBX, REG_RA, REG_COUNT, REG_NONE = REG_COUNT };
-
-/* Small, since several of them lie on the stack of a signal handler. */
-struct state {
-	bool is_cfa_expression;
-	bool is_cfa_known;
-	bool is_rsp_moved; /* the caller's rsp is not the CFA */
-	uint8_t cfa_reg;
-	uint8_t save[REG_COUNT]; /* enum save_kind */
-	uint8_t ra_reg;
-	int32_t cfa_offset;	   /* or where its expression starts, from ops */
-	int32_t offset[REG_COUNT]; /* likewise */
-};
-
 struct machine {
 	const struct sp_cfi_function *function;
 	struct sp_cursor cursor;
 	uint64_t address, location;
 	bool is_done, is_bad;
 	uint32_t remembered;
-	struct state current, initial;
-	struct state stack[STATES_MAX];
+	struct sp_cfa_state current, initial;
+	struct sp_cfa_state stack[STATES_MAX];
 };
 
 /* Which of the registers we follow, by DWARF number. */
@@ -80,13 +57,13 @@ static unsigned int followed(uint64_t reg)
 {
 	switch (reg) {
 	case SP_DWARF_RBP:
-		return REG_RBP;
+		return SP_SAVED_RBP;
 	case SP_DWARF_RBX:
-		return REG_RBX;
+		return SP_SAVED_RBX;
 	case SP_DWARF_RA:
-		return REG_RA;
+		return SP_SAVED_RA;
 	default:
-		return REG_NONE;
+		return SP_SAVED_COUNT;
 	}
 }
 
@@ -99,22 +76,23 @@ static int32_t narrow(struct machine *machine, int64_t offset)
 
 static int64_t factored(const struct machine *machine, int64_t count)
 {
-	return (int64_t)((uint64_t)count * (uint64_t)machine->function->data_align);
+	return (int64_t)((uint64_t)count *
+			 (uint64_t)(int64_t)machine->function->data_align);
 }
 
-static void set_save(struct machine *machine, uint64_t reg, enum save_kind kind,
+static void set_save(struct machine *machine, uint64_t reg, enum sp_save_kind kind,
 		     int64_t offset, uint64_t in_reg)
 {
-	struct state *current = &machine->current;
+	struct sp_cfa_state *current = &machine->current;
 	unsigned int index = followed(reg);
 
 	if (reg == SP_DWARF_RSP)
-		current->is_rsp_moved = kind != SAVE_SAME;
-	if (index == REG_NONE)
+		current->is_rsp_moved = kind != SP_SAVE_SAME;
+	if (index == SP_SAVED_COUNT)
 		return;
 	current->save[index] = (uint8_t)kind;
 	current->offset[index] = narrow(machine, offset);
-	if (index == REG_RA)
+	if (index == SP_SAVED_RA)
 		current->ra_reg = in_reg < SP_DWARF_RA ? (uint8_t)in_reg : UINT8_MAX;
 }
 
@@ -124,11 +102,11 @@ static void restore(struct machine *machine, uint64_t reg)
 
 	if (reg == SP_DWARF_RSP)
 		machine->current.is_rsp_moved = machine->initial.is_rsp_moved;
-	if (index == REG_NONE)
+	if (index == SP_SAVED_COUNT)
 		return;
 	machine->current.save[index] = machine->initial.save[index];
 	machine->current.offset[index] = machine->initial.offset[index];
-	if (index == REG_RA)
+	if (index == SP_SAVED_RA)
 		machine->current.ra_reg = machine->initial.ra_reg;
 }
 
@@ -149,7 +127,8 @@ static void advance(struct machine *machine, uint64_t location)
 
 static void advance_by(struct machine *machine, uint64_t count)
 {
-	advance(machine, machine->location + count * machine->function->code_align);
+	advance(machine,
+		machine->location + count * (uint64_t)machine->function->code_align);
 }
 
 /* The offset of an expression, length included, from the pointer's own section;
@@ -181,7 +160,7 @@ static void restore_remembered(struct machine *machine)
 static void run_cfa_definition(struct machine *machine, uint8_t op)
 {
 	struct sp_cursor *cursor = &machine->cursor;
-	struct state *current = &machine->current;
+	struct sp_cfa_state *current = &machine->current;
 	uint64_t reg;
 
 	switch (op) {
@@ -220,38 +199,38 @@ static void run_register_rule(struct machine *machine, uint8_t op)
 	switch (op) {
 	case CFA_OFFSET_EXTENDED:
 		count = (int64_t)sp_cursor_uleb(cursor);
-		set_save(machine, reg, SAVE_AT_CFA, factored(machine, count), 0);
+		set_save(machine, reg, SP_SAVE_AT_CFA, factored(machine, count), 0);
 		break;
 	case CFA_OFFSET_EXTENDED_SF:
 		count = sp_cursor_sleb(cursor);
-		set_save(machine, reg, SAVE_AT_CFA, factored(machine, count), 0);
+		set_save(machine, reg, SP_SAVE_AT_CFA, factored(machine, count), 0);
 		break;
 	case CFA_GNU_NEGATIVE_OFFSET_EXTENDED:
 		count = (int64_t)sp_cursor_uleb(cursor);
-		set_save(machine, reg, SAVE_AT_CFA, factored(machine, -count), 0);
+		set_save(machine, reg, SP_SAVE_AT_CFA, factored(machine, -count), 0);
 		break;
 	case CFA_RESTORE_EXTENDED:
 		restore(machine, reg);
 		break;
 	case CFA_UNDEFINED:
-		set_save(machine, reg, SAVE_UNDEFINED, 0, 0);
+		set_save(machine, reg, SP_SAVE_UNDEFINED, 0, 0);
 		break;
 	case CFA_SAME_VALUE:
-		set_save(machine, reg, SAVE_SAME, 0, 0);
+		set_save(machine, reg, SP_SAVE_SAME, 0, 0);
 		break;
 	case CFA_REGISTER:
-		set_save(machine, reg, SAVE_REGISTER, 0, sp_cursor_uleb(cursor));
+		set_save(machine, reg, SP_SAVE_REGISTER, 0, sp_cursor_uleb(cursor));
 		break;
 	case CFA_EXPRESSION:
-		set_save(machine, reg, SAVE_EXPRESSION, skip_expression(machine), 0);
+		set_save(machine, reg, SP_SAVE_EXPRESSION, skip_expression(machine), 0);
 		break;
 	case CFA_VAL_EXPRESSION:
 		skip_expression(machine);
-		set_save(machine, reg, SAVE_OTHER, 0, 0);
+		set_save(machine, reg, SP_SAVE_OTHER, 0, 0);
 		break;
 	default: /* CFA_VAL_OFFSET, CFA_VAL_OFFSET_SF */
 		sp_cursor_uleb(cursor);
-		set_save(machine, reg, SAVE_OTHER, 0, 0);
+		set_save(machine, reg, SP_SAVE_OTHER, 0, 0);
 		break;
 	}
 }
@@ -268,7 +247,7 @@ static void run_one(struct machine *machine)
 		advance_by(machine, low);
 		return;
 	case CFA_OFFSET:
-		set_save(machine, low, SAVE_AT_CFA,
+		set_save(machine, low, SP_SAVE_AT_CFA,
 			 factored(machine, (int64_t)sp_cursor_uleb(cursor)), 0);
 		return;
 	case CFA_RESTORE:
@@ -343,172 +322,8 @@ static void run(struct machine *machine, const uint8_t *ops, const uint8_t *ops_
 	}
 }
 
-/* The expression that skip_expression() passed at that offset. */
-static struct sp_cursor expression_at(const struct sp_cfi_function *function,
-				      int32_t offset)
-{
-	struct sp_cursor cursor = {.at = function->ops + offset,
-				   .delta = function->delta};
-	uint64_t length_bytes;
-
-	/* It was read before, in one of the two programs: the bounds hold. */
-	cursor.end = offset < 0 ? function->cie_ops_end : function->ops_end;
-	if (cursor.at >= function->cie_ops && cursor.at < function->cie_ops_end)
-		cursor.end = function->cie_ops_end;
-	length_bytes = sp_cursor_uleb(&cursor);
-	if (length_bytes > sp_cursor_left(&cursor))
-		sp_cursor_fail(&cursor);
-	else
-		cursor.end = cursor.at + length_bytes;
-	return cursor;
-}
-
-/* The kind, register and offset bits of the CFA; 0 when a rule cannot say it. */
-static uint64_t pack_cfa(const struct sp_expr_value *cfa)
-{
-	uint64_t kind;
-
-	if (!sp_rule_fits(cfa->offset, SP_RULE_CFA_BITS) || cfa->added < 0 ||
-	    cfa->added % SP_RULE_WORD_BYTES != 0 ||
-	    cfa->added / SP_RULE_WORD_BYTES > SP_RULE_ADDED_MAX)
-		return 0;
-	switch (cfa->kind) {
-	case SP_EXPR_REG:
-		kind = cfa->reg == SP_DWARF_RSP	  ? SP_RULE_CFA_RSP
-		       : cfa->reg == SP_DWARF_RBP ? SP_RULE_CFA_RBP
-						  : SP_RULE_CFA_REG;
-		break;
-	case SP_EXPR_DEREF:
-		kind = SP_RULE_DEREF;
-		break;
-	case SP_EXPR_DEREF_INDEXED:
-		kind = SP_RULE_DEREF_INDEXED;
-		break;
-	default:
-		return 0;
-	}
-	return kind | (uint64_t)cfa->reg << SP_RULE_REG_SHIFT |
-	       (uint64_t)(cfa->added / SP_RULE_WORD_BYTES) << SP_RULE_ADDED_SHIFT |
-	       sp_rule_field(cfa->offset, SP_RULE_CFA_BITS, SP_RULE_CFA_OFFSET_SHIFT);
-}
-
-/*
- * Where a saved register is: true and *offset from the CFA or, with *is_from_rbp,
- * from rbp. False when a rule cannot say it.
- */
-static bool locate_save(const struct sp_cfi_function *function, const struct state *state,
-			unsigned int index, const struct sp_expr_value *cfa,
-			uint64_t address, int64_t *offset, bool *is_from_rbp)
-{
-	struct sp_expr_value where;
-
-	*is_from_rbp = false;
-	if (state->save[index] == SAVE_AT_CFA) {
-		*offset = state->offset[index];
-		return sp_rule_fits(*offset, SP_RULE_SAVE_BITS);
-	}
-	if (state->save[index] != SAVE_EXPRESSION)
-		return false;
-	where = sp_expr_evaluate(expression_at(function, state->offset[index]), address,
-				 cfa);
-	if (where.kind != SP_EXPR_REG)
-		return false;
-	*offset = where.offset;
-	if (cfa->kind == SP_EXPR_REG && cfa->reg == where.reg)
-		*offset = where.offset - cfa->offset;
-	else if (where.reg == SP_DWARF_RBP)
-		*is_from_rbp = true;
-	else
-		return false;
-	return sp_rule_fits(*offset, SP_RULE_SAVE_BITS);
-}
-
-static uint64_t pack_rbp(const struct sp_cfi_function *function,
-			 const struct state *state, const struct sp_expr_value *cfa,
-			 uint64_t address)
-{
-	bool is_from_rbp;
-	int64_t offset;
-
-	if (state->save[REG_RBP] == SAVE_SAME)
-		return (uint64_t)SP_RULE_RBP_SAME << SP_RULE_RBP_SHIFT;
-	if (!locate_save(function, state, REG_RBP, cfa, address, &offset, &is_from_rbp))
-		return (uint64_t)SP_RULE_RBP_UNKNOWN << SP_RULE_RBP_SHIFT;
-	return (uint64_t)(is_from_rbp ? SP_RULE_RBP_AT_RBP : SP_RULE_RBP_AT_CFA)
-		       << SP_RULE_RBP_SHIFT |
-	       sp_rule_field(offset, SP_RULE_SAVE_BITS, SP_RULE_RBP_OFFSET_SHIFT);
-}
-
-static uint64_t pack_rbx(const struct sp_cfi_function *function,
-			 const struct state *state, const struct sp_expr_value *cfa,
-			 uint64_t address)
-{
-	bool is_from_rbp;
-	int64_t offset;
-
-	if (state->save[REG_RBX] == SAVE_SAME)
-		return 0;
-	if (!locate_save(function, state, REG_RBX, cfa, address, &offset, &is_from_rbp) ||
-	    offset == 0)
-		return SP_RULE_RBX_FROM_RBP; /* unknown */
-	return (is_from_rbp ? SP_RULE_RBX_FROM_RBP : 0) |
-	       sp_rule_field(offset, SP_RULE_SAVE_BITS, SP_RULE_RBX_OFFSET_SHIFT);
-}
-
-/* The signal trampoline of the C library: its CFA is the interrupted rsp inside
- * the ucontext_t that lies at rsp. */
-#define UCONTEXT_RSP_BYTES 160
-
-static bool is_signal_trampoline(const struct sp_cfi_function *function,
-				 const struct sp_expr_value *cfa)
-{
-	return function->is_interrupted && cfa->kind == SP_EXPR_DEREF &&
-	       cfa->reg == SP_DWARF_RSP && cfa->offset == UCONTEXT_RSP_BYTES &&
-	       cfa->added == 0;
-}
-
-static SP_NOINLINE uint64_t pack(const struct sp_cfi_function *function,
-				 const struct state *state, uint64_t address)
-{
-	struct sp_expr_value cfa;
-	uint64_t rule;
-
-	if (state->save[REG_RA] == SAVE_UNDEFINED)
-		return SP_RULE_END;
-	if (!state->is_cfa_known)
-		return SP_RULE_BAD;
-	if (state->is_cfa_expression)
-		cfa = sp_expr_evaluate(expression_at(function, state->cfa_offset),
-				       address, NULL);
-	else
-		cfa = (struct sp_expr_value){.kind = SP_EXPR_REG,
-					     .reg = state->cfa_reg,
-					     .offset = state->cfa_offset};
-	if (is_signal_trampoline(function, &cfa))
-		return SP_RULE_SIGNAL;
-	/* Code that is about to switch stacks, such as longjmp. */
-	if (state->is_rsp_moved)
-		return SP_RULE_BAD;
-	rule = pack_cfa(&cfa);
-	if (rule == 0)
-		return SP_RULE_BAD;
-	if (state->save[REG_RA] == SAVE_REGISTER && state->ra_reg < SP_DWARF_RA &&
-	    sp_rule_kind(rule) == SP_RULE_CFA_RSP) {
-		rule &= ~(uint64_t)(15 | 15 << SP_RULE_REG_SHIFT);
-		rule |= SP_RULE_RA_REG | (uint64_t)state->ra_reg << SP_RULE_REG_SHIFT;
-	} else if (state->save[REG_RA] != SAVE_AT_CFA ||
-		   state->offset[REG_RA] != -SP_RULE_WORD_BYTES) {
-		return SP_RULE_BAD;
-	}
-	if (function->is_interrupted)
-		rule |= SP_RULE_INTERRUPTED;
-	return rule | pack_rbp(function, state, &cfa, address) |
-	       pack_rbx(function, state, &cfa, address);
-}
-
-/* Apart from pack(), so that the machine is off the stack when that runs. */
-static SP_NOINLINE bool run_programs(const struct sp_cfi_function *function,
-				     uint64_t address, struct state *state)
+bool sp_cfa_run(const struct sp_cfi_function *function, uint64_t address,
+		struct sp_cfa_state *state)
 {
 	struct machine machine;
 
@@ -518,7 +333,7 @@ static SP_NOINLINE bool run_programs(const struct sp_cfi_function *function,
 	machine.is_done = false;
 	machine.is_bad = false;
 	machine.remembered = 0;
-	machine.current = (struct state){.is_cfa_known = false};
+	machine.current = (struct sp_cfa_state){.is_cfa_known = false};
 	machine.initial = machine.current;
 	run(&machine, function->cie_ops, function->cie_ops_end);
 	if (machine.is_bad || machine.is_done)
@@ -528,13 +343,4 @@ static SP_NOINLINE bool run_programs(const struct sp_cfi_function *function,
 	run(&machine, function->ops, function->ops_end);
 	*state = machine.current;
 	return !machine.is_bad;
-}
-
-uint64_t sp_cfa_rule(const struct sp_cfi_function *function, uint64_t address)
-{
-	struct state state;
-
-	if (!run_programs(function, address, &state))
-		return SP_RULE_BAD;
-	return pack(function, &state, address);
 }

@@ -96,7 +96,8 @@ static bool read_cie(const struct sp_unwind_module *module, uint64_t offset,
 {
 	struct sp_cursor cursor = section_cursor(module, offset);
 	const uint8_t *letters;
-	uint64_t version, ra_reg, ignored;
+	uint64_t version, ra_reg, code_align, ignored;
+	int64_t data_align;
 	bool is_64bit;
 
 	if (!enter_entry(&cursor, &is_64bit) ||
@@ -113,11 +114,14 @@ static bool read_cie(const struct sp_unwind_module *module, uint64_t offset,
 		return false;
 	if (version == 4 && sp_cursor_unsigned(&cursor, 2) != 8)
 		return false; /* address size 8, segment size 0 */
-	function->code_align = sp_cursor_uleb(&cursor);
-	function->data_align = sp_cursor_sleb(&cursor);
+	code_align = sp_cursor_uleb(&cursor);
+	data_align = sp_cursor_sleb(&cursor);
 	ra_reg = version == 1 ? sp_cursor_unsigned(&cursor, 1) : sp_cursor_uleb(&cursor);
-	if (cursor.is_bad || ra_reg != SP_DWARF_RA)
+	if (cursor.is_bad || ra_reg != SP_DWARF_RA || code_align > INT16_MAX ||
+	    data_align != (int16_t)data_align)
 		return false;
+	function->code_align = (int32_t)code_align;
+	function->data_align = (int32_t)data_align;
 	*has_augmentation_data = *letters == 'z';
 	function->pointer_encoding = SP_PE_ABSPTR;
 	function->is_interrupted = false;
@@ -247,6 +251,7 @@ SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,
 				      uint64_t address)
 {
 	struct sp_cfi_function function;
+	struct sp_cfa_state state;
 	struct sp_cursor cursor;
 	uint64_t fde_offset, cie_offset;
 	bool is_64bit;
@@ -263,7 +268,9 @@ SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,
 		return SP_RULE_BAD;
 	if (address < function.start || address >= function.end)
 		return SP_RULE_NONE;
-	return sp_cfa_rule(&function, address);
+	if (!sp_cfa_run(&function, address, &state))
+		return SP_RULE_BAD;
+	return sp_cfa_pack(&function, &state, address);
 }
 
 enum sp_cfi_entry sp_cfi_read_entry(const struct sp_unwind_module *module,

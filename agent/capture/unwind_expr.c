@@ -7,7 +7,7 @@
  */
 #include "unwind_cfa.h"
 
-#define EXPR_DEPTH 6
+#define EXPR_DEPTH 4
 #define EXPR_OPS_MAX 64
 
 enum {
@@ -64,69 +64,90 @@ struct expr_stack {
 	struct sp_expr_value value[EXPR_DEPTH];
 };
 
-static struct sp_expr_value expr_const(uint64_t value)
+static bool push(struct expr_stack *stack, uint8_t kind, uint8_t reg, int64_t offset)
 {
-	return (struct sp_expr_value){.kind = SP_EXPR_CONST, .offset = (int64_t)value};
-}
+	struct sp_expr_value *top = &stack->value[stack->depth];
 
-static bool push(struct expr_stack *stack, struct sp_expr_value value)
-{
-	if (stack->depth == EXPR_DEPTH || value.kind == SP_EXPR_UNKNOWN)
+	if (stack->depth == EXPR_DEPTH)
 		return false;
-	stack->value[stack->depth++] = value;
+	stack->depth++;
+	top->kind = kind;
+	top->reg = reg;
+	top->added = 0;
+	top->offset = offset;
 	return true;
 }
 
-static int64_t add(int64_t a, int64_t b)
+static bool push_const(struct expr_stack *stack, uint64_t value)
 {
-	return (int64_t)((uint64_t)a + (uint64_t)b);
+	return push(stack, SP_EXPR_CONST, 0, (int64_t)value);
 }
 
-/* constant + value, for every kind of value. */
-static struct sp_expr_value plus_const(struct sp_expr_value value, int64_t constant)
+static bool push_copy(struct expr_stack *stack, const struct sp_expr_value *value)
 {
-	switch (value.kind) {
+	if (stack->depth == EXPR_DEPTH)
+		return false;
+	stack->value[stack->depth++] = *value;
+	return true;
+}
+
+/* value += constant, for every kind of value. */
+static bool add_const(struct sp_expr_value *value, uint64_t constant)
+{
+	int64_t added = value->added + (int64_t)constant;
+
+	switch (value->kind) {
 	case SP_EXPR_CONST:
 	case SP_EXPR_REG:
 	case SP_EXPR_INDEXED:
-		value.offset = add(value.offset, constant);
-		return value;
+		value->offset = (int64_t)((uint64_t)value->offset + constant);
+		return true;
 	case SP_EXPR_DEREF:
 	case SP_EXPR_DEREF_INDEXED:
-		value.added = add(value.added, constant);
-		return value;
+		if ((int64_t)constant != (int16_t)constant || added != (int16_t)added)
+			return false;
+		value->added = (int16_t)added;
+		return true;
 	default:
-		return (struct sp_expr_value){.kind = SP_EXPR_UNKNOWN};
+		return false;
 	}
 }
 
-static struct sp_expr_value plus(struct sp_expr_value a, struct sp_expr_value b)
+/* a += b */
+static bool add(struct sp_expr_value *a, const struct sp_expr_value *b)
 {
-	if (b.kind == SP_EXPR_CONST)
-		return plus_const(a, b.offset);
-	if (a.kind == SP_EXPR_CONST)
-		return plus_const(b, a.offset);
-	if (a.kind == SP_EXPR_SCALED) {
-		struct sp_expr_value swap = a;
+	const struct sp_expr_value *scaled = b, *reg = a;
 
-		a = b;
-		b = swap;
+	if (b->kind == SP_EXPR_CONST)
+		return add_const(a, (uint64_t)b->offset);
+	if (a->kind == SP_EXPR_CONST) {
+		uint64_t constant = (uint64_t)a->offset;
+
+		*a = *b;
+		return add_const(a, constant);
 	}
-	if (a.kind == SP_EXPR_REG && a.reg == SP_DWARF_RSP && b.kind == SP_EXPR_SCALED)
-		return (struct sp_expr_value){
-			.kind = SP_EXPR_INDEXED, .reg = b.reg, .offset = a.offset};
-	return (struct sp_expr_value){.kind = SP_EXPR_UNKNOWN};
+	if (a->kind == SP_EXPR_SCALED) {
+		scaled = a;
+		reg = b;
+	}
+	if (reg->kind != SP_EXPR_REG || reg->reg != SP_DWARF_RSP ||
+	    scaled->kind != SP_EXPR_SCALED)
+		return false;
+	a->offset = reg->offset;
+	a->reg = scaled->reg;
+	a->kind = SP_EXPR_INDEXED;
+	return true;
 }
 
-static struct sp_expr_value deref(struct sp_expr_value value)
+static bool deref(struct sp_expr_value *value)
 {
-	if (value.kind == SP_EXPR_REG)
-		value.kind = SP_EXPR_DEREF;
-	else if (value.kind == SP_EXPR_INDEXED)
-		value.kind = SP_EXPR_DEREF_INDEXED;
+	if (value->kind == SP_EXPR_REG)
+		value->kind = SP_EXPR_DEREF;
+	else if (value->kind == SP_EXPR_INDEXED)
+		value->kind = SP_EXPR_DEREF_INDEXED;
 	else
-		value.kind = SP_EXPR_UNKNOWN;
-	return value;
+		return false;
+	return true;
 }
 
 static uint64_t constant_operation(uint8_t op, uint64_t a, uint64_t b, bool *is_known)
@@ -166,64 +187,57 @@ static uint64_t constant_operation(uint8_t op, uint64_t a, uint64_t b, bool *is_
 	}
 }
 
-/* a op b, a having been pushed first. */
-static struct sp_expr_value binary(uint8_t op, struct sp_expr_value a,
-				   struct sp_expr_value b)
+/* a = a op b, a having been pushed first. */
+static bool binary(uint8_t op, struct sp_expr_value *a, const struct sp_expr_value *b)
 {
 	bool is_known = true;
-	uint64_t result;
 
 	if (op == OP_PLUS)
-		return plus(a, b);
-	if (op == OP_MINUS && b.kind == SP_EXPR_CONST)
-		return plus_const(a, (int64_t)(0 - (uint64_t)b.offset));
-	if ((op == OP_MUL && b.kind == SP_EXPR_CONST && b.offset == 8) ||
-	    (op == OP_SHL && b.kind == SP_EXPR_CONST && b.offset == 3)) {
-		if (a.kind == SP_EXPR_REG && a.offset == 0)
-			return (struct sp_expr_value){.kind = SP_EXPR_SCALED,
-						      .reg = a.reg};
+		return add(a, b);
+	if (b->kind != SP_EXPR_CONST)
+		return false;
+	if (a->kind == SP_EXPR_CONST) {
+		a->offset = (int64_t)constant_operation(op, (uint64_t)a->offset,
+							(uint64_t)b->offset, &is_known);
+		return is_known;
 	}
-	if (a.kind != SP_EXPR_CONST || b.kind != SP_EXPR_CONST)
-		return (struct sp_expr_value){.kind = SP_EXPR_UNKNOWN};
-	result =
-		constant_operation(op, (uint64_t)a.offset, (uint64_t)b.offset, &is_known);
-	return is_known ? expr_const(result)
-			: (struct sp_expr_value){.kind = SP_EXPR_UNKNOWN};
+	if (op == OP_MINUS)
+		return add_const(a, 0 - (uint64_t)b->offset);
+	if (a->kind == SP_EXPR_REG && a->offset == 0 &&
+	    ((op == OP_MUL && b->offset == 8) || (op == OP_SHL && b->offset == 3))) {
+		a->kind = SP_EXPR_SCALED;
+		return true;
+	}
+	return false;
 }
 
 static bool push_register(struct expr_stack *stack, uint64_t reg, int64_t offset,
 			  uint64_t pc)
 {
 	if (reg == SP_DWARF_RA)
-		return push(stack, expr_const(pc + (uint64_t)offset));
-	if (reg > SP_DWARF_RA)
-		return false;
-	return push(stack, (struct sp_expr_value){.kind = SP_EXPR_REG,
-						  .reg = (uint8_t)reg,
-						  .offset = offset});
+		return push_const(stack, pc + (uint64_t)offset);
+	return reg < SP_DWARF_RA && push(stack, SP_EXPR_REG, (uint8_t)reg, offset);
 }
 
 static bool push_constant(struct expr_stack *stack, uint8_t op, struct sp_cursor *cursor)
 {
+	unsigned int size_bytes = 1U << ((op - OP_CONST1U) / 2);
+
 	switch (op) {
 	case OP_CONST1U:
 	case OP_CONST2U:
 	case OP_CONST4U:
 	case OP_CONST8U:
-		return push(stack, expr_const(sp_cursor_unsigned(
-					   cursor, 1U << ((op - OP_CONST1U) / 2))));
+		return push_const(stack, sp_cursor_unsigned(cursor, size_bytes));
 	case OP_CONST1S:
 	case OP_CONST2S:
 	case OP_CONST4S:
 	case OP_CONST8S:
-		return push(stack, expr_const((uint64_t)sp_cursor_signed(
-					   cursor, 1U << ((op - OP_CONST1S) / 2))));
+		return push_const(stack, (uint64_t)sp_cursor_signed(cursor, size_bytes));
 	case OP_CONSTU:
-		return push(stack, expr_const(sp_cursor_uleb(cursor)));
-	case OP_CONSTS:
-		return push(stack, expr_const((uint64_t)sp_cursor_sleb(cursor)));
-	default:
-		return false;
+		return push_const(stack, sp_cursor_uleb(cursor));
+	default: /* OP_CONSTS */
+		return push_const(stack, (uint64_t)sp_cursor_sleb(cursor));
 	}
 }
 
@@ -233,14 +247,14 @@ static bool jump(struct expr_stack *stack, uint8_t op, struct sp_cursor *cursor)
 	int64_t distance = sp_cursor_signed(cursor, 2);
 
 	if (op == OP_BRA) {
-		struct sp_expr_value condition;
+		const struct sp_expr_value *condition;
 
 		if (stack->depth < 1)
 			return false;
-		condition = stack->value[--stack->depth];
-		if (condition.kind != SP_EXPR_CONST)
+		condition = &stack->value[--stack->depth];
+		if (condition->kind != SP_EXPR_CONST)
 			return false;
-		if (condition.offset == 0)
+		if (condition->offset == 0)
 			return true;
 	}
 	if (distance < 0)
@@ -258,16 +272,15 @@ static bool stack_operation(struct expr_stack *stack, uint8_t op,
 
 	switch (op) {
 	case OP_DUP:
-		return push(stack, *top);
+		return push_copy(stack, top);
 	case OP_DROP:
 		stack->depth--;
 		return true;
 	case OP_OVER:
-		return stack->depth >= 2 && push(stack, top[-1]);
+		return stack->depth >= 2 && push_copy(stack, top - 1);
 	case OP_PICK:
 		index = sp_cursor_unsigned(cursor, 1);
-		return index < stack->depth &&
-		       push(stack, stack->value[stack->depth - 1 - index]);
+		return index < stack->depth && push_copy(stack, top - index);
 	case OP_SWAP:
 		if (stack->depth < 2)
 			return false;
@@ -276,57 +289,50 @@ static bool stack_operation(struct expr_stack *stack, uint8_t op,
 		top[-1] = swap;
 		return true;
 	case OP_DEREF:
-		*top = deref(*top);
-		return top->kind != SP_EXPR_UNKNOWN;
+		return deref(top);
 	case OP_PLUS_UCONST:
-		*top = plus_const(*top, (int64_t)sp_cursor_uleb(cursor));
-		return top->kind != SP_EXPR_UNKNOWN;
+		return add_const(top, sp_cursor_uleb(cursor));
 	default:
 		if (stack->depth < 2)
 			return false;
-		top[-1] = binary(op, top[-1], top[0]);
 		stack->depth--;
-		return top[-1].kind != SP_EXPR_UNKNOWN;
+		return binary(op, top - 1, top);
 	}
 }
 
-struct sp_expr_value sp_expr_evaluate(struct sp_cursor expression, uint64_t pc,
-				      const struct sp_expr_value *first)
+static bool run_one(struct expr_stack *stack, uint8_t op, struct sp_cursor *cursor,
+		    uint64_t pc)
 {
-	struct sp_expr_value unknown = {.kind = SP_EXPR_UNKNOWN};
+	if (op >= OP_LIT0 && op <= OP_LIT31)
+		return push_const(stack, (uint64_t)(op - OP_LIT0));
+	if (op >= OP_BREG0 && op <= OP_BREG31)
+		return push_register(stack, (uint64_t)(op - OP_BREG0),
+				     sp_cursor_sleb(cursor), pc);
+	if (op == OP_BREGX) {
+		uint64_t reg = sp_cursor_uleb(cursor);
+
+		return push_register(stack, reg, sp_cursor_sleb(cursor), pc);
+	}
+	if (op >= OP_CONST1U && op <= OP_CONSTS)
+		return push_constant(stack, op, cursor);
+	if (op == OP_BRA || op == OP_SKIP)
+		return jump(stack, op, cursor);
+	return op == OP_NOP || (stack->depth > 0 && stack_operation(stack, op, cursor));
+}
+
+bool sp_expr_evaluate(struct sp_cursor *cursor, uint64_t pc, struct sp_expr_value *result)
+{
 	struct expr_stack stack;
 
 	stack.depth = 0;
-	if (first && !push(&stack, *first))
-		return unknown;
-	for (uint32_t ops = 0; ops < EXPR_OPS_MAX && sp_cursor_left(&expression); ops++) {
-		uint8_t op = (uint8_t)sp_cursor_unsigned(&expression, 1);
-		bool is_understood;
+	for (uint32_t ops = 0; ops < EXPR_OPS_MAX && sp_cursor_left(cursor); ops++) {
+		uint8_t op = (uint8_t)sp_cursor_unsigned(cursor, 1);
 
-		if (op >= OP_LIT0 && op <= OP_LIT31) {
-			is_understood = push(&stack, expr_const(op - OP_LIT0));
-		} else if (op >= OP_BREG0 && op <= OP_BREG31) {
-			is_understood = push_register(&stack, op - OP_BREG0,
-						      sp_cursor_sleb(&expression), pc);
-		} else if (op == OP_BREGX) {
-			uint64_t reg = sp_cursor_uleb(&expression);
-
-			is_understood = push_register(&stack, reg,
-						      sp_cursor_sleb(&expression), pc);
-		} else if (op >= OP_CONST1U && op <= OP_CONSTS) {
-			is_understood = push_constant(&stack, op, &expression);
-		} else if (op == OP_BRA || op == OP_SKIP) {
-			is_understood = jump(&stack, op, &expression);
-		} else if (op == OP_NOP) {
-			is_understood = true;
-		} else {
-			is_understood = stack.depth >= 1 &&
-					stack_operation(&stack, op, &expression);
-		}
-		if (!is_understood || expression.is_bad)
-			return unknown;
+		if (!run_one(&stack, op, cursor, pc) || cursor->is_bad)
+			return false;
 	}
-	if (sp_cursor_left(&expression) || stack.depth == 0)
-		return unknown;
-	return stack.value[stack.depth - 1];
+	if (cursor->is_bad || sp_cursor_left(cursor) || stack.depth == 0)
+		return false;
+	*result = stack.value[stack.depth - 1];
+	return true;
 }

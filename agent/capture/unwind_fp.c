@@ -32,11 +32,12 @@ static bool is_plausible(const struct sp_walk *walk, uint64_t address)
 
 static void set_caller(struct sp_walk *walk, uint64_t rsp, uint64_t rbp, uint64_t pc)
 {
-	walk->regs[SP_DWARF_RSP] = rsp;
-	walk->regs[SP_DWARF_RBP] = rbp;
-	walk->regs[SP_DWARF_RA] = pc;
-	/* Generated code may keep anything in rbx. */
-	walk->known = 1U << SP_DWARF_RSP | 1U << SP_DWARF_RBP;
+	walk->rsp = rsp;
+	walk->rbp = rbp;
+	walk->pc = pc;
+	walk->is_rbp_known = true;
+	/* Generated code may keep anything there. */
+	walk->is_rbx_known = false;
 	walk->is_interrupted = false;
 }
 
@@ -49,11 +50,11 @@ static bool read_frame(struct sp_walk *walk, uint64_t frame, uint64_t *rbp, uint
 
 bool sp_walk_has_frame_chain(struct sp_walk *walk)
 {
-	uint64_t below = walk->regs[SP_DWARF_RSP];
-	uint64_t frame = walk->regs[SP_DWARF_RBP];
-	uint64_t ra = walk->regs[SP_DWARF_RA];
+	uint64_t below = walk->rsp;
+	uint64_t frame = walk->rbp;
+	uint64_t ra = walk->pc;
 
-	if (!sp_walk_knows(walk, SP_DWARF_RBP))
+	if (!walk->is_rbp_known)
 		return false;
 	for (int links = 0; links < CHAIN_LINKS_MAX && is_plausible(walk, ra); links++) {
 		uint64_t rbp;
@@ -116,13 +117,13 @@ static int frameless_bytes(const uint8_t *code, uint32_t count)
 /* An interrupted function that has no frame at this instruction. */
 static bool step_frameless(struct sp_walk *walk)
 {
-	uint64_t rsp = walk->regs[SP_DWARF_RSP];
-	uint64_t rbp = walk->regs[SP_DWARF_RBP];
+	uint64_t rsp = walk->rsp;
+	uint64_t rbp = walk->rbp;
 	uint8_t code[CODE_BYTES];
 	uint64_t ra;
 	int bytes;
 
-	bytes = frameless_bytes(code, read_code(walk, walk->regs[SP_DWARF_RA], code));
+	bytes = frameless_bytes(code, read_code(walk, walk->pc, code));
 	if (bytes < 0 || !sp_walk_read(walk, rsp + (uint64_t)bytes, &ra) ||
 	    !sp_walk_is_code(walk, ra - 1))
 		return false;
@@ -134,18 +135,18 @@ static bool step_frameless(struct sp_walk *walk)
 
 enum sp_walk_step sp_walk_step_unknown(struct sp_walk *walk)
 {
-	uint64_t frame = walk->regs[SP_DWARF_RBP];
+	uint64_t frame = walk->rbp;
 	uint64_t rbp, ra;
 
 	if (walk->is_interrupted && step_frameless(walk))
 		return SP_STEP_DONE;
-	if (!sp_walk_knows(walk, SP_DWARF_RBP))
+	if (!walk->is_rbp_known)
 		return SP_STEP_NO_RULE;
 	/* The ABI marks the outermost frame by a zero frame pointer; a function that
 	 * was interrupted may have it in use for something else. */
 	if (frame == 0)
 		return walk->is_interrupted ? SP_STEP_NO_RULE : SP_STEP_OUTERMOST;
-	if (frame < walk->regs[SP_DWARF_RSP] || !read_frame(walk, frame, &rbp, &ra))
+	if (frame < walk->rsp || !read_frame(walk, frame, &rbp, &ra))
 		return SP_STEP_NO_RULE;
 	if (ra == 0)
 		return SP_STEP_OUTERMOST;

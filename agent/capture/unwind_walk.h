@@ -11,7 +11,7 @@
 /* The stack of the program is read as it is, red zones of sanitizers included. */
 #define SP_UNSANITIZED __attribute__((no_sanitize("address", "thread")))
 
-#define SP_WALK_WINDOW_WORDS 8
+#define SP_WALK_WINDOW_WORDS 4
 
 /* A return address or stack beyond the range of user space is none. */
 #define SP_USER_ADDRESS_MAX ((UINT64_C(1) << 47) - 4096)
@@ -27,8 +27,12 @@ struct sp_walk {
 	bool is_live;		  /* the stack is that of a thread stopped right here */
 	bool is_interrupted;	  /* pc is an instruction, not a return address */
 	uint8_t stack_jumps_left; /* signal frames may change the stack, not for ever */
-	uint32_t known; /* bit set of registers, by DWARF number, that have their value */
-	uint64_t regs[SP_UNWIND_REGS];
+	bool is_rbp_known, is_rbx_known;
+	uint64_t pc, rsp, rbp, rbx;
+	/* Where all registers of an interrupted frame are: what the walk began with,
+	 * or, at NULL, uc_mcontext.gregs on the stack. */
+	const struct sp_unwind_regs *regs;
+	uint64_t gregs;
 	/* The last words read by system call. */
 	uint64_t window_start;
 	uint32_t window_words;
@@ -52,11 +56,6 @@ SP_UNSANITIZED static inline bool sp_walk_read(struct sp_walk *walk, uint64_t ad
 	return walk->is_guarded && sp_walk_read_guarded(walk, address, word);
 }
 
-static inline bool sp_walk_knows(const struct sp_walk *walk, unsigned int reg)
-{
-	return walk->known >> reg & 1;
-}
-
 /* Whether address is in code that we know: a module's text, or readable executable
  * memory of the last scan. Context: signal. */
 bool sp_walk_is_code(const struct sp_walk *walk, uint64_t address);
@@ -65,7 +64,7 @@ bool sp_walk_is_code(const struct sp_walk *walk, uint64_t address);
 bool sp_walk_is_readable_code(const struct sp_walk *walk, uint64_t address);
 
 enum sp_walk_step {
-	SP_STEP_DONE, /* regs are the caller's */
+	SP_STEP_DONE, /* pc, rsp, ... are the caller's */
 	SP_STEP_OUTERMOST,
 	SP_STEP_NO_RULE,
 	SP_STEP_BAD_STACK,
