@@ -46,6 +46,14 @@ static struct sp_absorber absorber;
 static struct sp_reporter_setup reporter_setup;
 static const char *program;
 
+/*
+ * The kernel's clocks go on across exec. What they show when our constructor runs is
+ * the loader's work, some milliseconds at most, or else an earlier image's, whose
+ * time is not this program's.
+ */
+#define LOADER_CPU_NS_MAX UINT64_C(20000000)
+static struct sp_cpu_usage earlier;
+
 /* The recording of a fork child is begun once, by handler or hook, whoever is first. */
 static _Atomic bool is_beginning;
 
@@ -65,6 +73,9 @@ static int make_recording(void)
 	if (err)
 		return err;
 	sp_collector_identify(&sp_capture.recording, &options, program);
+	sp_capture.recording.header->earlier_cpu_ns = earlier.cpu_ns;
+	sp_capture.recording.header->earlier_user_ns = earlier.user_ns;
+	sp_capture.recording.header->earlier_system_ns = earlier.system_ns;
 	err = sp_absorber_init(&absorber, &sp_capture.recording);
 	if (err)
 		return err;
@@ -222,6 +233,7 @@ static void after_fork_in_child(void)
 	sp_heap_after_fork_in_child();
 	if (state == SP_CAPTURE_OFF || !sp_capture.own_process)
 		return;
+	memset(&earlier, 0, sizeof(earlier));
 	note_forked_stack();
 	sp_hooks_thread_forked();
 	sp_reporter_thread_forked();
@@ -388,6 +400,9 @@ static void start(void)
 
 	if (!read_options() || !prepare_capture())
 		return;
+	sp_cpu_usage_read(&earlier);
+	if (earlier.cpu_ns <= LOADER_CPU_NS_MAX)
+		memset(&earlier, 0, sizeof(earlier));
 	program = sp_text_base_name((const char *)getauxval(AT_EXECFN));
 	reporter_setup = (struct sp_reporter_setup){
 		.options = &options,

@@ -7,6 +7,7 @@
 #include "sp_syscall.h"
 
 #include <stdint.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define SP_NS_PER_SECOND UINT64_C(1000000000)
@@ -44,6 +45,23 @@ static inline uint64_t sp_clock_realtime_ns(void)
 static inline clockid_t sp_clock_of_thread(int tid)
 {
 	return (clockid_t)((~(unsigned int)tid << 3) | 6U);
+}
+
+/* What the process has used so far; user and system are the kernel's split. */
+struct sp_cpu_usage {
+	uint64_t cpu_ns, user_ns, system_ns;
+};
+
+static inline void sp_cpu_usage_read(struct sp_cpu_usage *usage)
+{
+	struct rusage kernels = {.ru_utime = {0, 0}};
+
+	sp_syscall2(SYS_getrusage, RUSAGE_SELF, &kernels);
+	usage->cpu_ns = sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID);
+	usage->user_ns = (uint64_t)kernels.ru_utime.tv_sec * SP_NS_PER_SECOND +
+			 (uint64_t)kernels.ru_utime.tv_usec * 1000;
+	usage->system_ns = (uint64_t)kernels.ru_stime.tv_sec * SP_NS_PER_SECOND +
+			   (uint64_t)kernels.ru_stime.tv_usec * 1000;
 }
 
 /* Time-stamp counter: cheap and monotonic enough to account for our own cost. */

@@ -11,8 +11,6 @@
 #include "sp_syscall.h"
 #include "sp_unwind.h"
 
-#include <sys/resource.h>
-
 #define LISTING_PERIOD_NS SP_NS_PER_SECOND
 #define CLOCKS_PERIOD_NS (SP_NS_PER_SECOND / 4)
 /* Less CPU time than this since the last look: the program sleeps. */
@@ -66,22 +64,16 @@ static void name_groups(struct sp_collector *collector)
 	}
 }
 
-static uint64_t to_ns(const struct timeval *time)
-{
-	return (uint64_t)time->tv_sec * SP_NS_PER_SECOND + (uint64_t)time->tv_usec * 1000;
-}
-
 static void read_usage(struct sp_collector *collector)
 {
 	struct sp_recording_header *header = collector->recording->header;
-	struct rusage usage;
+	struct sp_cpu_usage usage;
 
-	if (sp_syscall2(SYS_getrusage, RUSAGE_SELF, &usage) < 0)
-		return;
-	atomic_store_explicit(&header->process_user_ns, to_ns(&usage.ru_utime),
+	sp_cpu_usage_read(&usage);
+	atomic_store_explicit(&header->process_user_ns, usage.user_ns - header->earlier_user_ns,
 			      memory_order_relaxed);
-	atomic_store_explicit(&header->process_system_ns, to_ns(&usage.ru_stime),
-			      memory_order_relaxed);
+	atomic_store_explicit(&header->process_system_ns,
+			      usage.system_ns - header->earlier_system_ns, memory_order_relaxed);
 }
 
 static void calibrate_cycles(struct sp_collector *collector, uint64_t now_ns)

@@ -345,6 +345,12 @@ static void comment_command(struct sp_cpu_profile *profile)
 	say(&comment, " s, system ");
 	say_decimal(&comment, load(&header->process_system_ns) / 1000000, 3);
 	say(&comment, " s (the kernel's)");
+	if (header->earlier_cpu_ns) {
+		comment_begin(&comment, profile);
+		say(&comment, "not shown: ");
+		say_decimal(&comment, header->earlier_cpu_ns / 1000000, 3);
+		say(&comment, " s of CPU time from before this program's start (exec)");
+	}
 }
 
 static void comment_rate(struct sp_cpu_profile *profile)

@@ -115,6 +115,16 @@ void sp_collector_list_threads(struct sp_collector *collector, bool is_first)
 		end_vanished(collector, slots);
 }
 
+/* Only the main thread lives through an exec, and its clock goes on. */
+static uint64_t read_thread_clock(const struct sp_recording_header *header, uint32_t tid)
+{
+	uint64_t cpu_ns = sp_clock_read_ns(sp_clock_of_thread((int)tid));
+
+	if (tid == header->pid)
+		cpu_ns -= cpu_ns < header->earlier_cpu_ns ? cpu_ns : header->earlier_cpu_ns;
+	return cpu_ns;
+}
+
 void sp_collector_read_clocks(struct sp_collector *collector)
 {
 	struct sp_recording_header *header = collector->recording->header;
@@ -126,8 +136,8 @@ void sp_collector_read_clocks(struct sp_collector *collector)
 
 		if (atomic_load_explicit(&slot->state, memory_order_acquire) != SP_SLOT_LIVE)
 			continue;
-		cpu_ns = sp_clock_read_ns(sp_clock_of_thread(
-			(int)atomic_load_explicit(&slot->tid, memory_order_relaxed)));
+		cpu_ns = read_thread_clock(
+			header, atomic_load_explicit(&slot->tid, memory_order_relaxed));
 		/* Its thread may have ended in between and said its final time. */
 		if (cpu_ns && atomic_load_explicit(&slot->state, memory_order_acquire) ==
 				      SP_SLOT_LIVE)
@@ -140,5 +150,7 @@ void sp_collector_read_clocks(struct sp_collector *collector)
 				      memory_order_relaxed);
 	/* The process last: it is never less than the sum of its threads. */
 	atomic_store_explicit(&header->process_cpu_ns,
-			      sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID), memory_order_relaxed);
+			      sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) -
+				      header->earlier_cpu_ns,
+			      memory_order_relaxed);
 }

@@ -126,6 +126,10 @@ struct sp_recording_header {
 
 	struct sp_section sections[SP_SECTION_COUNT];
 
+	/* CPU time of earlier images of this process (before exec), which is not shown:
+	 * the kernel's clocks go on across exec. */
+	uint64_t earlier_cpu_ns, earlier_user_ns, earlier_system_ns;
+
 	/* Exact process totals, last read by the reporter thread. */
 	_Atomic uint64_t process_cpu_ns;
 	_Atomic uint64_t process_user_ns;
