@@ -41,6 +41,9 @@ extern char **environ;
 extern void *__libc_stack_end;
 int __cxa_atexit(void (*function)(void *), void *argument, void *object);
 
+/* For the threads of the first moments; the reporter thread adds more. */
+#define RINGS_FIRST 5
+
 static struct sp_options options;
 static struct sp_absorber absorber;
 static struct sp_reporter_setup reporter_setup;
@@ -79,16 +82,10 @@ static int make_recording(void)
 	err = sp_absorber_init(&absorber, &sp_capture.recording);
 	if (err)
 		return err;
-	sp_ring_pool_grow(&sp_capture.recording, 1);
+	sp_ring_pool_grow(&sp_capture.recording, RINGS_FIRST);
 	atomic_store_explicit(&sp_capture.recording.header->state, SP_RECORDING_RUNNING,
 			      memory_order_release);
 	return 0;
-}
-
-/* On the reporter thread: only the first one of a process has a recording to make. */
-static int begin_recording(void)
-{
-	return sp_capture.recording.header ? 0 : make_recording();
 }
 
 static void main_stack(uint64_t *low, uint64_t *high)
@@ -408,7 +405,6 @@ static void start(void)
 		.options = &options,
 		.program = program,
 		.calls = &collector_calls,
-		.begin = begin_recording,
 		.recording = &sp_capture.recording,
 		.absorber = &absorber,
 		.create_thread = sp_hooks_create_own_thread,
@@ -421,15 +417,20 @@ static void start(void)
 			     strerror(-err));
 		return;
 	}
-	sp_hooks_thread_init();
-	sp_capture_set_state(SP_CAPTURE_STARTING);
-	err = sp_reporter_thread_start(&reporter_setup);
+	err = make_recording();
 	if (err) {
-		sp_log_error("cannot start the agent's thread: %s; the program runs unprofiled",
-			     strerror(err));
-		sp_capture_set_state(SP_CAPTURE_OFF);
+		sp_log_error("cannot make the recording: %s; the program runs unprofiled",
+			     strerror(-err));
 		return;
 	}
+	sp_hooks_thread_init();
+	sp_capture_set_state(SP_CAPTURE_RUNNING);
+	adopt_thread((int)sp_syscall0(SYS_gettid), true);
+	err = sp_reporter_thread_start(&reporter_setup);
+	if (err)
+		sp_log_error("cannot start the agent's thread: %s; samples are kept and written "
+			     "at the end if it can be started then",
+			     strerror(err));
 	/* Registered before everything the program registers, and bound to no library:
 	 * they run last, after all destructors. */
 	__cxa_atexit(at_exit, NULL, NULL);

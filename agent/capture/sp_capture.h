@@ -10,20 +10,19 @@
 #include "sp_unwind.h"
 
 /*
- *            constructor           recording made            writing done
- *   OFF ───────────────▶ STARTING ───────────────▶ RUNNING ───────────────▶ OVER
- *                                                    │  ▲
- *                              fork, in the child ───▼  │ its first sample or
- *                                                  FORKED┘ thread, in the child
+ *            constructor
+ *   OFF ────────────────────▶ RUNNING
+ *    ▲                         │   ▲
+ *    │     fork, in the child  ▼   │  its first sample or thread
+ *    └──────────────────────  FORKED
+ *     no recording to be had
  *
  * sp_capture_set_state() makes every transition.
  */
 enum sp_capture_state {
-	SP_CAPTURE_OFF,	     /* hooks pass everything through */
-	SP_CAPTURE_STARTING, /* the reporter thread is making the recording */
+	SP_CAPTURE_OFF, /* hooks pass everything through */
 	SP_CAPTURE_RUNNING,
 	SP_CAPTURE_FORKED, /* in a child that has no recording of its own yet */
-	SP_CAPTURE_OVER,   /* final profiles are written */
 };
 
 /* Zero again in any child that got a copy of our memory (MADV_WIPEONFORK), also

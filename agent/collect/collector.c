@@ -40,6 +40,14 @@ static void keep_storage_ahead(struct sp_collector *collector)
 		sp_recording_reserve(recording, SP_SECTION_SLOTS, live + 2 * SLOTS_AHEAD);
 }
 
+void sp_collector_keep_ahead(struct sp_collector *collector)
+{
+	if (!sp_absorber_try_lock(collector->absorber, (uint32_t)collector->own_tid))
+		return;
+	keep_storage_ahead(collector);
+	sp_absorber_unlock(collector->absorber);
+}
+
 /* Entry functions of threads are plain addresses until somebody who knows the
  * modules writes them as frames. */
 static void name_groups(struct sp_collector *collector)
@@ -106,10 +114,8 @@ static bool has_worked(struct sp_collector *collector)
 
 static void follow_threads(struct sp_collector *collector, uint64_t now_ns)
 {
-	bool is_first = collector->last_listing_ns == 0;
-
 	collector->last_listing_ns = now_ns;
-	sp_collector_list_threads(collector, is_first);
+	sp_collector_list_threads(collector);
 	collector->calls->verify_signal();
 }
 

@@ -54,9 +54,18 @@ static const struct sp_cell *cell_at(const struct sp_cpu_profile *profile, uint6
 	return sp_recording_item(profile->recording, SP_SECTION_CELLS, index);
 }
 
-static const struct sp_group *group_at(const struct sp_cpu_profile *profile, uint64_t index)
+static const struct sp_group *group_at(const struct sp_cpu_profile *profile,
+				       uint64_t index)
 {
 	return sp_recording_item(profile->recording, SP_SECTION_GROUPS, index);
+}
+
+/* Anything a double can be becomes a number that fits; what is not one becomes 0. */
+static uint64_t to_integer(double value)
+{
+	if (!(value > 0))
+		return 0;
+	return value < 9e18 ? (uint64_t)value : UINT64_C(9000000000000000000);
 }
 
 /* --- sums --- */
@@ -79,7 +88,8 @@ static void sum_groups(struct sp_cpu_profile *profile)
 	for (uint64_t i = 0; i < SP_GROUPS; i++)
 		profile->groups[i].exact_ns = load(&group_at(profile, i)->ended_cpu_ns);
 	for (uint64_t i = 0; i < slots; i++) {
-		const struct sp_slot *slot = sp_recording_item(recording, SP_SECTION_SLOTS, i);
+		const struct sp_slot *slot =
+			sp_recording_item(recording, SP_SECTION_SLOTS, i);
 		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 		uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
 
@@ -105,13 +115,14 @@ static void sum_groups(struct sp_cpu_profile *profile)
 	if (!load_final(recording->header))
 		for (uint64_t i = 0; i < SP_GROUPS; i++) {
 			struct group_sum *group = &profile->groups[i];
-			uint64_t sampled_ns = group->periods * recording->header->cpu_period_ns;
+			uint64_t sampled_ns =
+				group->periods * recording->header->cpu_period_ns;
 
 			if (group->exact_ns < sampled_ns)
 				group->exact_ns = sampled_ns;
 		}
 	if (cycles_per_second)
-		profile->totals.handler_ns = (uint64_t)((double)handler_cycles * 1e9 /
+		profile->totals.handler_ns = to_integer((double)handler_cycles * 1e9 /
 							(double)cycles_per_second);
 }
 
@@ -161,13 +172,13 @@ static void put_stack(struct sp_cpu_profile *profile, struct sp_view_sample *sam
 static int64_t share_ns(struct group_sum *group, uint64_t periods)
 {
 	double scale = (double)group->exact_ns / (double)group->periods;
-	uint64_t from_ns = (uint64_t)((double)group->given_periods * scale + 0.5);
+	uint64_t from_ns = to_integer((double)group->given_periods * scale + 0.5);
 	uint64_t to_ns;
 
 	group->given_periods += periods;
-	to_ns = group->given_periods == group->periods ?
-			group->exact_ns :
-			(uint64_t)((double)group->given_periods * scale + 0.5);
+	to_ns = group->given_periods == group->periods
+			? group->exact_ns
+			: to_integer((double)group->given_periods * scale + 0.5);
 	return to_ns > from_ns ? (int64_t)(to_ns - from_ns) : 0;
 }
 
@@ -176,7 +187,8 @@ static bool fill_from_cell(struct sp_cpu_profile *profile, const struct sp_cell 
 {
 	struct group_sum *group;
 
-	if (cell->kind != SP_CELL_CPU || cell->group >= SP_GROUPS || !load(&cell->values[1]))
+	if (cell->kind != SP_CELL_CPU || cell->group >= SP_GROUPS ||
+	    !load(&cell->values[1]))
 		return false;
 	group = &profile->groups[cell->group];
 	put_stack(profile, sample, cell->node);
@@ -221,7 +233,8 @@ static int next_sample(void *cursor, struct sp_view_sample *sample)
 	memset(sample, 0, sizeof(*sample));
 	sample->frames = profile->frames;
 	while (profile->next_cell < cells)
-		if (fill_from_cell(profile, cell_at(profile, profile->next_cell++), sample))
+		if (fill_from_cell(profile, cell_at(profile, profile->next_cell++),
+				   sample))
 			return 1;
 	while (profile->next_extra < EXTRA_SAMPLES)
 		if (fill_unsampled(profile, profile->next_extra++, sample))
@@ -264,9 +277,10 @@ static int list_modules(struct sp_cpu_profile *profile)
 			.text_end = record->text_end,
 			.text_file_offset = record->text_file_offset,
 			.build_id = record->build_id,
-			.build_id_bytes = record->build_id_bytes <= sizeof(record->build_id) ?
-						  record->build_id_bytes :
-						  0,
+			.build_id_bytes =
+				record->build_id_bytes <= sizeof(record->build_id)
+					? record->build_id_bytes
+					: 0,
 			.path = record->path < string_bytes ? strings + record->path : "",
 		};
 	}
@@ -284,9 +298,9 @@ struct comment {
 
 static void comment_begin(struct comment *comment, struct sp_cpu_profile *profile)
 {
-	uint32_t index = profile->view.comment_count < COMMENTS_MAX - 1 ?
-				 profile->view.comment_count :
-				 COMMENTS_MAX - 1;
+	uint32_t index = profile->view.comment_count < COMMENTS_MAX - 1
+				 ? profile->view.comment_count
+				 : COMMENTS_MAX - 1;
 
 	comment->profile = profile;
 	sp_text_init(&comment->text, profile->comment_bytes[index], COMMENT_BYTES);
@@ -320,7 +334,8 @@ static void say_decimal(struct comment *comment, uint64_t value, unsigned int di
 
 static void say_percent(struct comment *comment, uint64_t part, uint64_t whole)
 {
-	say_decimal(comment, whole ? (uint64_t)((double)part * 1e4 / (double)whole + 0.5) : 0, 2);
+	say_decimal(comment,
+		    whole ? to_integer((double)part * 1e4 / (double)whole + 0.5) : 0, 2);
 	say(comment, " %");
 }
 
@@ -365,12 +380,14 @@ static void comment_rate(struct sp_cpu_profile *profile)
 	say_number(&comment, header->cpu_period_ns);
 	say(&comment, " ns of a thread's CPU time asked for; real rate ");
 	say_decimal(&comment,
-		    sampled_ns ? (uint64_t)((double)totals->samples * 1e11 / (double)sampled_ns) :
-				 0,
+		    sampled_ns ? to_integer((double)totals->samples * 1e11 /
+					    (double)sampled_ns)
+			       : 0,
 		    2);
 	say(&comment, " Hz (the kernel's tick bounds it)");
 	comment_begin(&comment, profile);
-	say(&comment, "mode (user, kernel) of a sample is an estimate from the interrupted state");
+	say(&comment,
+	    "mode (user, kernel) of a sample is an estimate from the interrupted state");
 	comment_begin(&comment, profile);
 	say(&comment, "unsampled: ");
 	say_percent(&comment, totals->unsampled_ns, totals->cpu_ns);
@@ -397,7 +414,8 @@ static void comment_scales(struct sp_cpu_profile *profile)
 			continue;
 		if (count < SP_ARRAY_COUNT(order))
 			order[count++] = i;
-		else if (profile->groups[order[count - 1]].exact_ns < profile->groups[i].exact_ns)
+		else if (profile->groups[order[count - 1]].exact_ns <
+			 profile->groups[i].exact_ns)
 			order[count - 1] = i;
 		for (at = count - 1; at && profile->groups[order[at - 1]].exact_ns <
 						   profile->groups[order[at]].exact_ns;
@@ -414,15 +432,17 @@ static void comment_scales(struct sp_cpu_profile *profile)
 
 		comment_begin(&comment, profile);
 		say(&comment, "scale: threads of entry 0x");
-		sp_text_hex(&comment.text, load(&group_at(profile, order[i])->entry_address));
+		sp_text_hex(&comment.text,
+			    load(&group_at(profile, order[i])->entry_address));
 		say(&comment, ": ");
 		say_number(&comment, group->samples);
 		say(&comment, " samples times ");
-		say_decimal(&comment,
-			    (uint64_t)((double)group->exact_ns * 1e4 /
-					       ((double)group->periods * (double)period_ns) +
-				       0.5),
-			    4);
+		say_decimal(
+			&comment,
+			to_integer((double)group->exact_ns * 1e4 /
+					   ((double)group->periods * (double)period_ns) +
+				   0.5),
+			4);
 		say(&comment, " to their exact ");
 		say_decimal(&comment, group->exact_ns / 1000000, 3);
 		say(&comment, " s");
@@ -434,16 +454,16 @@ static void comment_losses(struct sp_cpu_profile *profile)
 	static const char *const meanings[SP_LOSS_COUNT] = {
 		[SP_LOSS_NO_RING] = "samples dropped: no ring was free",
 		[SP_LOSS_RING_FULL] = "samples dropped: the thread's ring was full",
-		[SP_LOSS_TABLE_FULL] =
-			"samples dropped: the recording is full (SPANPROF_RECORDING_SIZE)",
+		[SP_LOSS_TABLE_FULL] = "samples dropped: the recording is full "
+				       "(SPANPROF_RECORDING_SIZE)",
 		[SP_LOSS_BAD_STACK] = "samples without a usable stack pointer",
 		[SP_LOSS_STACK_CUT] = "stacks cut at the depth limit (SPANPROF_DEPTH)",
 		[SP_LOSS_STACK_SHORT] = "stacks that could not be walked to their root",
 		[SP_LOSS_NO_SLOT] = "threads not sampled: no slot was free",
-		[SP_LOSS_NO_TIMER] =
-			"threads not sampled: no timer (ulimit -i); covered by the scaling",
-		[SP_LOSS_BLOCKED] =
-			"threads not sampled: they block the signal; covered by the scaling",
+		[SP_LOSS_NO_TIMER] = "threads not sampled: no timer (ulimit -i); covered "
+				     "by the scaling",
+		[SP_LOSS_BLOCKED] = "threads not sampled: they block the signal; covered "
+				    "by the scaling",
 		[SP_LOSS_GROUP_FULL] = "threads beyond the table of entry functions",
 		[SP_LOSS_NO_SPACE] = "requests for storage refused",
 		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
@@ -483,9 +503,9 @@ struct sp_cpu_profile *sp_cpu_profile_create(const struct sp_recording *recordin
 		.period_type = {"cpu", "nanoseconds"},
 		.period = (int64_t)header->cpu_period_ns,
 		.time_ns = (int64_t)header->start_realtime_ns,
-		.duration_ns = last_ns > header->start_monotonic_ns ?
-				       (int64_t)(last_ns - header->start_monotonic_ns) :
-				       0,
+		.duration_ns = last_ns > header->start_monotonic_ns
+				       ? (int64_t)(last_ns - header->start_monotonic_ns)
+				       : 0,
 		.pid = (int)header->pid,
 		.drop_frames = "spanprof_.*",
 		.next_sample = next_sample,

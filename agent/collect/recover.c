@@ -27,7 +27,8 @@ static int check_alive(const struct sp_recording *recording,
 	}
 	if (is_live < 0) {
 		snprintf(result->error, sizeof(result->error),
-			 "recorded in another pid namespace, so nobody can tell here whether "
+			 "recorded in another pid namespace, so nobody can tell here "
+			 "whether "
 			 "process %u still runs; use --force if it does not",
 			 recording->header->pid);
 		return is_live;
@@ -45,12 +46,18 @@ static int drain(struct sp_recording *recording, struct sp_recover_result *resul
 		return -ENOMEM;
 	}
 	err = sp_absorber_init(absorber, recording);
-	if (err)
-		snprintf(result->error, sizeof(result->error), "its tables are damaged or full");
+	if (err == -ENOMEM)
+		snprintf(result->error, sizeof(result->error), "no memory");
+	else if (err)
+		snprintf(result->error, sizeof(result->error),
+			 "its tables are damaged or full");
 	else
 		sp_absorber_drain(absorber);
 	sp_absorber_fini(absorber);
 	sp_heap_free(absorber);
+	if (!err)
+		err = sp_recording_check_sums(recording, result->error,
+					      sizeof(result->error));
 	return err;
 }
 
@@ -62,7 +69,8 @@ static int write_profile(struct sp_recording *recording, int out_dir_fd,
 	sp_collector_write_cpu(recording, out_dir_fd, false, &summary);
 	if (summary.error) {
 		snprintf(result->error, sizeof(result->error), "cannot write %s: %s",
-			 *summary.file ? summary.file : "its profile", strerror(-summary.error));
+			 *summary.file ? summary.file : "its profile",
+			 strerror(-summary.error));
 		return summary.error;
 	}
 	memcpy(result->file, summary.file, sizeof(result->file));
@@ -73,7 +81,8 @@ static int write_profile(struct sp_recording *recording, int out_dir_fd,
 	return 0;
 }
 
-int sp_recover_file(const char *path, int out_dir_fd, const struct sp_recover_options *options,
+int sp_recover_file(const char *path, int out_dir_fd,
+		    const struct sp_recover_options *options,
 		    struct sp_recover_result *result)
 {
 	struct sp_recording recording;

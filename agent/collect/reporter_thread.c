@@ -40,7 +40,7 @@ static struct {
 	_Atomic uint32_t wanted;
 	_Atomic uint32_t tickets, served;
 	int out_dir_fd;
-	bool has_begun, has_told_anonymous;
+	bool has_told_anonymous;
 } reporter;
 
 static long futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
@@ -93,7 +93,6 @@ void sp_reporter_thread_forked(void)
 	atomic_store_explicit(&reporter.wanted, 0, memory_order_relaxed);
 	memset(&reporter.collector, 0, sizeof(reporter.collector));
 	memset(&reporter.written, 0, sizeof(reporter.written));
-	reporter.has_begun = false;
 }
 
 /* --- the thread --- */
@@ -143,30 +142,26 @@ static void refresh_modules(void)
 	sp_modules_refresh(reporter.collector.modules);
 }
 
-static int begin(void)
+static void begin(void)
 {
 	struct sp_collector *collector = &reporter.collector;
-	int err = reporter.setup.begin();
 
-	if (err)
-		return err;
 	collector->recording = reporter.setup.recording;
 	collector->absorber = reporter.setup.absorber;
 	collector->options = reporter.setup.options;
 	collector->calls = reporter.setup.calls;
+	sp_collector_keep_ahead(collector);
 	if (!collector->modules)
 		collector->modules = sp_modules_create(announce_module, collector->recording);
-	collector->absorber->finish_stack = finish_stack;
 	refresh_modules();
+	/* Stacks that were put off are finished by who knows the modules. */
+	collector->absorber->finish_stack = finish_stack;
 	if (!collector->recording->is_file && !reporter.has_told_anonymous) {
 		reporter.has_told_anonymous = true;
 		sp_log_error("no directory takes the recording (tried XDG_RUNTIME_DIR, /dev/shm, "
 			     "%s): if this process is killed, its profile is lost",
 			     reporter.setup.options->out_dir);
 	}
-	sp_capture_set_state(SP_CAPTURE_RUNNING);
-	reporter.has_begun = true;
-	return 0;
 }
 
 static void tell_summary(const struct sp_write_summary *summary)
@@ -226,7 +221,7 @@ static bool serve_requests(void)
 	if (tickets == atomic_load_explicit(&reporter.served, memory_order_relaxed))
 		return false;
 	wanted = atomic_exchange(&reporter.wanted, 0);
-	if (reporter.has_begun && wanted & (1U << SP_REQUEST_WRITE | 1U << SP_REQUEST_WRITE_END))
+	if (wanted & (1U << SP_REQUEST_WRITE | 1U << SP_REQUEST_WRITE_END))
 		write_profiles(wanted & 1U << SP_REQUEST_WRITE_END);
 	if (wanted & 1U << SP_REQUEST_STOP) {
 		reporter.collector.agent_cpu_before_ns +=
@@ -236,13 +231,6 @@ static bool serve_requests(void)
 	atomic_store_explicit(&reporter.served, tickets, memory_order_release);
 	sp_syscall3(SYS_futex, &reporter.served, FUTEX_WAKE_PRIVATE, INT32_MAX);
 	return wanted & 1U << SP_REQUEST_STOP;
-}
-
-static void give_up(int err)
-{
-	sp_log_error("cannot make the recording: %s; the program runs unprofiled",
-		     strerror(-err));
-	sp_capture_set_state(SP_CAPTURE_OFF);
 }
 
 /* Rounds come soon after work and ever later without; whoever has something urgent
@@ -258,7 +246,6 @@ static void *run(void *argument)
 {
 	uint64_t pace_ns = PACE_FIRST_NS;
 	int log_fd = sp_own_thread_separate();
-	int err;
 
 	(void)argument;
 	prctl(PR_SET_NAME, "spanprof");
@@ -269,20 +256,17 @@ static void *run(void *argument)
 	reporter.out_dir_fd = -1;
 	/* Now, before the program changes its user or its root. */
 	sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd);
-	err = begin();
-	if (err)
-		give_up(err);
+	begin();
 	for (;;) {
-		bool has_worked = false;
+		bool has_worked;
 
 		atomic_store(&sp_capture.wake, 0);
-		if (!err) {
-			if (atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
-				refresh_modules();
-			has_worked = sp_collector_round(&reporter.collector, false) != 0;
+		if (atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
+			refresh_modules();
+		has_worked = sp_collector_round(&reporter.collector, false) != 0;
+		if (reporter.collector.modules)
 			sp_modules_reclaim(reporter.collector.modules,
 					   atomic_load(&sp_capture.handlers_running) == 0);
-		}
 		if (serve_requests())
 			return NULL;
 		if (futex_wait(&sp_capture.wake, 0, pace_ns) == -ETIMEDOUT)

@@ -19,6 +19,13 @@ struct sp_collector_calls {
 	void (*verify_signal)(void);
 };
 
+/* Threads met in the task directory that have no slot, this round and the last. */
+#define SP_STRANGERS_MAX 256
+struct sp_strangers {
+	int old_tids[SP_STRANGERS_MAX], new_tids[SP_STRANGERS_MAX];
+	uint32_t old_count, new_count;
+};
+
 struct sp_collector {
 	struct sp_recording *recording;
 	struct sp_absorber *absorber;
@@ -28,6 +35,7 @@ struct sp_collector {
 	int own_tid;
 	uint64_t listing_round;
 	uint64_t last_listing_ns, last_clocks_ns;
+	struct sp_strangers strangers;
 	uint64_t last_host_cpu_ns;
 	uint64_t agent_cpu_before_ns; /* of reporter threads of this process that ended */
 };
@@ -36,11 +44,14 @@ struct sp_collector {
 void sp_collector_identify(struct sp_recording *recording, const struct sp_options *options,
 			   const char *program);
 
+/* Storage for the threads that are about to come. */
+void sp_collector_keep_ahead(struct sp_collector *collector);
+
 /* One round: modules if wanted, rings, threads, clocks. Returns records taken. */
 uint64_t sp_collector_round(struct sp_collector *collector, bool is_final);
 
 /* Lists the task directory: adopts unknown threads, ends vanished ones. */
-void sp_collector_list_threads(struct sp_collector *collector, bool is_first);
+void sp_collector_list_threads(struct sp_collector *collector);
 
 /* Reads the CPU clocks of all live threads and of the process. */
 void sp_collector_read_clocks(struct sp_collector *collector);

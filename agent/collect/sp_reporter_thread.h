@@ -21,9 +21,7 @@ struct sp_reporter_setup {
 	const struct sp_options *options;
 	const char *program;
 	const struct sp_collector_calls *calls;
-	/* Makes the recording and the absorber if there are none yet; 0 or -errno. */
-	int (*begin)(void);
-	struct sp_recording *recording;
+	struct sp_recording *recording; /* made already, as is the absorber */
 	struct sp_absorber *absorber;
 	/* pthread_create() without our own hook. */
 	int (*create_thread)(pthread_t *thread, const pthread_attr_t *attributes,

@@ -9,6 +9,7 @@
 #include "sp_syscall.h"
 
 #include <fcntl.h>
+#include <string.h>
 
 struct linux_dirent64 {
 	uint64_t d_ino;
@@ -26,8 +27,10 @@ static struct sp_slot *slot_at(const struct sp_collector *collector, uint64_t in
 }
 
 /* Is a thread being born at this moment? Then one in the list may be it. */
-static bool is_birth_under_way(const struct sp_collector *collector, uint64_t slots)
+static bool is_birth_under_way(const struct sp_collector *collector)
 {
+	uint64_t slots = sp_recording_used(collector->recording, SP_SECTION_SLOTS);
+
 	for (uint64_t i = 0; i < slots; i++)
 		if (atomic_load_explicit(&slot_at(collector, i)->state, memory_order_acquire) ==
 		    SP_SLOT_CLAIMED)
@@ -36,8 +39,10 @@ static bool is_birth_under_way(const struct sp_collector *collector, uint64_t sl
 }
 
 /* The list comes in ascending order and so do most slots: start at the last hit. */
-static bool note_listed(struct sp_collector *collector, uint64_t slots, uint64_t *hint, int tid)
+static bool note_listed(struct sp_collector *collector, uint64_t *hint, int tid)
 {
+	uint64_t slots = sp_recording_used(collector->recording, SP_SECTION_SLOTS);
+
 	for (uint64_t i = 0; i < slots; i++) {
 		uint64_t at = (*hint + i) % slots;
 		struct sp_slot *slot = slot_at(collector, at);
@@ -52,6 +57,44 @@ static bool note_listed(struct sp_collector *collector, uint64_t slots, uint64_t
 		}
 	}
 	return false;
+}
+
+/*
+ * A thread that pthread_create() makes has its slot before the kernel lists it: claimed
+ * first, then live with its number. So one without is a stranger only if nothing is
+ * being born and a second look finds no slot either.
+ */
+static bool is_stranger(struct sp_collector *collector, uint64_t *hint, int tid)
+{
+	return tid > 0 && tid != collector->own_tid && !note_listed(collector, hint, tid) &&
+	       !is_birth_under_way(collector) && !note_listed(collector, hint, tid);
+}
+
+/*
+ * A dying thread gives its slot back some time before the kernel takes it off the list.
+ * So a stranger must be met in two rounds, but for those that were there first.
+ */
+static bool is_here_to_stay(struct sp_collector *collector, int tid)
+{
+	struct sp_strangers *strangers = &collector->strangers;
+
+	if (collector->listing_round == 1)
+		return true;
+	for (uint32_t i = 0; i < strangers->old_count; i++)
+		if (strangers->old_tids[i] == tid)
+			return true;
+	if (strangers->new_count < SP_STRANGERS_MAX)
+		strangers->new_tids[strangers->new_count++] = tid;
+	return false;
+}
+
+static void forget_old_strangers(struct sp_collector *collector)
+{
+	struct sp_strangers *strangers = &collector->strangers;
+
+	memcpy(strangers->old_tids, strangers->new_tids, sizeof(strangers->old_tids));
+	strangers->old_count = strangers->new_count;
+	strangers->new_count = 0;
 }
 
 static int parse_number(const char *text)
@@ -69,8 +112,10 @@ static int parse_number(const char *text)
  * A live slot whose thread was listed in the round before and is not now has
  * lost its thread without a word; its time is what was read last.
  */
-static void end_vanished(struct sp_collector *collector, uint64_t slots)
+static void end_vanished(struct sp_collector *collector)
 {
+	uint64_t slots = sp_recording_used(collector->recording, SP_SECTION_SLOTS);
+
 	for (uint64_t i = 0; i < slots; i++) {
 		struct sp_slot *slot = slot_at(collector, i);
 		uint64_t listed = atomic_load_explicit(&slot->listed, memory_order_relaxed);
@@ -82,12 +127,10 @@ static void end_vanished(struct sp_collector *collector, uint64_t slots)
 	}
 }
 
-void sp_collector_list_threads(struct sp_collector *collector, bool is_first)
+void sp_collector_list_threads(struct sp_collector *collector)
 {
 	char buffer[4096] __attribute__((aligned(8)));
-	uint64_t slots = sp_recording_used(collector->recording, SP_SECTION_SLOTS);
 	uint64_t hint = 0;
-	bool may_adopt = is_first || !is_birth_under_way(collector, slots);
 	int fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, "/proc/self/task",
 				  O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 
@@ -104,15 +147,15 @@ void sp_collector_list_threads(struct sp_collector *collector, bool is_first)
 			int tid = parse_number(entry->d_name);
 
 			at += entry->d_reclen;
-			if (tid <= 0 || tid == collector->own_tid ||
-			    note_listed(collector, slots, &hint, tid) || !may_adopt)
-				continue;
-			collector->calls->adopt_thread(tid, tid == (int)collector->recording->header->pid);
+			if (is_stranger(collector, &hint, tid) &&
+			    is_here_to_stay(collector, tid))
+				collector->calls->adopt_thread(
+					tid, tid == (int)collector->recording->header->pid);
 		}
 	}
 	sp_syscall1(SYS_close, fd);
-	if (!is_first)
-		end_vanished(collector, slots);
+	forget_old_strangers(collector);
+	end_vanished(collector);
 }
 
 /* Only the main thread lives through an exec, and its clock goes on. */

@@ -19,11 +19,6 @@
 #include <stdint.h>
 #include <time.h>
 
-/* A stack smaller than SP_SIGNAL_STACK_BYTES_MIN gets room for our signal frame (3.3 KB
- * with AVX-512) and handler on top; one that the program brought itself cannot
- * grow, and its thread gets an alternate stack instead. */
-#define SIGNAL_ROOM_BYTES ((size_t)16 << 10)
-
 static pthread_key_t end_key;
 static bool has_end_key;
 
@@ -111,38 +106,13 @@ static void *run_thread(void *argument)
 	return start_routine(start_argument);
 }
 
-struct stack_plan {
-	const pthread_attr_t *attributes; /* to create the thread with */
-	size_t stack_bytes;
-	uint32_t flags;
-	pthread_attr_t copy;
-};
-
-/* Makes room for our signal where the program asked for a small stack. */
-static void plan_stack(struct stack_plan *plan, const pthread_attr_t *attributes)
+static size_t stack_bytes_of(const pthread_attr_t *attributes)
 {
-	size_t set_bytes = 0;
-	void *set_stack = NULL;
+	size_t bytes = 0;
 
-	plan->attributes = attributes;
-	plan->flags = 0;
-	plan->stack_bytes = default_stack_bytes();
-	if (!attributes ||
-	    pthread_attr_getstacksize(attributes, &plan->stack_bytes) != 0 ||
-	    plan->stack_bytes >= SP_SIGNAL_STACK_BYTES_MIN ||
-	    pthread_attr_getstack(attributes, &set_stack, &set_bytes) != 0)
-		return;
-	/* Never set: the C library computes its start as 0 - size. */
-	if (set_stack && (uintptr_t)set_stack + set_bytes != 0) {
-		plan->flags = SP_THREAD_SMALL_STACK;
-		return;
-	}
-	/* The copy lives for this call only and owns nothing. */
-	plan->copy = *attributes;
-	if (pthread_attr_setstacksize(&plan->copy, plan->stack_bytes + SIGNAL_ROOM_BYTES) != 0)
-		return;
-	plan->attributes = &plan->copy;
-	plan->stack_bytes += SIGNAL_ROOM_BYTES;
+	if (!attributes || pthread_attr_getstacksize(attributes, &bytes) != 0)
+		bytes = default_stack_bytes();
+	return bytes;
 }
 
 int sp_hooks_create_own_thread(pthread_t *thread, const pthread_attr_t *attributes,
@@ -157,18 +127,21 @@ SP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes
 	const struct sp_hook_calls *calls =
 		atomic_load_explicit(&sp_hook_calls, memory_order_acquire);
 	struct sp_slot *slot = NULL;
-	struct stack_plan plan;
+	size_t stack_bytes;
 	int err;
 
 	if (!calls || !sp_hooks_is_own_process())
 		return SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
 	calls->safe_point();
-	plan_stack(&plan, attributes);
+	stack_bytes = stack_bytes_of(attributes);
 	if (has_end_key && sp_capture_is_running())
-		slot = sp_thread_claim(start_routine, argument, plan.stack_bytes, plan.flags);
+		slot = sp_thread_claim(start_routine, argument, stack_bytes,
+				       stack_bytes < SP_SIGNAL_STACK_BYTES_MIN ?
+					       SP_THREAD_SMALL_STACK :
+					       0);
 	if (!slot)
-		return SP_NEXT(pthread_create)(thread, plan.attributes, start_routine, argument);
-	err = SP_NEXT(pthread_create)(thread, plan.attributes, run_thread, slot);
+		return SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
+	err = SP_NEXT(pthread_create)(thread, attributes, run_thread, slot);
 	if (err)
 		sp_thread_unclaim(slot);
 	return err;

@@ -12,6 +12,7 @@
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* As enum sp_unwind_end of the unwinder: what the last frame of a walk means. */
@@ -23,14 +24,15 @@ bool sp_absorber_try_lock(struct sp_absorber *absorber, uint32_t tid)
 
 	if (!absorber->recording || !absorber->recording->header)
 		return false;
-	return atomic_compare_exchange_strong_explicit(&absorber->recording->header->consumer,
-						       &nobody, tid, memory_order_acquire,
-						       memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(
+		&absorber->recording->header->consumer, &nobody, tid,
+		memory_order_acquire, memory_order_relaxed);
 }
 
 void sp_absorber_unlock(struct sp_absorber *absorber)
 {
-	atomic_store_explicit(&absorber->recording->header->consumer, 0, memory_order_release);
+	atomic_store_explicit(&absorber->recording->header->consumer, 0,
+			      memory_order_release);
 }
 
 int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recording)
@@ -47,8 +49,9 @@ int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recordin
 	/* Node 1 and cell 0: where a sample can always go. */
 	node = sp_call_tree_intern(absorber, &dropped, 1);
 	if (node == SP_NODE_NONE ||
-	    sp_call_tree_cell(absorber, SP_CELL_CPU, node, SP_GROUP_UNKNOWN, 0) == SP_CELL_NONE)
-		return -1;
+	    sp_call_tree_cell(absorber, SP_CELL_CPU, node, SP_GROUP_UNKNOWN, 0) ==
+		    SP_CELL_NONE)
+		return -ENOSPC;
 	return 0;
 }
 
@@ -71,37 +74,84 @@ static void put_sum(struct sp_change *change, _Atomic uint64_t *word, uint64_t a
 		      atomic_load_explicit(word, memory_order_relaxed) + addend);
 }
 
-/* Turns a record into frames (leaf first) in absorber->frames; their number. */
-static uint32_t take_frames(struct sp_absorber *absorber, const struct sp_cpu_record *record,
-			    uint32_t size_bytes, enum sp_record_type type)
+/* A record on its way into a cell. */
+struct sample {
+	const struct sp_cpu_record *record;
+	uint32_t size_bytes;
+	enum sp_record_type type;
+	uint32_t frame_count; /* leaf first, in absorber->frames; 0 = unreadable */
+	enum sp_loss loss;    /* SP_LOSS_COUNT: none */
+};
+
+static void finish_walk(struct sp_absorber *absorber, struct sample *sample,
+			uint64_t room_bytes, uint8_t *end)
 {
-	uint64_t room_frames = (size_bytes - sizeof(*record)) / sizeof(uint64_t);
-	uint32_t count = record->frame_count;
+	const struct sp_deferred_stack *stack =
+		(const void *)(sample->record->frames + sample->frame_count);
+
+	if (sample->type == SP_RECORD_DEFERRED && absorber->finish_stack &&
+	    room_bytes >= sizeof(*stack) &&
+	    stack->stack_bytes <= room_bytes - sizeof(*stack))
+		sample->frame_count =
+			absorber->finish_stack(absorber->context, stack, absorber->frames,
+					       SP_STACK_FRAMES_MAX - 1, end);
+}
+
+static void take_frames(struct sp_absorber *absorber, struct sample *sample)
+{
+	const struct sp_cpu_record *record = sample->record;
+	uint64_t room_frames = (sample->size_bytes - sizeof(*record)) / sizeof(uint64_t);
 	uint8_t end = record->end;
 
-	if (count > room_frames || count >= SP_STACK_FRAMES_MAX) {
-		sp_recording_count(absorber->recording, SP_LOSS_DAMAGED, 1);
-		return 0;
+	sample->loss = SP_LOSS_COUNT;
+	sample->frame_count = record->frame_count;
+	if (sample->frame_count > room_frames ||
+	    sample->frame_count >= SP_STACK_FRAMES_MAX) {
+		sample->frame_count = 0;
+		sample->loss = SP_LOSS_DAMAGED;
+		return;
 	}
-	memcpy(absorber->frames, record->frames, count * sizeof(uint64_t));
-	if (type == SP_RECORD_DEFERRED && absorber->finish_stack) {
-		const struct sp_deferred_stack *stack = (const void *)(record->frames + count);
-		uint64_t room_bytes = (room_frames - count) * sizeof(uint64_t);
-
-		if (room_bytes >= sizeof(*stack) &&
-		    stack->stack_bytes <= room_bytes - sizeof(*stack))
-			count = absorber->finish_stack(absorber->context, stack,
-						       absorber->frames,
-						       SP_STACK_FRAMES_MAX - 1, &end);
-	}
+	memcpy(absorber->frames, record->frames, sample->frame_count * sizeof(uint64_t));
+	finish_walk(absorber, sample,
+		    (room_frames - sample->frame_count) * sizeof(uint64_t), &end);
 	if (end == WALK_FULL) {
-		absorber->frames[count++] = sp_frame_pseudo(SP_PSEUDO_TRUNCATED);
-		sp_recording_count(absorber->recording, SP_LOSS_STACK_CUT, 1);
+		absorber->frames[sample->frame_count++] =
+			sp_frame_pseudo(SP_PSEUDO_TRUNCATED);
+		sample->loss = SP_LOSS_STACK_CUT;
 	} else if (end != WALK_OUTERMOST) {
-		absorber->frames[count++] = sp_frame_pseudo(SP_PSEUDO_INCOMPLETE);
-		sp_recording_count(absorber->recording, SP_LOSS_STACK_SHORT, 1);
+		absorber->frames[sample->frame_count++] =
+			sp_frame_pseudo(SP_PSEUDO_INCOMPLETE);
+		sample->loss = SP_LOSS_STACK_SHORT;
+	} else if (!sample->frame_count) {
+		sample->loss = SP_LOSS_DAMAGED;
 	}
-	return count;
+}
+
+static struct sp_cell *find_cell(struct sp_absorber *absorber, struct sample *sample,
+				 uint32_t group)
+{
+	uint32_t node = SP_NODE_NONE;
+	uint32_t cell = SP_CELL_NONE;
+
+	if (sample->frame_count)
+		node = sp_call_tree_intern(absorber, absorber->frames,
+					   sample->frame_count);
+	if (node != SP_NODE_NONE)
+		cell = sp_call_tree_cell(absorber, SP_CELL_CPU, node, group,
+					 sample->record->mode);
+	if (cell != SP_CELL_NONE)
+		return sp_recording_item(absorber->recording, SP_SECTION_CELLS, cell);
+	if (sample->frame_count)
+		sample->loss = SP_LOSS_TABLE_FULL;
+	return dropped_cell(absorber, group);
+}
+
+/* Only for losses that nobody but the consumer counts. */
+static void put_loss(struct sp_absorber *absorber, struct sp_change *change,
+		     enum sp_loss loss)
+{
+	if (loss < SP_LOSS_COUNT)
+		put_sum(change, &absorber->recording->header->losses[loss], 1);
 }
 
 struct consumed {
@@ -116,48 +166,54 @@ static void zero_consumed(void *argument)
 	memset(consumed->bytes, 0, consumed->size_bytes);
 }
 
-static void absorb_sample(struct sp_absorber *absorber, struct sp_ring *ring, uint64_t tail,
-			  uint32_t group, struct sp_cpu_record *record, uint32_t size_bytes,
-			  enum sp_record_type type)
+static void absorb_sample(struct sp_absorber *absorber, struct sp_ring *ring,
+			  uint64_t tail, uint32_t group, struct sp_cpu_record *record,
+			  uint32_t size_bytes, enum sp_record_type type)
 {
 	struct consumed consumed = {record, size_bytes};
-	uint32_t frame_count = take_frames(absorber, record, size_bytes, type);
-	uint32_t node = SP_NODE_NONE;
-	uint32_t cell = SP_CELL_NONE;
-	struct sp_cell *target;
+	struct sample sample = {.record = record, .size_bytes = size_bytes, .type = type};
+	struct sp_cell *cell;
 	struct sp_change change;
 
-	if (frame_count)
-		node = sp_call_tree_intern(absorber, absorber->frames, frame_count);
-	if (node != SP_NODE_NONE)
-		cell = sp_call_tree_cell(absorber, SP_CELL_CPU, node, group, record->mode);
-	if (cell == SP_CELL_NONE) {
-		sp_recording_count(absorber->recording, SP_LOSS_TABLE_FULL, 1);
-		target = dropped_cell(absorber, group);
-	} else {
-		target = sp_recording_item(absorber->recording, SP_SECTION_CELLS, cell);
-	}
+	take_frames(absorber, &sample);
+	cell = find_cell(absorber, &sample, group);
 	sp_change_begin(&change, absorber->recording);
-	put_sum(&change, &target->values[0], 1);
-	put_sum(&change, &target->values[1], record->weight_periods);
+	put_sum(&change, &cell->values[0], 1);
+	put_sum(&change, &cell->values[1], record->weight_periods);
+	put_loss(absorber, &change, sample.loss);
 	sp_change_put(&change, &ring->tail, tail + size_bytes);
 	sp_change_commit(&change, zero_consumed, &consumed);
 }
 
 static void skip_record(struct sp_absorber *absorber, struct sp_ring *ring, uint64_t tail,
-			void *bytes, uint32_t size_bytes)
+			void *bytes, uint32_t size_bytes, enum sp_loss loss)
 {
 	struct consumed consumed = {bytes, size_bytes};
 	struct sp_change change;
 
 	sp_change_begin(&change, absorber->recording);
+	put_loss(absorber, &change, loss);
 	sp_change_put(&change, &ring->tail, tail + size_bytes);
 	sp_change_commit(&change, zero_consumed, &consumed);
 }
 
-static uint64_t drain_ring(struct sp_absorber *absorber, uint32_t ring_id, uint32_t group)
+/* Its thread may be at work behind this record, so the ring stays as it is; what
+ * no longer fits is counted as lost. */
+static void note_damage(struct sp_absorber *absorber, struct sp_ring *ring, uint64_t tail)
 {
-	struct sp_ring *ring = sp_ring_of(absorber->recording, ring_id);
+	struct sp_change change;
+
+	if (atomic_load_explicit(&ring->damaged_at, memory_order_relaxed) == tail + 1)
+		return;
+	sp_change_begin(&change, absorber->recording);
+	put_loss(absorber, &change, SP_LOSS_DAMAGED);
+	sp_change_put(&change, &ring->damaged_at, tail + 1);
+	sp_change_commit(&change, NULL, NULL);
+}
+
+static uint64_t drain_ring(struct sp_absorber *absorber, struct sp_ring *ring,
+			   uint32_t group)
+{
 	const uint64_t capacity = ring->capacity_bytes;
 	uint64_t taken = 0;
 
@@ -177,24 +233,50 @@ static uint64_t drain_ring(struct sp_absorber *absorber, uint32_t ring_id, uint3
 		size_bytes = word >> 8;
 		type = word & 0xff;
 		if (size_bytes % 8 || size_bytes == 0 || size_bytes > capacity - at ||
-		    size_bytes > head - tail || type > SP_RECORD_DEFERRED) {
-			sp_recording_count(absorber->recording, SP_LOSS_DAMAGED, 1);
+		    size_bytes > head - tail || type < SP_RECORD_PAD ||
+		    type > SP_RECORD_DEFERRED) {
+			note_damage(absorber, ring, tail);
 			return taken;
 		}
-		if (type == SP_RECORD_PAD || size_bytes < sizeof(struct sp_cpu_record)) {
-			skip_record(absorber, ring, tail, record, size_bytes);
+		if (type == SP_RECORD_PAD) {
+			skip_record(absorber, ring, tail, record, size_bytes,
+				    SP_LOSS_COUNT);
+		} else if (size_bytes < sizeof(struct sp_cpu_record)) {
+			skip_record(absorber, ring, tail, record, size_bytes,
+				    SP_LOSS_DAMAGED);
 		} else {
-			absorb_sample(absorber, ring, tail, group, (void *)record, size_bytes,
-				      (enum sp_record_type)type);
+			absorb_sample(absorber, ring, tail, group, (void *)record,
+				      size_bytes, (enum sp_record_type)type);
 			taken++;
 		}
 	}
 }
 
-static void absorb_losses(struct sp_absorber *absorber, struct sp_slot *slot, uint32_t group)
+/* The next thread finds its ring empty and zeroed, also where a record of the last
+ * one could not be read. */
+static void empty_ring(struct sp_absorber *absorber, struct sp_ring *ring)
 {
-	uint64_t periods = atomic_load_explicit(&slot->lost_periods, memory_order_acquire);
-	uint64_t samples = atomic_load_explicit(&slot->lost_samples, memory_order_relaxed);
+	uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+	struct consumed consumed = {ring->data, ring->capacity_bytes};
+	struct sp_change change;
+
+	if (tail == head)
+		return;
+	note_damage(absorber, ring, tail);
+	sp_change_begin(&change, absorber->recording);
+	sp_change_put(&change, &ring->damaged_at, 0);
+	sp_change_put(&change, &ring->tail, head);
+	sp_change_commit(&change, zero_consumed, &consumed);
+}
+
+static void absorb_losses(struct sp_absorber *absorber, struct sp_slot *slot,
+			  uint32_t group)
+{
+	uint64_t periods =
+		atomic_load_explicit(&slot->lost_periods, memory_order_acquire);
+	uint64_t samples =
+		atomic_load_explicit(&slot->lost_samples, memory_order_relaxed);
 	uint64_t old_periods =
 		atomic_load_explicit(&slot->absorbed_lost_periods, memory_order_relaxed);
 	uint64_t old_samples =
@@ -213,6 +295,14 @@ static void absorb_losses(struct sp_absorber *absorber, struct sp_slot *slot, ui
 	sp_change_commit(&change, NULL, NULL);
 }
 
+static void free_slot(struct sp_absorber *absorber, struct sp_slot *slot)
+{
+	atomic_store_explicit(&slot->state, SP_SLOT_FREE, memory_order_release);
+	sp_absorber_step("slot: free");
+	atomic_fetch_sub_explicit(&absorber->recording->header->live_slots, 1,
+				  memory_order_relaxed);
+}
+
 /* The thread is gone: its exact CPU time becomes its group's, its slot is free. */
 static void retire_slot(struct sp_absorber *absorber, struct sp_slot *slot,
 			struct sp_group *group)
@@ -228,19 +318,38 @@ static void retire_slot(struct sp_absorber *absorber, struct sp_slot *slot,
 		atomic_load_explicit(&slot->samples, memory_order_relaxed));
 	put_sum(&change, &header->ended_handler_cycles,
 		atomic_load_explicit(&slot->handler_cycles, memory_order_relaxed));
-	/* State and thread id share a word: FREE, nobody. */
-	sp_change_put(&change, slot, SP_SLOT_FREE);
+	/* State and thread id share a word: RETIRED, nobody. */
+	sp_change_put(&change, slot, SP_SLOT_RETIRED);
 	sp_change_commit(&change, NULL, NULL);
-	atomic_fetch_sub_explicit(&header->live_slots, 1, memory_order_relaxed);
+	free_slot(absorber, slot);
 }
 
-static bool ring_exists(const struct sp_recording *recording, uint32_t id)
+/* NULL: the slot has none. */
+static struct sp_ring *ring_of_slot(const struct sp_recording *recording,
+				    const struct sp_slot *slot)
 {
+	/* Acquire: pairs with the release of the thread that took it. */
+	uint32_t id = atomic_load_explicit(&slot->ring, memory_order_acquire);
+	uint32_t number = id & ~SP_RING_IS_SMALL;
 	enum sp_section_kind kind =
 		id & SP_RING_IS_SMALL ? SP_SECTION_RINGS_SMALL : SP_SECTION_RINGS_LARGE;
 
-	id &= ~SP_RING_IS_SMALL;
-	return id && id <= sp_recording_used(recording, kind);
+	return number && number <= sp_recording_used(recording, kind)
+		       ? sp_ring_of(recording, id)
+		       : NULL;
+}
+
+static void give_ring_back(struct sp_absorber *absorber, struct sp_slot *slot,
+			   struct sp_ring *ring)
+{
+	uint32_t id = atomic_load_explicit(&slot->ring, memory_order_relaxed);
+
+	empty_ring(absorber, ring);
+	sp_absorber_step("ring: empty");
+	atomic_store_explicit(&slot->ring, 0, memory_order_relaxed);
+	sp_absorber_step("ring: nobody's");
+	sp_ring_pool_give(absorber->recording, id);
+	sp_absorber_step("ring: in the pool");
 }
 
 static uint64_t drain_slot(struct sp_absorber *absorber, struct sp_slot *slot)
@@ -248,22 +357,25 @@ static uint64_t drain_slot(struct sp_absorber *absorber, struct sp_slot *slot)
 	struct sp_recording *recording = absorber->recording;
 	/* Acquire: what an ended thread wrote before it ended is all there. */
 	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
-	uint32_t ring = atomic_load_explicit(&slot->ring, memory_order_acquire);
-	uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
+	struct sp_ring *ring;
+	uint32_t group;
 	uint64_t taken = 0;
 
-	if (state == SP_SLOT_FREE)
+	if (state == SP_SLOT_RETIRED)
+		free_slot(absorber, slot);
+	/* Of a claimed slot nothing can be relied on: it is being prepared. */
+	if (state != SP_SLOT_LIVE && state != SP_SLOT_ENDED)
 		return 0;
+	ring = ring_of_slot(recording, slot);
+	group = atomic_load_explicit(&slot->group, memory_order_relaxed);
 	if (group >= SP_GROUPS)
 		group = SP_GROUP_UNKNOWN;
-	if (ring && ring_exists(recording, ring))
+	if (ring)
 		taken = drain_ring(absorber, ring, group);
 	absorb_losses(absorber, slot, group);
 	if (state == SP_SLOT_ENDED) {
-		if (ring && ring_exists(recording, ring)) {
-			atomic_store_explicit(&slot->ring, 0, memory_order_relaxed);
-			sp_ring_pool_give(recording, ring);
-		}
+		if (ring)
+			give_ring_back(absorber, slot, ring);
 		retire_slot(absorber, slot,
 			    sp_recording_item(recording, SP_SECTION_GROUPS, group));
 	}
@@ -276,7 +388,7 @@ uint64_t sp_absorber_drain(struct sp_absorber *absorber)
 	uint64_t taken = 0;
 
 	for (uint64_t i = 0; i < slots; i++)
-		taken += drain_slot(absorber,
-				    sp_recording_item(absorber->recording, SP_SECTION_SLOTS, i));
+		taken += drain_slot(absorber, sp_recording_item(absorber->recording,
+								SP_SECTION_SLOTS, i));
 	return taken;
 }

@@ -13,10 +13,13 @@
 #include <errno.h>
 
 #define FIRST_ENTRIES UINT64_C(4096)
+/* At most half full, an index of ours never comes near; a damaged file may try. */
+#define PROBES_MAX 4096U
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
-	uint64_t x = a * UINT64_C(0x9e3779b97f4a7c15) ^ (b + UINT64_C(0x7f4a7c159e3779b9));
+	uint64_t x =
+		a * UINT64_C(0x9e3779b97f4a7c15) ^ (b + UINT64_C(0x7f4a7c159e3779b9));
 
 	x ^= x >> 32;
 	x *= UINT64_C(0xd6e8feb86659fd93);
@@ -39,20 +42,93 @@ static uint64_t node_hash(uint32_t parent, uint64_t frame)
 	return mix(frame, parent);
 }
 
-static uint64_t cell_hash(enum sp_cell_kind kind, uint32_t node, uint32_t group, uint16_t mode)
+static uint64_t cell_hash(enum sp_cell_kind kind, uint32_t node, uint32_t group,
+			  uint16_t mode)
 {
 	return mix((uint64_t)node << 32 | group, (uint64_t)kind << 16 | mode);
 }
 
-/* Entries hold item index + 1. */
-static void index_put(struct sp_index *index, uint64_t hash, uint32_t item)
+static bool is_same_node(const struct sp_node *node, uint32_t parent, uint64_t frame)
 {
-	uint64_t at = hash & (index->capacity_entries - 1);
+	return node->frame == frame && node->parent == parent;
+}
 
-	while (index->entries[at])
-		at = (at + 1) & (index->capacity_entries - 1);
-	index->entries[at] = item + 1;
+static bool is_same_cell(const struct sp_cell *cell, enum sp_cell_kind kind,
+			 uint32_t node, uint32_t group, uint16_t mode)
+{
+	return cell->node == node && cell->group == group && cell->kind == kind &&
+	       cell->mode == mode;
+}
+
+/* Where the search for a hash goes on, entry by entry. */
+struct probe {
+	const struct sp_index *index;
+	uint64_t at;
+	uint32_t steps;
+};
+
+static struct probe probe_begin(const struct sp_index *index, uint64_t hash)
+{
+	return (struct probe){index, hash & (index->capacity_entries - 1), 0};
+}
+
+/* The next item that the search meets; false at a free entry, or when it takes too long.
+ */
+static bool probe_next(struct probe *probe, uint32_t *item)
+{
+	uint32_t entry = probe->index->entries[probe->at];
+
+	if (!entry || probe->steps > PROBES_MAX)
+		return false;
+	*item = entry - 1; /* entries hold item + 1; 0 = free */
+	probe->at = (probe->at + 1) & (probe->index->capacity_entries - 1);
+	probe->steps++;
+	return true;
+}
+
+/* Where probe_next() ended; false when that is no free entry. */
+static bool index_put(struct sp_index *index, const struct probe *probe, uint32_t item)
+{
+	if (probe->steps > PROBES_MAX)
+		return false;
+	index->entries[probe->at] = item + 1;
 	index->used_entries++;
+	return true;
+}
+
+static struct probe find_node(const struct sp_absorber *absorber,
+			      const struct sp_index *index, uint32_t parent,
+			      uint64_t frame, uint32_t *found)
+{
+	struct probe probe = probe_begin(index, node_hash(parent, frame));
+	uint32_t item;
+
+	*found = SP_NODE_NONE;
+	while (probe_next(&probe, &item))
+		if (is_same_node(node_at(absorber, item), parent, frame)) {
+			*found = item;
+			break;
+		}
+	return probe;
+}
+
+static struct probe find_cell(const struct sp_absorber *absorber,
+			      const struct sp_index *index, const struct sp_cell *key,
+			      uint32_t *found)
+{
+	enum sp_cell_kind kind = (enum sp_cell_kind)key->kind;
+	struct probe probe =
+		probe_begin(index, cell_hash(kind, key->node, key->group, key->mode));
+	uint32_t item;
+
+	*found = SP_CELL_NONE;
+	while (probe_next(&probe, &item))
+		if (is_same_cell(cell_at(absorber, item), kind, key->node, key->group,
+				 key->mode)) {
+			*found = item;
+			break;
+		}
+	return probe;
 }
 
 static int index_init(struct sp_index *index, uint64_t items)
@@ -76,19 +152,24 @@ static void index_free(struct sp_index *index)
 	index->capacity_entries = 0;
 }
 
+/* An item that is there twice was not written by us. */
 static int build_nodes(struct sp_absorber *absorber, struct sp_index *index)
 {
 	uint64_t used = sp_recording_used(absorber->recording, SP_SECTION_NODES);
 	int err = index_init(index, used);
 
-	if (err)
-		return err;
-	for (uint32_t i = 1; i < used; i++) {
+	for (uint32_t i = 1; i < used && !err; i++) {
 		const struct sp_node *node = node_at(absorber, i);
+		uint32_t found;
+		struct probe probe =
+			find_node(absorber, index, node->parent, node->frame, &found);
 
-		index_put(index, node_hash(node->parent, node->frame), i);
+		if (found != SP_NODE_NONE || !index_put(index, &probe, i))
+			err = -EINVAL;
 	}
-	return 0;
+	if (err)
+		index_free(index);
+	return err;
 }
 
 static int build_cells(struct sp_absorber *absorber, struct sp_index *index)
@@ -96,17 +177,17 @@ static int build_cells(struct sp_absorber *absorber, struct sp_index *index)
 	uint64_t used = sp_recording_used(absorber->recording, SP_SECTION_CELLS);
 	int err = index_init(index, used);
 
-	if (err)
-		return err;
-	for (uint32_t i = 0; i < used; i++) {
-		const struct sp_cell *cell = cell_at(absorber, i);
+	for (uint32_t i = 0; i < used && !err; i++) {
+		uint32_t found;
+		struct probe probe =
+			find_cell(absorber, index, cell_at(absorber, i), &found);
 
-		index_put(index,
-			  cell_hash((enum sp_cell_kind)cell->kind, cell->node, cell->group,
-				    cell->mode),
-			  i);
+		if (found != SP_CELL_NONE || !index_put(index, &probe, i))
+			err = -EINVAL;
 	}
-	return 0;
+	if (err)
+		index_free(index);
+	return err;
 }
 
 int sp_call_tree_build(struct sp_absorber *absorber)
@@ -122,14 +203,17 @@ void sp_call_tree_free(struct sp_absorber *absorber)
 	index_free(&absorber->cells);
 }
 
-/* Half full: build a larger one beside it; if there is no memory, go on until full. */
+static bool is_half_full(const struct sp_index *index)
+{
+	return index->used_entries * 2 >= index->capacity_entries;
+}
+
+/* Builds a larger one beside it; if there is no memory, go on until full. */
 static bool make_room(struct sp_absorber *absorber, struct sp_index *index,
 		      int (*build)(struct sp_absorber *, struct sp_index *))
 {
 	struct sp_index larger;
 
-	if (index->used_entries * 2 < index->capacity_entries)
-		return true;
 	if (build(absorber, &larger) == 0) {
 		index_free(index);
 		*index = larger;
@@ -149,37 +233,38 @@ static uint32_t next_item(struct sp_absorber *absorber, enum sp_section_kind kin
 	return (uint32_t)used;
 }
 
-static void publish_item(struct sp_absorber *absorber, enum sp_section_kind kind, uint32_t item)
+static void publish_item(struct sp_absorber *absorber, enum sp_section_kind kind,
+			 uint32_t item)
 {
+	sp_absorber_step("item: filled");
 	/* Pairs with sp_recording_used(): contents before count. */
 	atomic_store_explicit(&absorber->recording->header->sections[kind].used_items,
 			      (uint64_t)item + 1, memory_order_release);
+	sp_absorber_step("item: published");
 }
 
-static uint32_t find_or_add_node(struct sp_absorber *absorber, uint32_t parent, uint64_t frame)
+static uint32_t find_or_add_node(struct sp_absorber *absorber, uint32_t parent,
+				 uint64_t frame)
 {
-	struct sp_index *index = &absorber->nodes;
-	uint64_t hash = node_hash(parent, frame);
 	struct sp_node *node;
 	uint32_t item;
+	struct probe probe = find_node(absorber, &absorber->nodes, parent, frame, &item);
 
-	for (uint64_t at = hash & (index->capacity_entries - 1); index->entries[at];
-	     at = (at + 1) & (index->capacity_entries - 1)) {
-		node = node_at(absorber, index->entries[at] - 1);
-		if (node->frame == frame && node->parent == parent)
-			return index->entries[at] - 1;
+	if (item != SP_NODE_NONE)
+		return item;
+	if (is_half_full(&absorber->nodes)) {
+		if (!make_room(absorber, &absorber->nodes, build_nodes))
+			return SP_NODE_NONE;
+		probe = find_node(absorber, &absorber->nodes, parent, frame, &item);
 	}
-	if (!make_room(absorber, index, build_nodes))
-		return SP_NODE_NONE;
 	item = next_item(absorber, SP_SECTION_NODES);
-	if (item == UINT32_MAX)
+	if (item == UINT32_MAX || !index_put(&absorber->nodes, &probe, item))
 		return SP_NODE_NONE;
 	node = node_at(absorber, item);
 	node->frame = frame;
 	node->parent = parent;
 	node->depth_frames = node_at(absorber, parent)->depth_frames + 1;
 	publish_item(absorber, SP_SECTION_NODES, item);
-	index_put(index, hash, item);
 	return item;
 }
 
@@ -193,25 +278,24 @@ uint32_t sp_call_tree_intern(struct sp_absorber *absorber, const uint64_t *frame
 	return node;
 }
 
-uint32_t sp_call_tree_cell(struct sp_absorber *absorber, enum sp_cell_kind kind, uint32_t node,
-			   uint32_t group, uint16_t mode)
+uint32_t sp_call_tree_cell(struct sp_absorber *absorber, enum sp_cell_kind kind,
+			   uint32_t node, uint32_t group, uint16_t mode)
 {
-	struct sp_index *index = &absorber->cells;
-	uint64_t hash = cell_hash(kind, node, group, mode);
+	const struct sp_cell key = {
+		.node = node, .kind = (uint16_t)kind, .mode = mode, .group = group};
 	struct sp_cell *cell;
 	uint32_t item;
+	struct probe probe = find_cell(absorber, &absorber->cells, &key, &item);
 
-	for (uint64_t at = hash & (index->capacity_entries - 1); index->entries[at];
-	     at = (at + 1) & (index->capacity_entries - 1)) {
-		cell = cell_at(absorber, index->entries[at] - 1);
-		if (cell->node == node && cell->group == group && cell->kind == kind &&
-		    cell->mode == mode)
-			return index->entries[at] - 1;
+	if (item != SP_CELL_NONE)
+		return item;
+	if (is_half_full(&absorber->cells)) {
+		if (!make_room(absorber, &absorber->cells, build_cells))
+			return SP_CELL_NONE;
+		probe = find_cell(absorber, &absorber->cells, &key, &item);
 	}
-	if (!make_room(absorber, index, build_cells))
-		return SP_CELL_NONE;
 	item = next_item(absorber, SP_SECTION_CELLS);
-	if (item == UINT32_MAX)
+	if (item == UINT32_MAX || !index_put(&absorber->cells, &probe, item))
 		return SP_CELL_NONE;
 	cell = cell_at(absorber, item);
 	cell->node = node;
@@ -222,6 +306,5 @@ uint32_t sp_call_tree_cell(struct sp_absorber *absorber, enum sp_cell_kind kind,
 	for (unsigned int i = 0; i < SP_CELL_VALUES; i++)
 		atomic_store_explicit(&cell->values[i], 0, memory_order_relaxed);
 	publish_item(absorber, SP_SECTION_CELLS, item);
-	index_put(index, hash, item);
 	return item;
 }

@@ -9,10 +9,14 @@
 
 void (*sp_absorber_testpoint)(const char *step);
 
-static void testpoint(const char *step)
+/*
+ * A release keeps earlier stores before it; this keeps later ones after it. Whoever
+ * reads after a kill sees what this thread had stored, in the order in which it
+ * stored it: the compiler must not reorder, the CPU cannot matter.
+ */
+static void keep_order(void)
 {
-	if (sp_absorber_testpoint)
-		sp_absorber_testpoint(step);
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 void sp_change_begin(struct sp_change *change, struct sp_recording *recording)
@@ -39,11 +43,13 @@ static void carry_out(struct sp_recording *recording, uint64_t count)
 	struct sp_journal *journal = &recording->header->journal;
 
 	for (uint64_t i = 0; i < count; i++) {
-		_Atomic uint64_t *word = sp_recording_at(recording, journal->writes[i].offset);
+		_Atomic uint64_t *word =
+			sp_recording_at(recording, journal->writes[i].offset);
 
 		/* Release: a producer that sees a new tail sees the zeroed space. */
-		atomic_store_explicit(word, journal->writes[i].value, memory_order_release);
-		testpoint("journal: word stored");
+		atomic_store_explicit(word, journal->writes[i].value,
+				      memory_order_release);
+		sp_absorber_step("journal: word stored");
 	}
 }
 
@@ -51,15 +57,17 @@ void sp_change_commit(struct sp_change *change, void (*between)(void *), void *a
 {
 	struct sp_journal *journal = &change->recording->header->journal;
 
-	testpoint("journal: filled");
+	sp_absorber_step("journal: filled");
 	atomic_store_explicit(&journal->count, change->count, memory_order_release);
-	testpoint("journal: committed");
+	keep_order();
+	sp_absorber_step("journal: committed");
 	if (between)
 		between(argument);
-	testpoint("journal: before the words");
+	sp_absorber_step("journal: before the words");
 	carry_out(change->recording, change->count);
 	atomic_store_explicit(&journal->count, 0, memory_order_release);
-	testpoint("journal: finished");
+	keep_order();
+	sp_absorber_step("journal: finished");
 }
 
 void sp_journal_replay(struct sp_recording *recording)
@@ -71,4 +79,5 @@ void sp_journal_replay(struct sp_recording *recording)
 		return;
 	carry_out(recording, count);
 	atomic_store_explicit(&journal->count, 0, memory_order_release);
+	keep_order();
 }

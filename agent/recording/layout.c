@@ -26,19 +26,27 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 	} wanted[SP_SECTION_COUNT] = {
 		[SP_SECTION_GROUPS] = {sizeof(struct sp_group), SP_GROUPS, SP_GROUPS},
 		[SP_SECTION_SLOTS] = {sizeof(struct sp_slot),
-				      at_most(bytes / 16 / sizeof(struct sp_slot), 65536), 64},
+				      at_most(bytes / 16 / sizeof(struct sp_slot), 65536),
+				      64},
 		[SP_SECTION_MODULES] = {sizeof(struct sp_module_record),
-					at_least(at_most(bytes / 64 / 120, 65534), 256), 64},
+					at_least(at_most(bytes / 64 / 120, 65534), 256),
+					64},
 		[SP_SECTION_STRINGS] = {1, at_least(bytes / 64, 65536), 8192},
-		[SP_SECTION_RINGS_LARGE] = {SP_RING_LARGE_BYTES,
-					    at_most(at_least(bytes / 16 / SP_RING_LARGE_BYTES, 1), 64),
-					    1},
+		[SP_SECTION_RINGS_LARGE] =
+			{SP_RING_LARGE_BYTES,
+			 at_most(at_least(bytes / 16 / SP_RING_LARGE_BYTES, 1), 64), 1},
 		[SP_SECTION_RINGS_SMALL] = {SP_RING_SMALL_BYTES,
-					    at_most(bytes / 4 * 3 / SP_RING_SMALL_BYTES, 16384), 1},
+					    at_most(bytes / 4 * 3 / SP_RING_SMALL_BYTES,
+						    16384),
+					    4},
 		[SP_SECTION_NODES] = {sizeof(struct sp_node),
-				      at_most(bytes / 2 / sizeof(struct sp_node), UINT32_MAX), 2048},
+				      at_most(bytes / 2 / sizeof(struct sp_node),
+					      UINT32_MAX),
+				      2048},
 		[SP_SECTION_CELLS] = {sizeof(struct sp_cell),
-				      at_most(bytes / 4 / sizeof(struct sp_cell), UINT32_MAX), 680},
+				      at_most(bytes / 4 / sizeof(struct sp_cell),
+					      UINT32_MAX),
+				      680},
 	};
 	uint64_t offset = SP_HEADER_BYTES;
 
@@ -48,8 +56,9 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 		layout->sections[kind].capacity_items = wanted[kind].capacity_items;
 		layout->sections[kind].first_items =
 			at_most(wanted[kind].first_items, wanted[kind].capacity_items);
-		offset += SP_ROUND_UP(wanted[kind].item_bytes * wanted[kind].capacity_items,
-				      SP_PAGE_BYTES);
+		offset +=
+			SP_ROUND_UP(wanted[kind].item_bytes * wanted[kind].capacity_items,
+				    SP_PAGE_BYTES);
 	}
 	layout->total_bytes = offset;
 }

@@ -20,13 +20,25 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-static uint64_t file_size_limit(void)
+static uint64_t limit_of(int resource)
 {
 	struct rlimit limit;
 
-	if (sp_syscall4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) < 0)
+	if (sp_syscall4(SYS_prlimit64, 0, resource, NULL, &limit) < 0)
 		return UINT64_MAX;
 	return limit.rlim_cur;
+}
+
+/* The most that the layout may take: files have a limit, and of a limited address
+ * space the program keeps nearly all. */
+static uint64_t layout_limit(bool is_file)
+{
+	uint64_t address_space = limit_of(RLIMIT_AS);
+	uint64_t file_size = is_file ? limit_of(RLIMIT_FSIZE) : UINT64_MAX;
+
+	if (address_space != UINT64_MAX)
+		address_space /= 8;
+	return address_space < file_size ? address_space : file_size;
 }
 
 /* The storage limit is halved until the whole layout fits under bytes. */
@@ -43,7 +55,8 @@ static uint64_t fit_storage(uint64_t storage_bytes_max, uint64_t bytes)
 	return 0;
 }
 
-static void put_section_table(struct sp_recording_header *header, const struct sp_layout *layout)
+static void put_section_table(struct sp_recording_header *header,
+			      const struct sp_layout *layout)
 {
 	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
 		struct sp_section *section = &header->sections[kind];
@@ -55,16 +68,17 @@ static void put_section_table(struct sp_recording_header *header, const struct s
 }
 
 /* fd -1: anonymous memory. */
-static int map_and_fill(struct sp_recording *recording, int fd, uint64_t storage_bytes_max)
+static int map_and_fill(struct sp_recording *recording, int fd,
+			uint64_t storage_bytes_max)
 {
 	struct sp_layout layout;
 	long memory;
 	int err = 0;
 
 	sp_layout_compute(&layout, storage_bytes_max);
-	memory = sp_syscall6(SYS_mmap, 0, (long)layout.total_bytes, PROT_READ | PROT_WRITE,
-			     fd < 0 ? MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED, fd,
-			     0);
+	memory = sp_syscall6(
+		SYS_mmap, 0, (long)layout.total_bytes, PROT_READ | PROT_WRITE,
+		fd < 0 ? MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED, fd, 0);
 	if (memory < 0 && memory > -4096)
 		return (int)memory;
 	sp_syscall3(SYS_madvise, memory, layout.total_bytes, MADV_DONTDUMP);
@@ -95,6 +109,7 @@ static int create_anonymous(struct sp_recording *recording, uint64_t storage_byt
 
 	recording->is_file = false;
 	recording->path[0] = '\0';
+	storage_bytes_max = fit_storage(storage_bytes_max, layout_limit(false));
 	for (; storage_bytes_max >= SP_RECORDING_BYTES_MIN; storage_bytes_max /= 2) {
 		err = map_and_fill(recording, -1, storage_bytes_max);
 		if (!err)
@@ -106,7 +121,7 @@ static int create_anonymous(struct sp_recording *recording, uint64_t storage_byt
 static int create_in(struct sp_recording *recording, const char *directory,
 		     const struct sp_recording_settings *settings)
 {
-	uint64_t storage_bytes_max = fit_storage(settings->bytes_max, file_size_limit());
+	uint64_t storage_bytes_max = fit_storage(settings->bytes_max, layout_limit(true));
 	struct sp_text path;
 	struct stat status;
 	int err;
@@ -138,7 +153,10 @@ static int create_in(struct sp_recording *recording, const char *directory,
 		struct sp_layout layout;
 
 		sp_layout_compute(&layout, storage_bytes_max);
-		err = (int)sp_syscall2(SYS_ftruncate, fd, layout.total_bytes);
+		/* Nothing of an earlier try is to be left. */
+		err = (int)sp_syscall2(SYS_ftruncate, fd, 0);
+		if (!err)
+			err = (int)sp_syscall2(SYS_ftruncate, fd, layout.total_bytes);
 		if (!err)
 			err = map_and_fill(recording, fd, storage_bytes_max);
 		/* A small address space, or a small file system: try with half. */
@@ -179,8 +197,8 @@ int sp_recording_create(struct sp_recording *recording,
 			const struct sp_recording_settings *settings)
 {
 	const char *const places[] = {
-		settings->directory && *settings->directory ? settings->directory :
-							      settings->runtime_directory,
+		settings->directory && *settings->directory ? settings->directory
+							    : settings->runtime_directory,
 		settings->directory && *settings->directory ? NULL : "/dev/shm",
 		settings->out_directory,
 	};

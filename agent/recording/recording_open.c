@@ -7,6 +7,7 @@
  */
 #include "sp_recording_reader.h"
 
+#include "journal.h"
 #include "layout.h"
 #include "sp_compiler.h"
 #include "sp_frame.h"
@@ -42,7 +43,8 @@ static int refuse(struct problem *problem, int err, const char *what)
 	return err;
 }
 
-static int read_at(const struct source *source, void *out, uint64_t offset, uint64_t bytes)
+static int read_at(const struct source *source, void *out, uint64_t offset,
+		   uint64_t bytes)
 {
 	if (offset > source->size_bytes || bytes > source->size_bytes - offset)
 		return -ENODATA;
@@ -66,38 +68,58 @@ static int read_at(const struct source *source, void *out, uint64_t offset, uint
 	return 0;
 }
 
-static int check_header(const struct sp_recording_header *header, struct sp_layout *layout,
-			struct problem *problem)
+/* Also bounds the memory that a header can ask for. */
+static bool is_within_storage(const struct sp_recording_header *header)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++)
+		bytes += sp_atomic_value(&header->sections[kind].reserved_items) *
+			 header->sections[kind].item_bytes;
+	return bytes <= header->storage_bytes_max;
+}
+
+static int check_header(const struct sp_recording_header *header,
+			struct sp_layout *layout, struct problem *problem)
 {
 	if (memcmp(header->magic, SP_RECORDING_MAGIC, sizeof(header->magic)) != 0)
 		return refuse(problem, -EINVAL, "this is not a spanprof recording");
 	if (header->layout_version != SP_RECORDING_VERSION ||
 	    header->header_bytes != sizeof(*header))
-		return refuse(problem, -EPROTONOSUPPORT,
-			      "written by another version of spanprof, which can recover it");
+		return refuse(
+			problem, -EPROTONOSUPPORT,
+			"written by another version of spanprof, which can recover it");
 	if (header->storage_bytes_max < SP_RECORDING_BYTES_MIN ||
 	    header->storage_bytes_max > SP_RECORDING_BYTES_MAX)
 		return refuse(problem, -EINVAL, "damaged: its size makes no sense");
 	sp_layout_compute(layout, header->storage_bytes_max);
 	if (header->total_bytes != layout->total_bytes)
-		return refuse(problem, -EINVAL, "damaged: its size does not fit its layout");
+		return refuse(problem, -EINVAL,
+			      "damaged: its size does not fit its layout");
 	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
 		const struct sp_section *section = &header->sections[kind];
-		uint64_t reserved =
-			atomic_load_explicit(&section->reserved_items, memory_order_relaxed);
-		uint64_t used = atomic_load_explicit(&section->used_items, memory_order_relaxed);
+		uint64_t reserved = atomic_load_explicit(&section->reserved_items,
+							 memory_order_relaxed);
+		uint64_t used =
+			atomic_load_explicit(&section->used_items, memory_order_relaxed);
 
 		if (section->offset != layout->sections[kind].offset ||
 		    section->item_bytes != layout->sections[kind].item_bytes ||
 		    section->capacity_items != layout->sections[kind].capacity_items ||
 		    reserved > section->capacity_items || used > reserved)
-			return refuse(problem, -EINVAL, "damaged: its section table is wrong");
+			return refuse(problem, -EINVAL,
+				      "damaged: its section table is wrong");
 	}
-	if (sp_atomic_value(&header->sections[SP_SECTION_GROUPS].reserved_items) != SP_GROUPS ||
+	if (!is_within_storage(header))
+		return refuse(problem, -EINVAL,
+			      "damaged: it claims more than its storage");
+	if (sp_atomic_value(&header->sections[SP_SECTION_GROUPS].reserved_items) !=
+		    SP_GROUPS ||
 	    sp_atomic_value(&header->sections[SP_SECTION_NODES].used_items) < 1)
 		return refuse(problem, -EINVAL, "damaged: it lacks its first tables");
 	if (header->cpu_period_ns == 0 || header->cpu_period_ns > UINT64_C(1000000000))
-		return refuse(problem, -EINVAL, "damaged or never begun: it has no period");
+		return refuse(problem, -EINVAL,
+			      "damaged or never begun: it has no period");
 	return 0;
 }
 
@@ -106,10 +128,15 @@ static int check_nodes(const struct sp_recording *recording, struct problem *pro
 	uint64_t count = sp_recording_used(recording, SP_SECTION_NODES);
 
 	for (uint64_t i = 1; i < count; i++) {
-		const struct sp_node *node = sp_recording_item(recording, SP_SECTION_NODES, i);
+		const struct sp_node *node =
+			sp_recording_item(recording, SP_SECTION_NODES, i);
 
+		if (i == 1 && node->frame != sp_frame_pseudo(SP_PSEUDO_DROPPED))
+			return refuse(problem, -EINVAL,
+				      "damaged: its stack table begins wrong");
 		if (node->parent >= i)
-			return refuse(problem, -EINVAL, "damaged: a loop in its stack table");
+			return refuse(problem, -EINVAL,
+				      "damaged: a loop in its stack table");
 	}
 	return 0;
 }
@@ -120,10 +147,12 @@ static int check_cells(const struct sp_recording *recording, struct problem *pro
 	uint64_t count = sp_recording_used(recording, SP_SECTION_CELLS);
 
 	for (uint64_t i = 0; i < count; i++) {
-		const struct sp_cell *cell = sp_recording_item(recording, SP_SECTION_CELLS, i);
+		const struct sp_cell *cell =
+			sp_recording_item(recording, SP_SECTION_CELLS, i);
 
 		if (cell->node >= nodes || cell->group >= SP_GROUPS)
-			return refuse(problem, -EINVAL, "damaged: a sum without its stack");
+			return refuse(problem, -EINVAL,
+				      "damaged: a sum without its stack");
 	}
 	return 0;
 }
@@ -168,16 +197,21 @@ static int check_journal(const struct sp_recording *recording, struct problem *p
 		bool is_inside = false;
 
 		for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
-			const struct sp_section *section = &recording->header->sections[kind];
-			uint64_t end = section->offset + sp_atomic_value(&section->reserved_items) *
-								 section->item_bytes;
+			const struct sp_section *section =
+				&recording->header->sections[kind];
+			uint64_t end = section->offset +
+				       sp_atomic_value(&section->reserved_items) *
+					       section->item_bytes;
 
 			is_inside |= offset >= section->offset && offset + 8 <= end;
 		}
-		is_inside |= offset >= offsetof(struct sp_recording_header, process_cpu_ns) &&
-			     offset + 8 <= offsetof(struct sp_recording_header, losses);
+		is_inside |=
+			offset >= offsetof(struct sp_recording_header, process_cpu_ns) &&
+			offset + 8 <=
+				offsetof(struct sp_recording_header, are_clocks_final);
 		if (offset % 8 || !is_inside)
-			return refuse(problem, -EINVAL, "damaged: its journal points astray");
+			return refuse(problem, -EINVAL,
+				      "damaged: its journal points astray");
 	}
 	return 0;
 }
@@ -186,6 +220,9 @@ static int check_all(struct sp_recording *recording, struct problem *problem)
 {
 	int err = check_journal(recording, problem);
 
+	/* First, as it changes what the others look at. */
+	if (!err)
+		sp_journal_replay(recording);
 	if (!err)
 		err = check_strings(recording, problem);
 	if (!err)
@@ -193,9 +230,11 @@ static int check_all(struct sp_recording *recording, struct problem *problem)
 	if (!err)
 		err = check_cells(recording, problem);
 	if (!err)
-		err = check_rings(recording, SP_SECTION_RINGS_LARGE, SP_RING_LARGE_BYTES, problem);
+		err = check_rings(recording, SP_SECTION_RINGS_LARGE, SP_RING_LARGE_BYTES,
+				  problem);
 	if (!err)
-		err = check_rings(recording, SP_SECTION_RINGS_SMALL, SP_RING_SMALL_BYTES, problem);
+		err = check_rings(recording, SP_SECTION_RINGS_SMALL, SP_RING_SMALL_BYTES,
+				  problem);
 	return err;
 }
 
@@ -216,12 +255,14 @@ static int copy_sections(struct sp_recording *recording, const struct source *so
 		const struct sp_section *section = &recording->header->sections[kind];
 		int err = read_at(source, sp_recording_at(recording, section->offset),
 				  section->offset,
-				  sp_atomic_value(&section->reserved_items) * section->item_bytes);
+				  sp_atomic_value(&section->reserved_items) *
+					  section->item_bytes);
 
 		if (err)
 			return refuse(problem, err == -ENODATA ? -EINVAL : err,
-				      err == -ENODATA ? "cut off: it ends before its tables do" :
-							"cannot be read");
+				      err == -ENODATA
+					      ? "cut off: it ends before its tables do"
+					      : "cannot be read");
 	}
 	return 0;
 }
@@ -238,7 +279,8 @@ static int open_source(struct sp_recording *recording, const struct source *sour
 	int err = read_at(source, &first, 0, sizeof(first));
 
 	if (err)
-		return refuse(problem, -EINVAL, "this is not a spanprof recording: too short");
+		return refuse(problem, -EINVAL,
+			      "this is not a spanprof recording: too short");
 	err = check_header(&first.header, &layout, problem);
 	if (err)
 		return err;
@@ -266,7 +308,8 @@ int sp_recording_open(struct sp_recording *recording, const char *path, char *er
 		      size_t error_bytes)
 {
 	struct problem problem = {error, error_bytes};
-	struct source source = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+	struct source source = {
+		.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
 	struct stat status;
 	int err;
 
@@ -315,7 +358,7 @@ int sp_recording_is_live(const struct sp_recording *recording)
 
 const char *sp_recording_string(const struct sp_recording *recording, uint64_t offset)
 {
-	return offset < sp_recording_used(recording, SP_SECTION_STRINGS) ?
-		       sp_recording_item(recording, SP_SECTION_STRINGS, offset) :
-		       "";
+	return offset < sp_recording_used(recording, SP_SECTION_STRINGS)
+		       ? sp_recording_item(recording, SP_SECTION_STRINGS, offset)
+		       : "";
 }

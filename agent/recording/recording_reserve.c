@@ -5,7 +5,7 @@
  * faulted in, so that no handler meets a page fault. No descriptor is kept: the
  * file is opened by its path and must still be the same one; where that fails
  * (chroot, unlinked) faulting the pages in takes the storage or tells that there
- * is none. Context: signal, one caller at a time.
+ * is none. Context: signal, one caller for a section at a time.
  */
 #include "sp_recording_writer.h"
 
@@ -33,15 +33,15 @@ static int open_again(const struct sp_recording *recording)
 
 	if (fd < 0)
 		return fd;
-	if (sp_syscall2(SYS_fstat, fd, &status) == 0 && status.st_dev == recording->device &&
-	    status.st_ino == recording->inode)
+	if (sp_syscall2(SYS_fstat, fd, &status) == 0 &&
+	    status.st_dev == recording->device && status.st_ino == recording->inode)
 		return fd;
 	sp_syscall1(SYS_close, fd);
 	return -ESTALE;
 }
 
-static int take_storage(struct sp_recording *recording, uint64_t offset, uint64_t size_bytes,
-			int fd)
+static int take_storage(struct sp_recording *recording, uint64_t offset,
+			uint64_t size_bytes, int fd)
 {
 	bool is_taken = false;
 	long err;
@@ -66,12 +66,35 @@ static int take_storage(struct sp_recording *recording, uint64_t offset, uint64_
 	return (int)err;
 }
 
+/* Modules and stacks may want storage at the same time, from two threads. */
+static bool take_quota(struct sp_recording_header *header, uint64_t size_bytes)
+{
+	uint64_t taken =
+		atomic_load_explicit(&header->storage_bytes, memory_order_relaxed);
+
+	do {
+		if (size_bytes > header->storage_bytes_max ||
+		    taken > header->storage_bytes_max - size_bytes)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&header->storage_bytes, &taken, taken + size_bytes, memory_order_relaxed,
+		memory_order_relaxed));
+	return true;
+}
+
+static void give_quota_back(struct sp_recording_header *header, uint64_t size_bytes)
+{
+	atomic_fetch_sub_explicit(&header->storage_bytes, size_bytes,
+				  memory_order_relaxed);
+}
+
 int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
 			      uint64_t items, int fd)
 {
 	struct sp_recording_header *header = recording->header;
 	struct sp_section *section = &header->sections[kind];
-	uint64_t reserved = atomic_load_explicit(&section->reserved_items, memory_order_relaxed);
+	uint64_t reserved =
+		atomic_load_explicit(&section->reserved_items, memory_order_relaxed);
 	uint64_t start, end, limit, available;
 	int err;
 
@@ -80,25 +103,23 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
 	if (items > section->capacity_items)
 		return -ENOSPC;
 	start = SP_ROUND_UP(reserved * section->item_bytes, SP_PAGE_BYTES);
-	end = SP_ROUND_UP(items * section->item_bytes, reserved ? GROW_BYTES : SP_PAGE_BYTES);
+	end = SP_ROUND_UP(items * section->item_bytes,
+			  reserved ? GROW_BYTES : SP_PAGE_BYTES);
 	limit = SP_ROUND_UP(section->capacity_items * section->item_bytes, SP_PAGE_BYTES);
 	if (end > limit)
 		end = limit;
 	if (end > start) {
-		uint64_t storage =
-			atomic_load_explicit(&header->storage_bytes, memory_order_relaxed);
-
-		if (storage + (end - start) > header->storage_bytes_max) {
-			sp_recording_count(recording, SP_LOSS_NO_SPACE, 1);
-			return -ENOSPC;
+		err = -ENOSPC;
+		if (take_quota(header, end - start)) {
+			err = take_storage(recording, section->offset + start,
+					   end - start, fd);
+			if (err)
+				give_quota_back(header, end - start);
 		}
-		err = take_storage(recording, section->offset + start, end - start, fd);
 		if (err) {
 			sp_recording_count(recording, SP_LOSS_NO_SPACE, 1);
 			return err;
 		}
-		atomic_store_explicit(&header->storage_bytes, storage + (end - start),
-				      memory_order_relaxed);
 	}
 	available = end / section->item_bytes;
 	if (available > section->capacity_items)
@@ -108,7 +129,8 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
 	return 0;
 }
 
-int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind kind, uint64_t items)
+int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind kind,
+			 uint64_t items)
 {
 	return sp_recording_reserve_with(recording, kind, items, -1);
 }

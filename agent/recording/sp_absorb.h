@@ -10,6 +10,7 @@
 #ifndef SP_ABSORB_H
 #define SP_ABSORB_H
 
+#include "sp_compiler.h"
 #include "sp_recording.h"
 
 #define SP_STACK_FRAMES_MAX 1024U
@@ -42,7 +43,7 @@ void sp_absorber_unlock(struct sp_absorber *absorber);
 /*
  * Context: signal, lock held. Carries out an unfinished journal, builds the
  * indexes from what the recording holds, makes the cells that must never be
- * missing. 0 or -ENOMEM/-ENOSPC.
+ * missing. 0, -ENOMEM, -ENOSPC, or -EINVAL if the tables are damaged.
  */
 int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recording);
 
@@ -56,7 +57,14 @@ void sp_absorber_fini(struct sp_absorber *absorber);
  */
 uint64_t sp_absorber_drain(struct sp_absorber *absorber);
 
-/* Context: signal. In test builds: called at each step that a kill may follow. */
+/* For tests: called at each step that a kill may follow. NULL: nobody looks. */
 extern void (*sp_absorber_testpoint)(const char *step);
+
+/* Context: signal. */
+static inline void sp_absorber_step(const char *step)
+{
+	if (sp_unlikely(sp_absorber_testpoint != NULL))
+		sp_absorber_testpoint(step);
+}
 
 #endif

@@ -54,28 +54,28 @@ enum sp_section_kind {
 };
 
 struct sp_section {
-	uint64_t offset;	 /* from the start of the recording */
+	uint64_t offset; /* from the start of the recording */
 	uint64_t item_bytes;
-	uint64_t capacity_items; /* address space */
+	uint64_t capacity_items;	 /* address space */
 	_Atomic uint64_t reserved_items; /* storage: may be touched */
 	_Atomic uint64_t used_items;	 /* append-only sections: published */
 };
 
 /* What was lost, and why. Monotonic counts; every one reaches the profile. */
 enum sp_loss {
-	SP_LOSS_NO_RING,	/* samples: no ring was free */
-	SP_LOSS_RING_FULL,	/* samples: the thread's ring was full */
-	SP_LOSS_TABLE_FULL,	/* samples whose stack no longer fitted the tables */
-	SP_LOSS_BAD_STACK,	/* samples of threads whose stack pointer is astray */
-	SP_LOSS_STACK_CUT,	/* stacks cut at the depth limit */
-	SP_LOSS_STACK_SHORT,	/* stacks that could not be walked to their root */
-	SP_LOSS_NO_SLOT,	/* threads without a slot */
-	SP_LOSS_NO_TIMER,	/* threads without a timer (RLIMIT_SIGPENDING) */
-	SP_LOSS_BLOCKED,	/* threads not sampled: the signal is blocked in them */
-	SP_LOSS_GROUP_FULL,	/* threads whose entry function has no group */
-	SP_LOSS_NO_SPACE,	/* requests for storage that were refused */
-	SP_LOSS_NO_MODULE_ID,	/* modules beyond the module table */
-	SP_LOSS_DAMAGED,	/* records that could not be read */
+	SP_LOSS_NO_RING,      /* samples: no ring was free */
+	SP_LOSS_RING_FULL,    /* samples: the thread's ring was full */
+	SP_LOSS_TABLE_FULL,   /* samples whose stack no longer fitted the tables */
+	SP_LOSS_BAD_STACK,    /* samples of threads whose stack pointer is astray */
+	SP_LOSS_STACK_CUT,    /* stacks cut at the depth limit */
+	SP_LOSS_STACK_SHORT,  /* stacks that could not be walked to their root */
+	SP_LOSS_NO_SLOT,      /* threads without a slot */
+	SP_LOSS_NO_TIMER,     /* threads without a timer (RLIMIT_SIGPENDING) */
+	SP_LOSS_BLOCKED,      /* threads not sampled: the signal is blocked in them */
+	SP_LOSS_GROUP_FULL,   /* threads whose entry function has no group */
+	SP_LOSS_NO_SPACE,     /* requests for storage that were refused */
+	SP_LOSS_NO_MODULE_ID, /* modules beyond the module table */
+	SP_LOSS_DAMAGED,      /* records that could not be read */
 	SP_LOSS_COUNT
 };
 
@@ -107,7 +107,7 @@ struct sp_recording_header {
 	uint64_t total_bytes;
 	_Atomic uint32_t state;
 	uint32_t pid;
-	uint64_t pid_namespace;	     /* inode of /proc/self/ns/pid */
+	uint64_t pid_namespace;	      /* inode of /proc/self/ns/pid */
 	uint64_t process_start_ticks; /* field 22 of /proc/self/stat */
 	uint64_t boot_id_hash;
 	uint64_t start_realtime_ns;
@@ -118,7 +118,7 @@ struct sp_recording_header {
 	uint8_t exe_build_id[32];
 	uint32_t exe_build_id_bytes;
 	uint32_t file_name_generation; /* "name.pid.N.cpu…" when N > 0 */
-	char program[64];	/* base name, for %e */
+	char program[64];	       /* base name, for %e */
 	char exe_path[512];
 	char command_line[1024]; /* arguments separated by NUL */
 	char file_pattern[256];
@@ -134,9 +134,9 @@ struct sp_recording_header {
 	_Atomic uint64_t process_cpu_ns;
 	_Atomic uint64_t process_user_ns;
 	_Atomic uint64_t process_system_ns;
-	_Atomic uint64_t agent_cpu_ns;	     /* the reporter thread */
+	_Atomic uint64_t agent_cpu_ns; /* the reporter thread */
 	_Atomic uint64_t last_update_monotonic_ns;
-	_Atomic uint64_t cycles_per_second;  /* for handler_cycles */
+	_Atomic uint64_t cycles_per_second;    /* for handler_cycles */
 	_Atomic uint64_t ended_handler_cycles; /* of threads that are gone */
 	_Atomic uint64_t ended_samples;
 
@@ -178,21 +178,24 @@ enum sp_slot_state {
 	SP_SLOT_CLAIMED, /* its thread is being born */
 	SP_SLOT_LIVE,
 	SP_SLOT_ENDED,	 /* cpu_ns is final; the consumer takes it from here */
+	SP_SLOT_RETIRED, /* its sums are the group's; about to be free */
 };
 
 /*
  * One thread. FREE -> CLAIMED by whoever creates the thread (or by the reporter
  * for a thread found by listing), -> LIVE by the thread, -> ENDED at its end,
- * -> FREE by the consumer once its ring is drained.
+ * -> RETIRED by the consumer, in one change with the sums it takes over, -> FREE when
+ * that change is over: a journal that is carried out once more must never meet
+ * the slot's next thread.
  */
 struct sp_slot {
 	_Atomic uint32_t state;
 	_Atomic uint32_t tid;
 	_Atomic uint32_t group;
-	_Atomic uint32_t ring; /* sp_ring_id: 0 = none */
+	_Atomic uint32_t ring;	     /* sp_ring_id: 0 = none */
 	_Atomic uint32_t generation; /* grows at each claim: tells stale signals */
-	_Atomic int32_t timer; /* kernel timer id, -1 = none */
-	_Atomic uint64_t cpu_ns; /* exact, as last read; final when ENDED */
+	_Atomic int32_t timer;	     /* kernel timer id, -1 = none */
+	_Atomic uint64_t cpu_ns;     /* exact, as last read; final when ENDED */
 	_Atomic uint64_t stack_low, stack_high; /* 0 = not known yet */
 	/* Written by the handler on this thread. */
 	_Atomic uint64_t samples;
@@ -217,7 +220,8 @@ struct sp_module_record {
 	uint32_t flags; /* SP_MODULE_FLAG_* */
 	uint64_t unused[5];
 };
-_Static_assert(sizeof(struct sp_module_record) == 120, "module size is part of the layout");
+_Static_assert(sizeof(struct sp_module_record) == 120,
+	       "module size is part of the layout");
 #define SP_MODULE_FLAG_MAIN 1U
 #define SP_MODULE_FLAG_VDSO 2U
 
@@ -239,7 +243,10 @@ struct sp_ring {
 	_Atomic uint64_t tail;
 	_Atomic uint32_t next_free; /* ring index + 1 */
 	uint32_t capacity_bytes;
-	uint64_t unused[5];
+	/* Position + 1 of a record that makes no sense and was counted; the consumer
+	 * goes no further. */
+	_Atomic uint64_t damaged_at;
+	uint64_t unused[4];
 	unsigned char data[];
 };
 _Static_assert(sizeof(struct sp_ring) == 64, "ring header is part of the layout");
@@ -348,8 +355,8 @@ static inline uint64_t sp_recording_used(const struct sp_recording *recording,
 				    memory_order_acquire);
 }
 
-static inline void sp_recording_count(const struct sp_recording *recording, enum sp_loss loss,
-				      uint64_t count)
+static inline void sp_recording_count(const struct sp_recording *recording,
+				      enum sp_loss loss, uint64_t count)
 {
 	/* Relaxed: a statistic nothing else is ordered by. */
 	atomic_fetch_add_explicit(&recording->header->losses[loss], count,

@@ -20,6 +20,13 @@ int sp_recording_open(struct sp_recording *recording, const char *path, char *er
 int sp_recording_open_memory(struct sp_recording *recording, const void *bytes,
 			     size_t size_bytes, char *error, size_t error_bytes);
 
+/*
+ * Context: collector, when the rings are drained. 0, or -EINVAL and one line in error
+ * if the sums are such that only damage explains them.
+ */
+int sp_recording_check_sums(const struct sp_recording *recording, char *error,
+			    size_t error_bytes);
+
 void sp_recording_close(struct sp_recording *recording);
 
 /* Whether the process that writes it still runs: 1, 0, or -errno if unknown (another

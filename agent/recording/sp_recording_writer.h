@@ -7,10 +7,10 @@
 #include "sp_recording.h"
 
 struct sp_recording_settings {
-	const char *directory;	  /* wanted, or "" to choose */
+	const char *directory;	       /* wanted, or "" to choose */
 	const char *runtime_directory; /* XDG_RUNTIME_DIR, or NULL */
 	const char *out_directory;
-	const char *program;	  /* base name */
+	const char *program; /* base name */
 	uint64_t bytes_max;
 };
 
@@ -25,9 +25,9 @@ int sp_recording_create(struct sp_recording *recording,
 			const struct sp_recording_settings *settings);
 
 /*
- * Context: signal, consumer lock held (or nobody else knows the recording yet).
- * Makes sure that the first items items of a section have storage. 0, -ENOSPC at
- * capacity, else what the kernel said; counted.
+ * Context: signal, one caller for a section at a time: the consumer, or whoever adds
+ * modules. Makes sure that the first items items of a section have storage. 0,
+ * -ENOSPC at capacity or at the storage limit, else what the kernel said; counted.
  */
 int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind kind,
 			 uint64_t items);
