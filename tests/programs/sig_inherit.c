@@ -48,7 +48,8 @@ static void spawn(char *program, short flags)
 
 int main(int argc, char **argv)
 {
-	char command[4200];
+	char path[4096], command[4200];
+	ssize_t path_bytes;
 	sigset_t some;
 	int status;
 
@@ -69,7 +70,8 @@ int main(int argc, char **argv)
 	spawn("/proc/self/exe", 0);
 	spawn("/proc/self/exe", POSIX_SPAWN_SETSIGMASK);
 	spawn("/proc/self/exe", POSIX_SPAWN_SETSIGDEF);
-	snprintf(command, sizeof(command), "%s show", argv[0]);
+	path_bytes = readlink("/proc/self/exe", path, sizeof(path));
+	snprintf(command, sizeof(command), "'%.*s' show", (int)path_bytes, path);
 	printf("system %d\n", system(command));
 	fflush(stdout);
 	if (fork() == 0) {
