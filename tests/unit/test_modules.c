@@ -104,6 +104,22 @@ START_TEST(libraries_of_the_start_are_permanent_and_read_in_place)
 }
 END_TEST
 
+START_TEST(library_opened_before_the_first_scan_is_not_permanent)
+{
+	void *handle;
+
+	ck_assert(compile_library(library_source, "-O1 -lm", library));
+	sp_modules_destroy(modules);
+	handle = dlopen(library, RTLD_NOW);
+	ck_assert_ptr_nonnull(handle);
+	modules = sp_modules_create(announce, &announced);
+	refresh();
+	ck_assert(!module_at(dlsym(handle, "twice"))->is_permanent);
+	ck_assert(module_at(dlsym(RTLD_DEFAULT, "malloc"))->is_permanent);
+	dlclose(handle);
+}
+END_TEST
+
 START_TEST(vdso_is_a_module_with_unwind_data)
 {
 	const struct sp_unwind_module *vdso =
@@ -448,6 +464,7 @@ int main(void)
 	tcase_add_test(tc, offset_from_the_base_is_the_elf_address);
 	tcase_add_test(tc, modules_carry_their_build_ids);
 	tcase_add_test(tc, libraries_of_the_start_are_permanent_and_read_in_place);
+	tcase_add_test(tc, library_opened_before_the_first_scan_is_not_permanent);
 	tcase_add_test(tc, vdso_is_a_module_with_unwind_data);
 	tcase_add_test(tc, nothing_is_published_when_nothing_changed);
 	tcase_add_test(tc, loaded_library_gets_an_id_and_private_copies);

@@ -260,6 +260,32 @@ static void first_calls(void)
 	sink += (long)getpgrp() + wctob((wint_t)sink);
 }
 
+static void through_vfork(void)
+{
+	/* Its return address is in a register while the child runs. */
+	pid_t child = vfork();
+
+	if (child == 0)
+		_exit(0);
+	sink = child;
+}
+
+static void on_alternate_stack(int number, siginfo_t *info, void *ucontext)
+{
+	on_user_signal(number, info, ucontext);
+}
+
+static void through_an_alternate_stack(void)
+{
+	static char memory[65536];
+	stack_t alternate = {.ss_sp = memory, .ss_size = sizeof(memory)};
+
+	sigaltstack(&alternate, NULL);
+	catch (SIGUSR1, on_alternate_stack, SA_ONSTACK);
+	raise(SIGUSR1);
+	leaf(1);
+}
+
 START_TEST(deep_recursion_is_walked_at_every_instruction)
 {
 	step_through(deep, 300);
@@ -281,7 +307,24 @@ END_TEST
 START_TEST(signal_frames_are_walked_at_every_instruction)
 {
 	step_through(through_a_signal_frame, 100);
-	ck_assert_int_eq(atomic_load(&signals_handled), 1);
+	ck_assert_int_eq(atomic_exchange(&signals_handled, 0), 1);
+}
+END_TEST
+
+START_TEST(vfork_is_walked_at_every_instruction)
+{
+	step_through(through_vfork, 10);
+	ck_assert_int_eq(waitpid((pid_t)sink, NULL, 0), (pid_t)sink);
+}
+END_TEST
+
+START_TEST(handlers_on_an_alternate_stack_are_walked_at_every_instruction)
+{
+	/* Nobody told us where that stack is. */
+	stack.is_guarded = true;
+	step_through(through_an_alternate_stack, 100);
+	stack.is_guarded = false;
+	ck_assert_int_eq(atomic_exchange(&signals_handled, 0), 1);
 }
 END_TEST
 
@@ -1063,6 +1106,9 @@ int main(void)
 	tcase_add_test(tc, odd_frames_are_walked_at_every_instruction);
 	tcase_add_test(tc, callbacks_through_libc_are_walked_at_every_instruction);
 	tcase_add_test(tc, signal_frames_are_walked_at_every_instruction);
+	tcase_add_test(tc, vfork_is_walked_at_every_instruction);
+	tcase_add_test(tc,
+		       handlers_on_an_alternate_stack_are_walked_at_every_instruction);
 	tcase_add_test(tc, lazy_binding_is_walked_at_every_instruction);
 	tcase_add_test(tc, complete_walk_ends_outermost);
 	tcase_add_test(tc, walk_stops_at_the_limit);
