@@ -30,7 +30,8 @@ struct tracked {
 	struct tracked *next;
 	struct sp_unwind_module module;
 	struct sp_frames_areas areas;
-	uint64_t device, inode, fingerprint;
+	struct sp_elf_image image;
+	uint64_t device, inode;
 	bool is_seen;
 };
 
@@ -113,6 +114,22 @@ static bool is_candidate(const struct sp_maps *maps, const struct sp_map *map)
 	       (map->inode != 0 || strcmp(sp_maps_path(maps, map), "[vdso]") == 0);
 }
 
+/* What stays where it is need not be read again. */
+static bool recall_image(const struct sp_modules *modules, const struct sp_map *map,
+			 struct sp_elf_image *image)
+{
+	for (const struct tracked *at = modules->tracked; at; at = at->next) {
+		if (at->module.start != map->start)
+			continue;
+		if (!at->module.is_permanent || at->device != map->device ||
+		    at->inode != map->inode)
+			return false;
+		*image = at->image;
+		return true;
+	}
+	return false;
+}
+
 static struct tracked *find_tracked(const struct sp_modules *modules,
 				    const struct found *found)
 {
@@ -121,7 +138,7 @@ static struct tracked *find_tracked(const struct sp_modules *modules,
 		    at->module.end == found->image.end &&
 		    at->module.base == found->image.base &&
 		    at->device == found->map->device && at->inode == found->map->inode &&
-		    at->fingerprint == found->image.fingerprint)
+		    at->image.fingerprint == found->image.fingerprint)
 			return at;
 	}
 	return NULL;
@@ -185,7 +202,9 @@ static int find_objects(struct sp_modules *modules)
 
 		if (map->start < covered)
 			continue;
-		if (is_candidate(maps, map) && sp_elf_read_image(map, &found.image) &&
+		if (is_candidate(maps, map) &&
+		    (recall_image(modules, map, &found.image) ||
+		     sp_elf_read_image(map, &found.image)) &&
 		    find_text(maps, i, &found)) {
 			struct found *added = add_found(modules);
 
@@ -264,7 +283,7 @@ static struct tracked *create_tracked(const struct sp_modules *modules,
 		return NULL;
 	tracked->device = found->map->device;
 	tracked->inode = found->map->inode;
-	tracked->fingerprint = found->image.fingerprint;
+	tracked->image = found->image;
 	tracked->module.start = found->image.start;
 	tracked->module.end = found->image.end;
 	tracked->module.base = found->image.base;

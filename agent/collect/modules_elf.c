@@ -22,10 +22,14 @@
 #define FNV_START UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
-/* Program headers come from memory, or from the file they were loaded from. */
+/* Headers come from memory, or from the file they were loaded from. */
 struct source {
 	int fd; /* -1: memory */
 	uint64_t start;
+	/* Its first bytes, since most of what is asked for is there: reading the
+	 * memory of a process piece by piece takes its time. */
+	uint8_t head[SP_PAGE_BYTES];
+	size_t head_bytes;
 };
 
 static uint64_t page_floor(uint64_t value)
@@ -80,12 +84,39 @@ bool sp_elf_read_memory(uint64_t address, void *buffer, size_t size_bytes)
 	return got == (long)size_bytes;
 }
 
+bool sp_elf_read_pieces(const uint64_t *addresses, uint32_t count, void *buffer,
+			size_t size_bytes)
+{
+	struct iovec local = {buffer, count * size_bytes};
+	struct iovec remote[SP_ELF_PIECES_MAX];
+	long got;
+
+	for (uint32_t i = 0; i < count; i++)
+		remote[i] = (struct iovec){(void *)(uintptr_t)addresses[i], size_bytes};
+	got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_getpid), (long)&local, 1,
+			  (long)remote, (long)count, 0);
+	return got == (long)(count * size_bytes);
+}
+
 static bool read_source(const struct source *source, uint64_t offset, void *buffer,
 			size_t size_bytes)
 {
+	if (offset <= source->head_bytes && size_bytes <= source->head_bytes - offset) {
+		memcpy(buffer, source->head + offset, size_bytes);
+		return true;
+	}
 	return source->fd < 0
 		       ? sp_elf_read_memory(source->start + offset, buffer, size_bytes)
 		       : sp_elf_read_file(source->fd, offset, buffer, size_bytes);
+}
+
+static void open_source(struct source *source, int fd, uint64_t start)
+{
+	source->fd = fd;
+	source->start = start;
+	source->head_bytes = 0;
+	if (read_source(source, 0, source->head, sizeof(source->head)))
+		source->head_bytes = sizeof(source->head);
 }
 
 static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size_bytes)
@@ -249,12 +280,13 @@ static void place_eh_frame(const Elf64_Phdr *headers, uint32_t count,
 
 bool sp_elf_read_image(const struct sp_map *first, struct sp_elf_image *image)
 {
-	struct source source = {.fd = -1, .start = first->start};
+	struct source source;
 	Elf64_Phdr headers[HEADERS_MAX];
 	Elf64_Ehdr elf;
 	uint32_t count;
 
 	*image = (struct sp_elf_image){0};
+	open_source(&source, -1, first->start);
 	count = read_headers(&source, headers, &elf);
 	if (count == 0 || !place_segments(first->start, &elf, headers, count, image))
 		return false;
@@ -292,7 +324,7 @@ int sp_elf_open_file(const char *path, const struct sp_elf_image *image)
 	fd = sp_syscall3(SYS_open, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
 	if (fd < 0)
 		return (int)fd;
-	source = (struct source){.fd = (int)fd};
+	open_source(&source, (int)fd, 0);
 	count = read_headers(&source, headers, &elf);
 	if (count) {
 		read_build_id(&source, headers, count, &of_file);

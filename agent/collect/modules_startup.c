@@ -6,6 +6,7 @@
 #include "modules_startup.h"
 
 #include "sp_heap.h"
+#include "sp_pages.h"
 
 #include <elf.h>
 #include <string.h>
@@ -19,7 +20,7 @@
 struct names {
 	uint64_t file_name, so_name; /* hashes; 0: none */
 	uint32_t needed_count;
-	uint64_t needed[NEEDED_MAX];
+	uint64_t needed[NEEDED_MAX + 1];
 };
 
 static uint64_t hash_name(const char *name, size_t name_bytes)
@@ -31,25 +32,34 @@ static uint64_t hash_name(const char *name, size_t name_bytes)
 	return hash;
 }
 
-/* The hash of a string in the memory of the process, 0 when it cannot be read. */
-static uint64_t hash_at(uint64_t address, uint64_t limit)
+/* The hash of a string that starts at address, 0 when it cannot be read. */
+static uint64_t hash_at(uint64_t address)
 {
-	size_t want_bytes = NAME_BYTES_MAX;
+	size_t page_bytes = SP_PAGE_BYTES - address % SP_PAGE_BYTES;
 	char name[NAME_BYTES_MAX];
 
-	if (address >= limit)
-		return 0;
-	if (limit - address < want_bytes)
-		want_bytes = (size_t)(limit - address);
-	/* A string at the end of a segment: what follows may not be readable. */
-	if (!sp_elf_read_memory(address, name, want_bytes)) {
-		want_bytes = (size_t)(4096 - address % 4096) < want_bytes
-				     ? (size_t)(4096 - address % 4096)
-				     : want_bytes;
-		if (!sp_elf_read_memory(address, name, want_bytes))
-			return 0;
+	/* What follows the strings may not be readable. */
+	if (sp_elf_read_memory(address, name, sizeof(name)))
+		return hash_name(name, strnlen(name, sizeof(name)));
+	if (page_bytes < sizeof(name) && sp_elf_read_memory(address, name, page_bytes))
+		return hash_name(name, strnlen(name, page_bytes));
+	return 0;
+}
+
+/* Turns addresses of strings into their hashes. */
+static void hash_all(uint64_t *names, uint32_t count)
+{
+	char strings[SP_ELF_PIECES_MAX][NAME_BYTES_MAX];
+
+	if (count <= SP_ELF_PIECES_MAX &&
+	    sp_elf_read_pieces(names, count, strings, NAME_BYTES_MAX)) {
+		for (uint32_t i = 0; i < count; i++)
+			names[i] = hash_name(strings[i],
+					     strnlen(strings[i], NAME_BYTES_MAX));
+		return;
 	}
-	return hash_name(name, strnlen(name, want_bytes));
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = hash_at(names[i]);
 }
 
 static void read_names(const struct sp_startup_object *object, struct names *names)
@@ -57,10 +67,13 @@ static void read_names(const struct sp_startup_object *object, struct names *nam
 	const struct sp_elf_image *image = object->image;
 	const char *slash = strrchr(object->path, '/');
 	const char *file_name = slash ? slash + 1 : object->path;
-	uint64_t strings = 0, count = image->dynamic_bytes / sizeof(Elf64_Dyn);
+	uint64_t strings = 0, so_name = 0,
+		 count = image->dynamic_bytes / sizeof(Elf64_Dyn);
 	Elf64_Dyn dynamic[DYNAMIC_ENTRIES_MAX];
 
-	*names = (struct names){.file_name = hash_name(file_name, strlen(file_name))};
+	names->file_name = hash_name(file_name, strlen(file_name));
+	names->so_name = 0;
+	names->needed_count = 0;
 	if (count > DYNAMIC_ENTRIES_MAX)
 		count = DYNAMIC_ENTRIES_MAX;
 	if (count == 0 || !sp_elf_read_memory(image->dynamic_address, dynamic,
@@ -77,11 +90,15 @@ static void read_names(const struct sp_startup_object *object, struct names *nam
 		uint64_t name = strings + dynamic[i].d_un.d_val;
 
 		if (dynamic[i].d_tag == DT_SONAME)
-			names->so_name = hash_at(name, image->end);
+			so_name = name;
 		else if (dynamic[i].d_tag == DT_NEEDED &&
 			 names->needed_count < NEEDED_MAX)
-			names->needed[names->needed_count++] = hash_at(name, image->end);
+			names->needed[names->needed_count++] = name;
 	}
+	/* One more at the end, for the same system call. */
+	names->needed[names->needed_count] = so_name;
+	hash_all(names->needed, names->needed_count + (so_name != 0));
+	names->so_name = so_name ? names->needed[names->needed_count] : 0;
 }
 
 /* The only object of that name, or count. */
