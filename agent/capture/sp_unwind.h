@@ -48,7 +48,7 @@ struct sp_unwind_module {
 	bool is_text_readable; /* its code may be looked at, not only run */
 	/* As _dl_find_object() reported them when the module was read; a module
 	 * that is not permanent is believed only while it still says the same.
-	 * link_map NULL: do not check. */
+	 * link_map NULL: the loader did not know it. */
 	const void *link_map;
 	uint64_t loader_start, loader_end, loader_eh_frame;
 	/*

@@ -129,15 +129,16 @@ SP_COLD bool sp_walk_read_guarded(struct sp_walk *walk, uint64_t address, uint64
 	return true;
 }
 
-/* Whether the loader still has at address the module that we read there. */
+/* Whether the loader still says of address what it said when the module was read. */
 static bool is_still_loaded(const struct sp_unwind_module *module, uint64_t address)
 {
 	struct dl_find_object object;
 
-	if (!module->link_map || !_dl_find_object)
+	if (!_dl_find_object)
 		return true;
-	return _dl_find_object((void *)(uintptr_t)address, &object) == 0 &&
-	       object.dlfo_link_map == module->link_map &&
+	if (_dl_find_object((void *)(uintptr_t)address, &object) != 0)
+		return module->link_map == NULL;
+	return object.dlfo_link_map == module->link_map &&
 	       (uint64_t)(uintptr_t)object.dlfo_map_start == module->loader_start &&
 	       (uint64_t)(uintptr_t)object.dlfo_map_end == module->loader_end &&
 	       (uint64_t)(uintptr_t)object.dlfo_eh_frame == module->loader_eh_frame;
@@ -160,16 +161,17 @@ static SP_NOINLINE enum find_result find_other_module(struct sp_walk *walk,
 	const struct sp_unwind_module *module = walk->previous;
 
 	walk->previous = walk->module;
-	if (!module || !is_in_text(module, address)) {
+	if (!module || !is_in_text(module, address))
 		module = sp_unwind_find_module(walk->snapshot, address);
-		if (module && !is_in_text(module, address))
-			return FIND_NOTHING; /* data do not run */
-	}
 	walk->module = module;
-	if (module)
-		return module->is_permanent || is_still_loaded(module, address)
+	if (module) {
+		if (module->is_permanent)
+			return is_in_text(module, address) ? FIND_MODULE : FIND_NOTHING;
+		/* Data don't run: another module has come to lie here. */
+		return is_in_text(module, address) && is_still_loaded(module, address)
 			       ? FIND_MODULE
 			       : FIND_NOT_YET;
+	}
 	if (is_in_code_ranges(walk->snapshot, address))
 		return FIND_GENERATED;
 	if (is_known_to_loader(address))
