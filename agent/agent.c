@@ -423,6 +423,7 @@ static void start(void)
 			     strerror(-err));
 		return;
 	}
+	sp_heap_init();
 	sp_hooks_thread_init();
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 	adopt_thread((int)sp_syscall0(SYS_gettid), true);

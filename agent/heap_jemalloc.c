@@ -89,6 +89,11 @@ bool sp_heap_is_usable(void)
 	return !atomic_load(&is_copy_torn);
 }
 
+void sp_heap_init(void)
+{
+	sp_heap_free(sp_heap_alloc(1));
+}
+
 void *sp_heap_alloc(size_t size_bytes)
 {
 	void *ptr;

@@ -6,6 +6,12 @@
 
 #include <stdbool.h>
 
+/*
+ * Context: init, before our thread exists. The archive has a constructor of its own,
+ * which must not meet our thread in the middle of the heap's first call.
+ */
+void sp_heap_init(void);
+
 /* Context: hook, around fork(). The first waits for a heap call of our thread that is
  * under way, some milliseconds at most. */
 void sp_heap_before_fork(void);

@@ -174,14 +174,12 @@ static void tell_summary(const struct sp_write_summary *summary)
 				     "could not be kept either");
 		return;
 	}
-	sp_log_note("wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples lost; "
-		    "see it with: go tool pprof -top %s/%s",
+	sp_log_note("wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples lost",
 		    reporter.setup.options->out_dir, summary->file,
 		    (unsigned long long)summary->samples,
 		    (unsigned long long)(summary->cpu_ns / SP_NS_PER_SECOND),
 		    (unsigned long long)(summary->cpu_ns / 1000000 % 1000),
-		    (unsigned long long)summary->lost_samples, reporter.setup.options->out_dir,
-		    summary->file);
+		    (unsigned long long)summary->lost_samples);
 }
 
 static void write_profiles(bool is_end)
