@@ -80,15 +80,24 @@ static SP_COLD void begin_masking_handlers(void)
 			mask_installed_handler(signo);
 }
 
-SP_EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
+static SP_COLD int set_alternate_stack(const stack_t *stack, stack_t *old)
 {
 	bool is_small;
 	int result =
 		sp_signal_set_program_stack(stack, old, SP_NEXT(sigaltstack), &is_small);
 
-	if (sp_unlikely(is_small) && sp_signal_is_installed())
+	if (is_small && sp_signal_is_installed())
 		begin_masking_handlers();
 	return result;
+}
+
+SP_EXPORT int sigaltstack(const stack_t *stack, stack_t *old)
+{
+	/* Asked from a handler, the answer depends on where the stack pointer is: a
+	 * jump, so that no frame of ours lies between. */
+	if (stack == NULL && !sp_signal_uses_own_stacks())
+		return SP_NEXT(sigaltstack)(stack, old);
+	return set_alternate_stack(stack, old);
 }
 
 static SP_COLD int set_masked_action(int signo, const struct sigaction *action,

@@ -68,8 +68,8 @@ END_TEST
 
 /* Below the size of a signal frame the bare program dies of it too; close above it, the
  * handler alone outgrows the stack. */
-static const char *const stack_sizes[] = {"2048", "2560",  "3700",  "4096", "6000",
-					  "8192", "12288", "16384", "65536"};
+static const char *const stack_sizes[] = {"2048", "2560", "3400",  "3700",  "4096",
+					  "6000", "8192", "12288", "16384", "65536"};
 
 START_TEST(handlers_on_small_alternate_stacks_are_not_overrun)
 {
