@@ -25,7 +25,7 @@ START_TEST(compiler_runs_unchanged_and_each_part_has_a_profile)
 		"./t; "
 		"echo $?; g++ -c missing.cc; echo $?");
 	real_program_assert_largest(victim, "cc1plus.*.cpu.pb.gz", 1, NAMES("toplev"));
-	real_program_assert_largest(victim, "as.*.cpu.pb.gz", 1, NAMES("bfd"));
+	ck_assert_uint_ge(victim_count(victim->profiles, "as.*.cpu.pb.gz"), 1);
 	ck_assert_uint_ge(victim_count(victim->profiles, "*g++*.cpu.pb.gz"), 1);
 	ck_assert_uint_ge(victim_count(victim->profiles, "collect2.*.cpu.pb.gz"), 1);
 	ck_assert_uint_ge(victim_count(victim->profiles, "*ld*.cpu.pb.gz"), 1);

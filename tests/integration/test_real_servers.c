@@ -30,11 +30,14 @@ START_TEST(redis_runs_unchanged)
 		">bench\n"
 		"redis-cli -s s set a 1; redis-cli -s s incrby a 41; redis-cli -s s eval "
 		"'return "
-		"redis.call(\"get\", \"a\") .. \"!\"' 0; redis-cli -s s debug sleep 0.1\n"
+		"redis.call(\"get\", \"a\") .. \"!\"' 0\n"
+		"redis-cli -s s eval 'for i = 1, 400000 do redis.call(\"set\", \"k\" .. "
+		"i, i) "
+		"end return redis.call(\"get\", \"k399999\")' 0\n"
 		"redis-cli -s s set big $(head -c 20000 /dev/zero | tr '\\0' x)\n"
-		"redis-cli -s s bgsave; sleep 0.5; redis-cli -s s config set save ''; "
-		"redis-cli -s s "
-		"shutdown nosave; wait $!; echo $?");
+		"redis-cli -s s bgsave; while redis-cli -s s info persistence | grep -q "
+		"bgsave_in_progress:1; do sleep 0.1; done; stat -c %s dump.rdb\n"
+		"redis-cli -s s shutdown nosave; wait $!; echo $?");
 	real_program_assert_largest(victim, "redis-server.*.cpu.pb.gz", 1,
 				    NAMES("aeMain", "processCommand"));
 	/* The child that wrote the dump. */

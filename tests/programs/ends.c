@@ -86,14 +86,14 @@ int main(int argc, char **argv)
 		at_quick_exit(at_exit_work);
 	if (is("pthread_exit"))
 		start(last_thread);
-	else if (is("exit_in_thread"))
-		start(exiting_thread);
-	else
+	else if (!is("exit_in_thread"))
 		start(worker);
 	main_work();
 	printf("ending\n");
 	fflush(stdout);
 
+	if (is("exit_in_thread"))
+		start(exiting_thread);
 	if (is("return") || is("atexit") || is("destructor"))
 		return 5;
 	if (is("exit"))

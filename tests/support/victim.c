@@ -171,15 +171,22 @@ static char **build_environment(const struct victim_setup *setup,
 	return settings;
 }
 
+/*
+ * Two folders, on disk and on tmpfs, hold those of all victims of this program: a
+ * test that fails removes nothing, but its parent does.
+ */
+static char all_folders[] = "/tmp/spanprof-test.XXXXXX";
+static char all_recordings[] = "/dev/shm/spanprof-test.XXXXXX";
+
 static void make_folders(struct victim *victim)
 {
-	snprintf(victim->folder, sizeof(victim->folder), "/tmp/spanprof-test.XXXXXX");
+	snprintf(victim->folder, sizeof(victim->folder), "%s/victim.XXXXXX", all_folders);
 	ck_assert_ptr_nonnull(mkdtemp(victim->folder));
 	snprintf(victim->profiles, sizeof(victim->profiles), "%s/profiles",
 		 victim->folder);
 	ck_assert_int_eq(mkdir(victim->profiles, 0777), 0);
-	snprintf(victim->recordings, sizeof(victim->recordings),
-		 "/dev/shm/spanprof-test.XXXXXX");
+	snprintf(victim->recordings, sizeof(victim->recordings), "%s/victim.XXXXXX",
+		 all_recordings);
 	if (mkdtemp(victim->recordings) == NULL) {
 		snprintf(victim->recordings, sizeof(victim->recordings), "%s/recordings",
 			 victim->folder);
@@ -360,12 +367,17 @@ static int remove_entry(const char *path, const struct stat *status, int kind,
 	return 0;
 }
 
+static void remove_folder(const char *folder)
+{
+	nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
 void victim_free(struct victim *victim)
 {
 	if (victim == NULL)
 		return;
-	nftw(victim->recordings, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-	nftw(victim->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	remove_folder(victim->recordings);
+	remove_folder(victim->folder);
 	free(victim->output);
 	free(victim->errors);
 	free(victim->agent_lines);
@@ -465,6 +477,12 @@ int victim_main(const char *name, void (*add)(TCase *tcase))
 		printf("%s is not there: skipped\n", victim_agent_path());
 		return 77;
 	}
+	if (mkdtemp(all_folders) == NULL || chmod(all_folders, 0777) != 0) {
+		perror(all_folders);
+		return 2;
+	}
+	if (mkdtemp(all_recordings) != NULL)
+		chmod(all_recordings, 0777);
 	/* Tests run in children that end without flushing. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	/* CTest has the time limit; each victim has its own. */
@@ -475,5 +493,11 @@ int victim_main(const char *name, void (*add)(TCase *tcase))
 	srunner_run_all(runner, CK_NORMAL);
 	failures = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	if (failures != 0 && getenv("SPANPROF_TEST_KEEP") != NULL) {
+		printf("kept: %s and %s\n", all_folders, all_recordings);
+	} else {
+		remove_folder(all_recordings);
+		remove_folder(all_folders);
+	}
 	return failures == 0 ? 0 : 1;
 }

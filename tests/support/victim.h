@@ -107,7 +107,8 @@ int victim_cli(const char *const *arguments);
 
 /*
  * Main of each test file: runs one suite with the tests that add() puts in.
- * Exits 77 when the agent has not been built.
+ * Exits 77 when the agent has not been built. What failing tests left is removed
+ * unless SPANPROF_TEST_KEEP is set.
  */
 int victim_main(const char *name, void (*add)(TCase *tcase));
 
