@@ -89,6 +89,7 @@ static int map_and_fill(struct sp_recording *recording, int fd,
 			goto fail;
 	}
 	/* The header has storage now; the sections take theirs the usual way. */
+	atomic_store_explicit(&recording->refused_ns, 0, memory_order_relaxed);
 	recording->header = (struct sp_recording_header *)memory;
 	recording->header->storage_bytes_max = storage_bytes_max;
 	put_section_table(recording->header, &layout);

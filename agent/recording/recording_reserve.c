@@ -10,6 +10,7 @@
 #include "sp_recording_writer.h"
 
 #include "layout.h"
+#include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_pages.h"
 #include "sp_syscall.h"
@@ -24,6 +25,8 @@
 #endif
 
 #define GROW_BYTES (UINT64_C(64) << 10)
+/* A full file system is not asked again for every stack that is new. */
+#define ASK_AGAIN_NS SP_NS_PER_SECOND
 
 static int open_again(const struct sp_recording *recording)
 {
@@ -88,6 +91,31 @@ static void give_quota_back(struct sp_recording_header *header, uint64_t size_by
 				  memory_order_relaxed);
 }
 
+static bool was_just_refused(const struct sp_recording *recording)
+{
+	uint64_t refused_ns =
+		atomic_load_explicit(&recording->refused_ns, memory_order_relaxed);
+
+	return refused_ns && sp_clock_monotonic_ns() - refused_ns < ASK_AGAIN_NS;
+}
+
+/* Within the limit first, then from the kernel. */
+static int take(struct sp_recording *recording, uint64_t offset, uint64_t size_bytes,
+		int fd)
+{
+	int err;
+
+	if (was_just_refused(recording) || !take_quota(recording->header, size_bytes))
+		return -ENOSPC;
+	err = take_storage(recording, offset, size_bytes, fd);
+	if (!err)
+		return 0;
+	give_quota_back(recording->header, size_bytes);
+	atomic_store_explicit(&recording->refused_ns, sp_clock_monotonic_ns(),
+			      memory_order_relaxed);
+	return err;
+}
+
 int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
 			      uint64_t items, int fd)
 {
@@ -109,13 +137,7 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
 	if (end > limit)
 		end = limit;
 	if (end > start) {
-		err = -ENOSPC;
-		if (take_quota(header, end - start)) {
-			err = take_storage(recording, section->offset + start,
-					   end - start, fd);
-			if (err)
-				give_quota_back(header, end - start);
-		}
+		err = take(recording, section->offset + start, end - start, fd);
 		if (err) {
 			sp_recording_count(recording, SP_LOSS_NO_SPACE, 1);
 			return err;

@@ -323,6 +323,7 @@ struct sp_recording {
 	bool is_file;	     /* else anonymous: does not outlive the process */
 	char path[PATH_MAX]; /* "" when anonymous */
 	uint64_t device, inode;
+	_Atomic uint64_t refused_ns; /* when the kernel last had no storage; 0: never */
 };
 
 /* Context: signal. */
