@@ -15,7 +15,8 @@ static struct test_tally tally;
 static void setup_one_thread(void)
 {
 	ck_assert_int_eq(
-		test_recording_make(&recording, "/nonexistent", UINT64_C(2) << 20), 0);
+		test_recording_make(&recording, "/proc/nonexistent", UINT64_C(2) << 20),
+		0);
 	absorber = calloc(1, sizeof(*absorber));
 	ck_assert_ptr_nonnull(absorber);
 	ck_assert_int_eq(sp_absorber_init(absorber, &recording), 0);

@@ -145,7 +145,7 @@ static void storage_limit_holds(void)
 
 static void anonymous_storage_limit_holds(void)
 {
-	begin_recording("/nonexistent/directory", BYTES_MAX, false);
+	begin_recording("/proc/nonexistent/directory", BYTES_MAX, false);
 	require(recording.path[0] == '\0');
 	produce_too_much();
 }
@@ -302,7 +302,7 @@ static void missing_wanted_directory_gives_way_to_the_output(void)
 {
 	struct sp_recording_settings settings;
 
-	settings_for(&settings, "/nonexistent/directory", "/dev/shm", folder);
+	settings_for(&settings, "/proc/nonexistent/directory", "/dev/shm", folder);
 	require(sp_recording_create(&recording, &settings) == 0);
 	require(lies_in(folder));
 }
