@@ -385,6 +385,7 @@ static void start(void)
 		.safe_point = safe_point,
 		.before_exec = write_at_end,
 		.before_exit = write_at_end,
+		.forked = after_fork_in_child,
 		.pause_reporter = pause_reporter,
 		.resume_reporter = resume_reporter,
 	};
@@ -414,13 +415,13 @@ static void start(void)
 		err = sp_signal_install(sp_cpu_timer_handler);
 	if (err < 0) {
 		sp_log_error("no signal for the CPU timers: %s; the program runs unprofiled",
-			     strerror(-err));
+			     strerrordesc_np(-err));
 		return;
 	}
 	err = make_recording();
 	if (err) {
 		sp_log_error("cannot make the recording: %s; the program runs unprofiled",
-			     strerror(-err));
+			     strerrordesc_np(-err));
 		return;
 	}
 	sp_heap_init();
@@ -431,7 +432,7 @@ static void start(void)
 	if (err)
 		sp_log_error("cannot start the agent's thread: %s; samples are kept and written "
 			     "at the end if it can be started then",
-			     strerror(err));
+			     strerrordesc_np(err));
 	/* Registered before everything the program registers, and bound to no library:
 	 * they run last, after all destructors. */
 	__cxa_atexit(at_exit, NULL, NULL);

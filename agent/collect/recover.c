@@ -70,7 +70,7 @@ static int write_profile(struct sp_recording *recording, int out_dir_fd,
 	if (summary.error) {
 		snprintf(result->error, sizeof(result->error), "cannot write %s: %s",
 			 *summary.file ? summary.file : "its profile",
-			 strerror(-summary.error));
+			 strerrordesc_np(-summary.error));
 		return summary.error;
 	}
 	memcpy(result->file, summary.file, sizeof(result->file));

@@ -77,9 +77,23 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 	}
 }
 
+/* The C library lets go of a thread before the kernel takes it off its lists. */
+static void wait_until_gone(uint32_t tid)
+{
+	uint64_t deadline_ns = sp_clock_monotonic_ns() + SP_NS_PER_SECOND;
+	uint32_t process = (uint32_t)sp_syscall0(SYS_getpid);
+
+	while (sp_syscall3(SYS_tgkill, process, tid, 0) == 0 &&
+	       sp_clock_monotonic_ns() < deadline_ns)
+		sp_syscall0(SYS_sched_yield);
+}
+
 void sp_reporter_thread_join(void)
 {
+	uint32_t tid = atomic_load_explicit(&reporter.tid, memory_order_relaxed);
+
 	pthread_join(reporter.thread, NULL);
+	wait_until_gone(tid);
 	atomic_store_explicit(&sp_capture.has_reporter_thread, false, memory_order_relaxed);
 }
 
@@ -168,7 +182,7 @@ static void tell_summary(const struct sp_write_summary *summary)
 {
 	if (summary->error) {
 		sp_log_error("cannot write the CPU profile to %s: %s; the recording %s",
-			     reporter.setup.options->out_dir, strerror(-summary->error),
+			     reporter.setup.options->out_dir, strerrordesc_np(-summary->error),
 			     reporter.setup.recording->is_file ?
 				     reporter.setup.recording->path :
 				     "could not be kept either");

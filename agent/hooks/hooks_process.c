@@ -210,6 +210,21 @@ SP_EXPORT int execle(const char *path, const char *first, ...)
 	return execve(path, arguments, environment);
 }
 
+/* A fork that runs no fork handlers; the child may be one of a signal handler. */
+SP_EXPORT pid_t _Fork(void)
+{
+	const struct sp_hook_calls *calls = own_calls();
+	pid_t pid = SP_NEXT(_Fork)();
+
+	if (pid == 0 && calls) {
+		int saved_errno = errno;
+
+		calls->forked();
+		errno = saved_errno;
+	}
+	return pid;
+}
+
 static void announce_exit(void)
 {
 	const struct sp_hook_calls *calls = own_calls();

@@ -314,9 +314,9 @@ int sp_recording_open(struct sp_recording *recording, const char *path, char *er
 	int err;
 
 	if (source.fd < 0)
-		return refuse(&problem, -errno, strerror(errno));
+		return refuse(&problem, -errno, strerrordesc_np(errno));
 	if (fstat(source.fd, &status) != 0)
-		err = refuse(&problem, -errno, strerror(errno));
+		err = refuse(&problem, -errno, strerrordesc_np(errno));
 	else if (!S_ISREG(status.st_mode))
 		err = refuse(&problem, -EINVAL, "not a regular file");
 	else {
