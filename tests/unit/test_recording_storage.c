@@ -195,7 +195,7 @@ static void no_descriptor_is_left_open(void)
 
 /* --- limits of the process --- */
 
-static void limit(int resource, rlim_t value)
+static void limit(enum __rlimit_resource resource, rlim_t value)
 {
 	struct rlimit set = {value, value};
 
