@@ -424,6 +424,9 @@ static void start(void)
 			     strerrordesc_np(-err));
 		return;
 	}
+	if (options.unwinder == SP_UNWINDER_LIBUNWIND && sp_unwind_libunwind_open() != 0)
+		sp_log_error("SPANPROF_UNWINDER: libunwind.so.8 is not installed; walking by "
+			     "tables");
 	sp_heap_init();
 	sp_hooks_thread_init();
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
