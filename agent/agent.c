@@ -94,11 +94,12 @@ static void main_stack(uint64_t *low, uint64_t *high)
 	uint64_t bytes = UINT64_C(8) << 20;
 
 	/* The environment lies above it, the frames below. */
-	*high = ((uint64_t)(uintptr_t)__libc_stack_end + SP_PAGE_BYTES) & ~(SP_PAGE_BYTES - 1);
+	*high = ((uint64_t)(uintptr_t)__libc_stack_end + SP_PAGE_BYTES) &
+		~(SP_PAGE_BYTES - 1);
 	if (sp_syscall4(SYS_prlimit64, 0, RLIMIT_STACK, NULL, &limit) == 0 &&
 	    limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur > bytes)
-		bytes = limit.rlim_cur < (UINT64_C(128) << 20) ? limit.rlim_cur :
-								 UINT64_C(128) << 20;
+		bytes = limit.rlim_cur < (UINT64_C(128) << 20) ? limit.rlim_cur
+							       : UINT64_C(128) << 20;
 	*low = *high - bytes;
 }
 
@@ -177,7 +178,8 @@ static void begin_in_child(void)
 
 	if (atomic_exchange(&is_beginning, true))
 		return;
-	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) != SP_CAPTURE_FORKED)
+	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) !=
+	    SP_CAPTURE_FORKED)
 		goto out;
 	memset(&sp_capture.recording, 0, sizeof(sp_capture.recording));
 	/* The inherited index may be half changed: it is left, not released. */
@@ -193,9 +195,12 @@ static void begin_in_child(void)
 	sp_recording_detach(&parents);
 	slot = sp_thread_adopt((int)sp_syscall0(SYS_gettid), getauxval(AT_ENTRY));
 	if (slot) {
-		atomic_store_explicit(&slot->stack_low, forked_stack_low, memory_order_relaxed);
-		atomic_store_explicit(&slot->stack_high, forked_stack_high, memory_order_relaxed);
-		atomic_store_explicit(&sp_capture.forked_slot, sp_thread_slot_index(slot) + 1,
+		atomic_store_explicit(&slot->stack_low, forked_stack_low,
+				      memory_order_relaxed);
+		atomic_store_explicit(&slot->stack_high, forked_stack_high,
+				      memory_order_relaxed);
+		atomic_store_explicit(&sp_capture.forked_slot,
+				      sp_thread_slot_index(slot) + 1,
 				      memory_order_relaxed);
 	}
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
@@ -213,8 +218,10 @@ static void note_forked_stack(void)
 	if (here < low || here >= high) {
 		low = high = 0;
 		if (slot && sp_capture.recording.header) {
-			low = atomic_load_explicit(&slot->stack_low, memory_order_relaxed);
-			high = atomic_load_explicit(&slot->stack_high, memory_order_relaxed);
+			low = atomic_load_explicit(&slot->stack_low,
+						   memory_order_relaxed);
+			high = atomic_load_explicit(&slot->stack_high,
+						    memory_order_relaxed);
 		}
 	}
 	forked_stack_low = low;
@@ -322,7 +329,8 @@ static void make_absolute(char *path, size_t path_bytes)
 
 	if (*path == '/' || !*path)
 		return;
-	memcpy(relative, path, path_bytes < sizeof(relative) ? path_bytes : sizeof(relative));
+	memcpy(relative, path,
+	       path_bytes < sizeof(relative) ? path_bytes : sizeof(relative));
 	if (sp_syscall2(SYS_getcwd, path, path_bytes) < 0) {
 		memcpy(path, relative, path_bytes);
 		return;
@@ -414,8 +422,9 @@ static void start(void)
 	if (err >= 0)
 		err = sp_signal_install(sp_cpu_timer_handler);
 	if (err < 0) {
-		sp_log_error("no signal for the CPU timers: %s; the program runs unprofiled",
-			     strerrordesc_np(-err));
+		sp_log_error(
+			"no signal for the CPU timers: %s; the program runs unprofiled",
+			strerrordesc_np(-err));
 		return;
 	}
 	err = make_recording();
@@ -425,22 +434,25 @@ static void start(void)
 		return;
 	}
 	if (options.unwinder == SP_UNWINDER_LIBUNWIND && sp_unwind_libunwind_open() != 0)
-		sp_log_error("SPANPROF_UNWINDER: libunwind.so.8 is not installed; walking by "
-			     "tables");
+		sp_log_error(
+			"SPANPROF_UNWINDER: libunwind.so.8 is not installed; walking by "
+			"tables");
 	sp_heap_init();
 	sp_hooks_thread_init();
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 	adopt_thread((int)sp_syscall0(SYS_gettid), true);
 	err = sp_reporter_thread_start(&reporter_setup);
 	if (err)
-		sp_log_error("cannot start the agent's thread: %s; samples are kept and written "
+		sp_log_error("cannot start the agent's thread: %s; samples are kept and "
+			     "written "
 			     "at the end if it can be started then",
 			     strerrordesc_np(err));
 	/* Registered before everything the program registers, and bound to no library:
 	 * they run last, after all destructors. */
 	__cxa_atexit(at_exit, NULL, NULL);
 	at_quick_exit(at_exit_quickly);
-	pthread_atfork(sp_heap_before_fork, sp_heap_after_fork_in_parent, after_fork_in_child);
+	pthread_atfork(sp_heap_before_fork, sp_heap_after_fork_in_parent,
+		       after_fork_in_child);
 	sp_hooks_set_calls(&hook_calls);
 }
 

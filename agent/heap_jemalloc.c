@@ -22,8 +22,9 @@ void sp_je_free(void *ptr);
 extern const char *sp_je_malloc_conf_2_conf_harder;
 const char *sp_je_malloc_conf_2_conf_harder =
 	"abort_conf:false,abort:false,background_thread:false,narenas:1,tcache:false,"
-	"dirty_decay_ms:1000,muzzy_decay_ms:0,prof:false,prof_active:false,stats_print:false,"
-	"junk:false,zero:false,confirm_conf:false";
+	"dirty_decay_ms:1000,muzzy_decay_ms:0,prof:false,prof_active:false,stats_print:"
+	"false,"
+	"thp:never,junk:false,zero:false,confirm_conf:false";
 
 /*
  * A fork copies the heap as it is at that moment. The archive's own fork handlers are

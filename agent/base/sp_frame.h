@@ -37,7 +37,8 @@ enum sp_pseudo_frame {
 
 static inline uint64_t sp_frame_make(uint16_t module, uint64_t offset)
 {
-	return (uint64_t)module << SP_FRAME_MODULE_SHIFT | (offset & SP_FRAME_OFFSET_MASK);
+	return (uint64_t)module << SP_FRAME_MODULE_SHIFT |
+	       (offset & SP_FRAME_OFFSET_MASK);
 }
 
 static inline uint16_t sp_frame_module(uint64_t frame)

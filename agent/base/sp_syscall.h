@@ -13,7 +13,8 @@
 #endif
 
 /* Context: signal. */
-static inline long sp_syscall6(long number, long a, long b, long c, long d, long e, long f)
+static inline long sp_syscall6(long number, long a, long b, long c, long d, long e,
+			       long f)
 {
 	register long r10 __asm__("r10") = d;
 	register long r8 __asm__("r8") = e;

@@ -25,9 +25,9 @@ static enum sp_cpu_mode interrupted_mode(const ucontext_t *context)
 	const greg_t resume_flag = 0x10000;
 
 	return regs[REG_RCX] == regs[REG_RIP] &&
-			       ((regs[REG_R11] ^ regs[REG_EFL]) & ~resume_flag) == 0 ?
-		       SP_MODE_KERNEL :
-		       SP_MODE_USER;
+			       ((regs[REG_R11] ^ regs[REG_EFL]) & ~resume_flag) == 0
+		       ? SP_MODE_KERNEL
+		       : SP_MODE_USER;
 }
 
 static void find_stack(const struct sp_slot *slot, uint64_t stack_pointer,
@@ -61,7 +61,8 @@ static void count_lost(struct sp_slot *slot, uint32_t weight_periods, enum sp_lo
 {
 	atomic_fetch_add_explicit(&slot->lost_samples, 1, memory_order_relaxed);
 	/* Release: the consumer reads the periods first, then the samples. */
-	atomic_fetch_add_explicit(&slot->lost_periods, weight_periods, memory_order_release);
+	atomic_fetch_add_explicit(&slot->lost_periods, weight_periods,
+				  memory_order_release);
 	sp_recording_count(&sp_capture.recording, why, 1);
 	sp_capture_wake_reporter();
 }
@@ -76,13 +77,16 @@ static uint32_t frames_that_fit(const struct sp_ring *ring)
  * The walk met a module that is not tracked yet: keep what it needs to go on, in
  * the room that its frames have left. Returns the bytes used, 0 if none.
  */
-static uint32_t defer_stack(struct sp_cpu_record *sample, const struct sp_unwind_regs *regs,
+static uint32_t defer_stack(struct sp_cpu_record *sample,
+			    const struct sp_unwind_regs *regs,
 			    const struct sp_unwind_stack *stack, uint32_t room_bytes)
 {
-	struct sp_deferred_stack *deferred = (void *)(sample->frames + sample->frame_count);
+	struct sp_deferred_stack *deferred =
+		(void *)(sample->frames + sample->frame_count);
 	uint64_t stack_bytes = stack->high - stack->low;
 
-	if (stack->is_guarded || room_bytes < sizeof(*deferred) + DEFERRED_STACK_BYTES_MIN)
+	if (stack->is_guarded ||
+	    room_bytes < sizeof(*deferred) + DEFERRED_STACK_BYTES_MIN)
 		return 0;
 	room_bytes -= (uint32_t)sizeof(*deferred);
 	if (stack_bytes > room_bytes)
@@ -115,7 +119,8 @@ static void look_after_ring(const struct sp_ring *ring)
 		sp_capture.drain();
 }
 
-void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods, const void *ucontext)
+void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods,
+			   const void *ucontext)
 {
 	const struct sp_unwind_snapshot *snapshot =
 		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
@@ -156,7 +161,8 @@ void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods, const 
 		if (deferred_bytes)
 			type = SP_RECORD_DEFERRED;
 		used_bytes += deferred_bytes;
-		atomic_store_explicit(&sp_capture.wants_modules, true, memory_order_relaxed);
+		atomic_store_explicit(&sp_capture.wants_modules, true,
+				      memory_order_relaxed);
 		sp_capture_wake_reporter();
 	}
 	used_bytes = sp_ring_shrink(ring, &sample->record, reserved_bytes, used_bytes);

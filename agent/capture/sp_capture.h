@@ -42,7 +42,7 @@ struct sp_capture {
 	_Atomic bool has_reporter_thread;
 	/* Futex of the reporter thread: 1 = there is something to do. */
 	_Atomic uint32_t wake;
-	_Atomic bool wants_modules; /* code was met that is in no snapshot */
+	_Atomic bool wants_modules;   /* code was met that is in no snapshot */
 	_Atomic uint32_t forked_slot; /* index + 1: slot of a fork child's first thread */
 	_Atomic uint32_t timers_armed;
 	uint32_t timers_max; /* half of RLIMIT_SIGPENDING stays the program's */
@@ -62,7 +62,8 @@ static inline bool sp_capture_is_running(void)
 	/* Acquire: the recording is there before the state says so. */
 	return atomic_load_explicit(&sp_capture.state, memory_order_acquire) ==
 		       SP_CAPTURE_RUNNING &&
-	       atomic_load_explicit(&sp_capture.own_process->is_ours, memory_order_relaxed);
+	       atomic_load_explicit(&sp_capture.own_process->is_ours,
+				    memory_order_relaxed);
 }
 
 /* Context: signal. One futex call at most; never waits. */
@@ -72,6 +73,7 @@ void sp_capture_wake_reporter(void);
  * Context: signal, on the thread that owns the slot. Takes one CPU sample of
  * weight_periods from the interrupted state.
  */
-void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods, const void *ucontext);
+void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods,
+			   const void *ucontext);
 
 #endif

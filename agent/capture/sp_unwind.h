@@ -39,12 +39,12 @@ struct sp_unwind_stack {
 
 /* One loaded object; private memory of the agent, immutable once published. */
 struct sp_unwind_module {
-	uint64_t start, end; /* all its mappings lie within [start, end) */
+	uint64_t start, end;	       /* all its mappings lie within [start, end) */
 	uint64_t text_start, text_end; /* span of its executable mappings */
-	uint64_t base;	     /* frame offset = address - base */
-	uint16_t id;	     /* as in the recording's module table */
-	bool is_permanent;   /* loaded at start: cannot be unloaded */
-	bool is_agent;	     /* our own code: its frames are left out of stacks */
+	uint64_t base;		       /* frame offset = address - base */
+	uint16_t id;		       /* as in the recording's module table */
+	bool is_permanent;	       /* loaded at start: cannot be unloaded */
+	bool is_agent;	       /* our own code: its frames are left out of stacks */
 	bool is_text_readable; /* its code may be looked at, not only run */
 	/* As _dl_find_object() reported them when the module was read; a module
 	 * that is not permanent is believed only while it still says the same.
@@ -87,11 +87,11 @@ struct sp_unwind_snapshot {
 extern _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
 
 enum sp_unwind_end {
-	SP_UNWIND_OUTERMOST,  /* complete: return address undefined, or entry function */
-	SP_UNWIND_FULL,	      /* max_frames reached */
-	SP_UNWIND_NO_MODULE,  /* code that is in no snapshot yet: walk again later */
-	SP_UNWIND_NO_RULE,    /* no unwind data, and the frame pointer led nowhere */
-	SP_UNWIND_BAD_STACK,  /* a read outside the stack, or the stack did not grow */
+	SP_UNWIND_OUTERMOST, /* complete: return address undefined, or entry function */
+	SP_UNWIND_FULL,	     /* max_frames reached */
+	SP_UNWIND_NO_MODULE, /* code that is in no snapshot yet: walk again later */
+	SP_UNWIND_NO_RULE,   /* no unwind data, and the frame pointer led nowhere */
+	SP_UNWIND_BAD_STACK, /* a read outside the stack, or the stack did not grow */
 };
 
 struct sp_unwind_result {
@@ -141,8 +141,8 @@ int sp_unwind_libunwind_open(void);
  * that of an instruction, not a return address. Depth 0, SP_UNWIND_NO_RULE before a
  * successful open.
  */
-struct sp_unwind_result
-sp_unwind_libunwind(const struct sp_unwind_snapshot *snapshot, const void *ucontext,
-		    bool is_signal, uint64_t *frames, uint32_t max_frames);
+struct sp_unwind_result sp_unwind_libunwind(const struct sp_unwind_snapshot *snapshot,
+					    const void *ucontext, bool is_signal,
+					    uint64_t *frames, uint32_t max_frames);
 
 #endif

@@ -40,9 +40,9 @@ static uint32_t find_group(uint64_t entry_address)
 		uint64_t nobody = 0;
 
 		/* Relaxed: the address is all there is to see. */
-		if (atomic_compare_exchange_strong_explicit(&groups[index].entry_address, &nobody,
-							    entry_address, memory_order_relaxed,
-							    memory_order_relaxed) ||
+		if (atomic_compare_exchange_strong_explicit(
+			    &groups[index].entry_address, &nobody, entry_address,
+			    memory_order_relaxed, memory_order_relaxed) ||
 		    nobody == entry_address)
 			return index;
 	}
@@ -56,9 +56,9 @@ static bool claim(struct sp_slot *slot)
 
 	return atomic_load_explicit(&slot->state, memory_order_relaxed) == SP_SLOT_FREE &&
 	       /* Acquire: pairs with the consumer's release when it freed the slot. */
-	       atomic_compare_exchange_strong_explicit(&slot->state, &expected, SP_SLOT_CLAIMED,
-						       memory_order_acquire,
-						       memory_order_relaxed);
+	       atomic_compare_exchange_strong_explicit(
+		       &slot->state, &expected, SP_SLOT_CLAIMED, memory_order_acquire,
+		       memory_order_relaxed);
 }
 
 static struct sp_slot *claim_any(void)
@@ -66,16 +66,20 @@ static struct sp_slot *claim_any(void)
 	struct sp_recording_header *header = sp_capture.recording.header;
 	_Atomic uint64_t *used_items = &header->sections[SP_SECTION_SLOTS].used_items;
 	uint64_t used = atomic_load_explicit(used_items, memory_order_acquire);
-	uint64_t reserved = sp_recording_reserved(&sp_capture.recording, SP_SECTION_SLOTS);
+	uint64_t reserved =
+		sp_recording_reserved(&sp_capture.recording, SP_SECTION_SLOTS);
 	/* A search that starts anywhere finds a free slot soon, if there are any. */
 	static _Atomic uint32_t start;
 
-	if (used && atomic_load_explicit(&header->live_slots, memory_order_relaxed) < used) {
-		uint32_t from = atomic_fetch_add_explicit(&start, 1, memory_order_relaxed);
+	if (used &&
+	    atomic_load_explicit(&header->live_slots, memory_order_relaxed) < used) {
+		uint32_t from =
+			atomic_fetch_add_explicit(&start, 1, memory_order_relaxed);
 
 		for (uint64_t i = 0; i < used; i++) {
-			struct sp_slot *slot = sp_recording_item(
-				&sp_capture.recording, SP_SECTION_SLOTS, (from + i) % used);
+			struct sp_slot *slot =
+				sp_recording_item(&sp_capture.recording, SP_SECTION_SLOTS,
+						  (from + i) % used);
 
 			if (claim(slot))
 				return slot;
@@ -100,11 +104,13 @@ static struct sp_slot *claim_any(void)
 static void prepare(struct sp_slot *slot, uint64_t entry_address)
 {
 	struct sp_recording_header *header = sp_capture.recording.header;
-	uint64_t live = atomic_fetch_add_explicit(&header->live_slots, 1, memory_order_relaxed);
+	uint64_t live =
+		atomic_fetch_add_explicit(&header->live_slots, 1, memory_order_relaxed);
 
 	/* Relaxed throughout: the store of the state publishes them. */
 	atomic_fetch_add_explicit(&slot->generation, 1, memory_order_relaxed);
-	atomic_store_explicit(&slot->group, find_group(entry_address), memory_order_relaxed);
+	atomic_store_explicit(&slot->group, find_group(entry_address),
+			      memory_order_relaxed);
 	atomic_store_explicit(&slot->ring, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->timer, -1, memory_order_relaxed);
 	atomic_store_explicit(&slot->cpu_ns, 0, memory_order_relaxed);

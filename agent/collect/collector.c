@@ -24,18 +24,21 @@ static void keep_storage_ahead(struct sp_collector *collector)
 {
 	struct sp_recording *recording = collector->recording;
 	uint64_t slots = sp_recording_used(recording, SP_SECTION_SLOTS);
-	uint64_t live =
-		atomic_load_explicit(&recording->header->live_slots, memory_order_relaxed);
+	uint64_t live = atomic_load_explicit(&recording->header->live_slots,
+					     memory_order_relaxed);
 	uint64_t without_ring = 0;
 
 	for (uint64_t i = 0; i < slots && without_ring < RINGS_AHEAD_MAX; i++) {
-		const struct sp_slot *slot = sp_recording_item(recording, SP_SECTION_SLOTS, i);
+		const struct sp_slot *slot =
+			sp_recording_item(recording, SP_SECTION_SLOTS, i);
 
-		without_ring += atomic_load_explicit(&slot->state, memory_order_relaxed) !=
-					SP_SLOT_FREE &&
-				!atomic_load_explicit(&slot->ring, memory_order_relaxed);
+		without_ring +=
+			atomic_load_explicit(&slot->state, memory_order_relaxed) !=
+				SP_SLOT_FREE &&
+			!atomic_load_explicit(&slot->ring, memory_order_relaxed);
 	}
-	sp_ring_pool_grow(recording, without_ring < RINGS_AHEAD ? RINGS_AHEAD : without_ring);
+	sp_ring_pool_grow(recording,
+			  without_ring < RINGS_AHEAD ? RINGS_AHEAD : without_ring);
 	if (live + SLOTS_AHEAD > sp_recording_reserved(recording, SP_SECTION_SLOTS))
 		sp_recording_reserve(recording, SP_SECTION_SLOTS, live + 2 * SLOTS_AHEAD);
 }
@@ -54,21 +57,23 @@ static void name_groups(struct sp_collector *collector)
 {
 	const struct sp_unwind_snapshot *snapshot =
 		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
-	struct sp_group *groups = sp_recording_item(collector->recording, SP_SECTION_GROUPS, 0);
+	struct sp_group *groups =
+		sp_recording_item(collector->recording, SP_SECTION_GROUPS, 0);
 
 	for (uint32_t i = 1; i < SP_GROUPS && snapshot; i++) {
-		uint64_t address =
-			atomic_load_explicit(&groups[i].entry_address, memory_order_relaxed);
+		uint64_t address = atomic_load_explicit(&groups[i].entry_address,
+							memory_order_relaxed);
 		const struct sp_unwind_module *module;
 
 		if (!address ||
 		    atomic_load_explicit(&groups[i].entry_frame, memory_order_relaxed))
 			continue;
 		module = sp_unwind_find_module(snapshot, address);
-		atomic_store_explicit(&groups[i].entry_frame,
-				      module ? sp_frame_make(module->id, address - module->base) :
-					       sp_frame_make(SP_MODULE_NONE, address),
-				      memory_order_relaxed);
+		atomic_store_explicit(
+			&groups[i].entry_frame,
+			module ? sp_frame_make(module->id, address - module->base)
+			       : sp_frame_make(SP_MODULE_NONE, address),
+			memory_order_relaxed);
 	}
 }
 
@@ -78,10 +83,12 @@ static void read_usage(struct sp_collector *collector)
 	struct sp_cpu_usage usage;
 
 	sp_cpu_usage_read(&usage);
-	atomic_store_explicit(&header->process_user_ns, usage.user_ns - header->earlier_user_ns,
+	atomic_store_explicit(&header->process_user_ns,
+			      usage.user_ns - header->earlier_user_ns,
 			      memory_order_relaxed);
 	atomic_store_explicit(&header->process_system_ns,
-			      usage.system_ns - header->earlier_system_ns, memory_order_relaxed);
+			      usage.system_ns - header->earlier_system_ns,
+			      memory_order_relaxed);
 }
 
 static void calibrate_cycles(struct sp_collector *collector, uint64_t now_ns)
@@ -128,7 +135,8 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	name_groups(collector);
 	read_usage(collector);
 	sp_collector_read_clocks(collector);
-	atomic_store_explicit(&header->last_update_monotonic_ns, now_ns, memory_order_relaxed);
+	atomic_store_explicit(&header->last_update_monotonic_ns, now_ns,
+			      memory_order_relaxed);
 	atomic_store_explicit(&header->are_clocks_final, is_final, memory_order_relaxed);
 }
 
@@ -144,9 +152,11 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 		sp_absorber_unlock(collector->absorber);
 	}
 	is_awake = is_final || taken || has_worked(collector);
-	if (is_final || (is_awake && now_ns - collector->last_listing_ns >= LISTING_PERIOD_NS))
+	if (is_final ||
+	    (is_awake && now_ns - collector->last_listing_ns >= LISTING_PERIOD_NS))
 		follow_threads(collector, now_ns);
-	if (is_final || (is_awake && now_ns - collector->last_clocks_ns >= CLOCKS_PERIOD_NS))
+	if (is_final ||
+	    (is_awake && now_ns - collector->last_clocks_ns >= CLOCKS_PERIOD_NS))
 		follow_clocks(collector, now_ns, is_final);
 	return taken;
 }

@@ -19,8 +19,8 @@ static void copy_text(char *out, size_t out_bytes, const char *text)
 	sp_text_string(&copy, text);
 }
 
-void sp_collector_identify(struct sp_recording *recording, const struct sp_options *options,
-			   const char *program)
+void sp_collector_identify(struct sp_recording *recording,
+			   const struct sp_options *options, const char *program)
 {
 	struct sp_recording_header *header = recording->header;
 	struct sp_process_identity identity;
@@ -33,7 +33,8 @@ void sp_collector_identify(struct sp_recording *recording, const struct sp_optio
 	header->settings_hash = sp_options_hash(options);
 	header->cpu_period_ns = UINT64_C(1000000000) / options->cpu_hz;
 	copy_text(header->program, sizeof(header->program), program);
-	copy_text(header->file_pattern, sizeof(header->file_pattern), options->file_pattern);
+	copy_text(header->file_pattern, sizeof(header->file_pattern),
+		  options->file_pattern);
 	copy_text(header->out_dir, sizeof(header->out_dir), options->out_dir);
 	length = sp_syscall4(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", header->exe_path,
 			     sizeof(header->exe_path) - 1);

@@ -49,11 +49,12 @@ void sp_own_thread_unhide(void)
 
 static int copy_stderr(void)
 {
-	int fd = (int)sp_syscall3(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, DESCRIPTOR_MIN);
+	int fd = (int)sp_syscall3(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC,
+				  DESCRIPTOR_MIN);
 
 	/* A lower limit on descriptors than that. */
-	return fd >= 0 ? fd :
-			 (int)sp_syscall3(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	return fd >= 0 ? fd
+		       : (int)sp_syscall3(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 }
 
 int sp_own_thread_separate(void)

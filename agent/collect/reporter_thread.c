@@ -35,8 +35,8 @@ static struct {
 	struct sp_write_summary written; /* of this process image */
 	pthread_t thread;
 	_Atomic uint32_t tid;
-	/* What is wanted, a bit for each enum sp_reporter_request, is said before a ticket
-	 * is drawn: whoever sees the ticket sees what it is for. */
+	/* What is wanted, a bit for each enum sp_reporter_request, is said before a
+	 * ticket is drawn: whoever sees the ticket sees what it is for. */
 	_Atomic uint32_t wanted;
 	_Atomic uint32_t tickets, served;
 	int out_dir_fd;
@@ -66,7 +66,8 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 	ticket = atomic_fetch_add(&reporter.tickets, 1) + 1;
 	sp_capture_wake_reporter();
 	for (;;) {
-		uint32_t served = atomic_load_explicit(&reporter.served, memory_order_acquire);
+		uint32_t served =
+			atomic_load_explicit(&reporter.served, memory_order_acquire);
 		uint64_t now_ns = sp_clock_monotonic_ns();
 
 		if ((int32_t)(served - ticket) >= 0)
@@ -94,12 +95,14 @@ void sp_reporter_thread_join(void)
 
 	pthread_join(reporter.thread, NULL);
 	wait_until_gone(tid);
-	atomic_store_explicit(&sp_capture.has_reporter_thread, false, memory_order_relaxed);
+	atomic_store_explicit(&sp_capture.has_reporter_thread, false,
+			      memory_order_relaxed);
 }
 
 void sp_reporter_thread_forked(void)
 {
-	atomic_store_explicit(&sp_capture.has_reporter_thread, false, memory_order_relaxed);
+	atomic_store_explicit(&sp_capture.has_reporter_thread, false,
+			      memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.wake, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.tickets, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.served, 0, memory_order_relaxed);
@@ -134,14 +137,16 @@ static uint32_t finish_stack(void *context, const struct sp_deferred_stack *stac
 	struct sp_unwind_stack copy = {
 		.low = stack->stack_address,
 		.high = stack->stack_address + stack->stack_bytes,
-		.delta = (int64_t)((uint64_t)(uintptr_t)stack->stack - stack->stack_address),
+		.delta = (int64_t)((uint64_t)(uintptr_t)stack->stack -
+				   stack->stack_address),
 	};
 	struct sp_unwind_result result;
 
 	(void)context;
 	memcpy(regs.value, stack->registers, sizeof(regs.value));
-	result = sp_unwind(atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire), &regs,
-			   &copy, frames, max_frames);
+	result =
+		sp_unwind(atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire),
+			  &regs, &copy, frames, max_frames);
 	*end = (uint8_t)result.end;
 	return result.depth_frames;
 }
@@ -166,13 +171,15 @@ static void begin(void)
 	collector->calls = reporter.setup.calls;
 	sp_collector_keep_ahead(collector);
 	if (!collector->modules)
-		collector->modules = sp_modules_create(announce_module, collector->recording);
+		collector->modules =
+			sp_modules_create(announce_module, collector->recording);
 	refresh_modules();
 	/* Stacks that were put off are finished by who knows the modules. */
 	collector->absorber->finish_stack = finish_stack;
 	if (!collector->recording->is_file && !reporter.has_told_anonymous) {
 		reporter.has_told_anonymous = true;
-		sp_log_error("no directory takes the recording (tried XDG_RUNTIME_DIR, /dev/shm, "
+		sp_log_error("no directory takes the recording (tried XDG_RUNTIME_DIR, "
+			     "/dev/shm, "
 			     "%s): if this process is killed, its profile is lost",
 			     reporter.setup.options->out_dir);
 	}
@@ -181,19 +188,20 @@ static void begin(void)
 static void tell_summary(const struct sp_write_summary *summary)
 {
 	if (summary->error) {
-		sp_log_error("cannot write the CPU profile to %s: %s; the recording %s",
-			     reporter.setup.options->out_dir, strerrordesc_np(-summary->error),
-			     reporter.setup.recording->is_file ?
-				     reporter.setup.recording->path :
-				     "could not be kept either");
+		sp_log_error(
+			"cannot write the CPU profile to %s: %s; the recording %s",
+			reporter.setup.options->out_dir, strerrordesc_np(-summary->error),
+			reporter.setup.recording->is_file ? reporter.setup.recording->path
+							  : "could not be kept either");
 		return;
 	}
-	sp_log_note("wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples lost",
-		    reporter.setup.options->out_dir, summary->file,
-		    (unsigned long long)summary->samples,
-		    (unsigned long long)(summary->cpu_ns / SP_NS_PER_SECOND),
-		    (unsigned long long)(summary->cpu_ns / 1000000 % 1000),
-		    (unsigned long long)summary->lost_samples);
+	sp_log_note(
+		"wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples lost",
+		reporter.setup.options->out_dir, summary->file,
+		(unsigned long long)summary->samples,
+		(unsigned long long)(summary->cpu_ns / SP_NS_PER_SECOND),
+		(unsigned long long)(summary->cpu_ns / 1000000 % 1000),
+		(unsigned long long)summary->lost_samples);
 }
 
 static void write_profiles(bool is_end)
@@ -263,7 +271,8 @@ static void *run(void *argument)
 	prctl(PR_SET_NAME, "spanprof");
 	atomic_store_explicit(&reporter.tid, (uint32_t)sp_syscall0(SYS_gettid),
 			      memory_order_relaxed);
-	sp_log_init(log_fd, reporter.setup.options->is_quiet, reporter.setup.options->is_verbose);
+	sp_log_init(log_fd, reporter.setup.options->is_quiet,
+		    reporter.setup.options->is_verbose);
 	reporter.collector.own_tid = (int)sp_syscall0(SYS_gettid);
 	reporter.out_dir_fd = -1;
 	/* Now, before the program changes its user or its root. */
@@ -278,7 +287,8 @@ static void *run(void *argument)
 		has_worked = sp_collector_round(&reporter.collector, false) != 0;
 		if (reporter.collector.modules)
 			sp_modules_reclaim(reporter.collector.modules,
-					   atomic_load(&sp_capture.handlers_running) == 0);
+					   atomic_load(&sp_capture.handlers_running) ==
+						   0);
 		if (serve_requests())
 			return NULL;
 		if (futex_wait(&sp_capture.wake, 0, pace_ns) == -ETIMEDOUT)
@@ -302,7 +312,8 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
 	sigfillset(&all);
 	/* The C library keeps the two signals it needs out of the set. */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	atomic_store_explicit(&sp_capture.has_reporter_thread, true, memory_order_relaxed);
+	atomic_store_explicit(&sp_capture.has_reporter_thread, true,
+			      memory_order_relaxed);
 	err = setup->create_thread(&reporter.thread, &attributes, run, NULL);
 	if (err)
 		atomic_store_explicit(&sp_capture.has_reporter_thread, false,

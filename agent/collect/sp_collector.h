@@ -41,8 +41,8 @@ struct sp_collector {
 };
 
 /* Fills the header's identity: program, command line, who runs it since when. */
-void sp_collector_identify(struct sp_recording *recording, const struct sp_options *options,
-			   const char *program);
+void sp_collector_identify(struct sp_recording *recording,
+			   const struct sp_options *options, const char *program);
 
 /* Storage for the threads that are about to come. */
 void sp_collector_keep_ahead(struct sp_collector *collector);
@@ -68,7 +68,7 @@ struct sp_write_summary {
  * Writes the CPU profile of a recording that nobody drains at this moment.
  * dir_fd as for openat(). may_replace: a profile of that name is ours.
  */
-void sp_collector_write_cpu(const struct sp_recording *recording, int dir_fd, bool may_replace,
-			    struct sp_write_summary *summary);
+void sp_collector_write_cpu(const struct sp_recording *recording, int dir_fd,
+			    bool may_replace, struct sp_write_summary *summary);
 
 #endif

@@ -22,12 +22,12 @@ struct sp_module_info {
 	/* Frame offset = address - base, which is the ELF virtual address: base is the
 	 * load bias, 0 for a program linked to a fixed address. */
 	uint64_t base;
-	uint64_t text_start;  /* first executable mapping, as pprof's Mapping wants it */
+	uint64_t text_start; /* first executable mapping, as pprof's Mapping wants it */
 	uint64_t text_end;
 	uint64_t text_file_offset;
 	uint8_t build_id[SP_BUILD_ID_BYTES_MAX];
 	uint32_t build_id_bytes;
-	bool is_main;	      /* the program itself: mapping[0] in pprof */
+	bool is_main; /* the program itself: mapping[0] in pprof */
 	const char *path;
 };
 

@@ -24,7 +24,8 @@ struct sp_recover_result {
  * directory. 0, or -errno with one line in result->error; -EBUSY: the process
  * still runs. The recording itself is not touched.
  */
-int sp_recover_file(const char *path, int out_dir_fd, const struct sp_recover_options *options,
+int sp_recover_file(const char *path, int out_dir_fd,
+		    const struct sp_recover_options *options,
 		    struct sp_recover_result *result);
 
 #endif

@@ -32,8 +32,8 @@ static bool is_birth_under_way(const struct sp_collector *collector)
 	uint64_t slots = sp_recording_used(collector->recording, SP_SECTION_SLOTS);
 
 	for (uint64_t i = 0; i < slots; i++)
-		if (atomic_load_explicit(&slot_at(collector, i)->state, memory_order_acquire) ==
-		    SP_SLOT_CLAIMED)
+		if (atomic_load_explicit(&slot_at(collector, i)->state,
+					 memory_order_acquire) == SP_SLOT_CLAIMED)
 			return true;
 	return false;
 }
@@ -49,7 +49,8 @@ static bool note_listed(struct sp_collector *collector, uint64_t *hint, int tid)
 		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 
 		if ((state == SP_SLOT_LIVE || state == SP_SLOT_ENDED) &&
-		    atomic_load_explicit(&slot->tid, memory_order_relaxed) == (uint32_t)tid) {
+		    atomic_load_explicit(&slot->tid, memory_order_relaxed) ==
+			    (uint32_t)tid) {
 			atomic_store_explicit(&slot->listed, collector->listing_round,
 					      memory_order_relaxed);
 			*hint = at + 1;
@@ -66,8 +67,9 @@ static bool note_listed(struct sp_collector *collector, uint64_t *hint, int tid)
  */
 static bool is_stranger(struct sp_collector *collector, uint64_t *hint, int tid)
 {
-	return tid > 0 && tid != collector->own_tid && !note_listed(collector, hint, tid) &&
-	       !is_birth_under_way(collector) && !note_listed(collector, hint, tid);
+	return tid > 0 && tid != collector->own_tid &&
+	       !note_listed(collector, hint, tid) && !is_birth_under_way(collector) &&
+	       !note_listed(collector, hint, tid);
 }
 
 /*
@@ -118,12 +120,15 @@ static void end_vanished(struct sp_collector *collector)
 
 	for (uint64_t i = 0; i < slots; i++) {
 		struct sp_slot *slot = slot_at(collector, i);
-		uint64_t listed = atomic_load_explicit(&slot->listed, memory_order_relaxed);
+		uint64_t listed =
+			atomic_load_explicit(&slot->listed, memory_order_relaxed);
 
-		if (atomic_load_explicit(&slot->state, memory_order_acquire) == SP_SLOT_LIVE &&
+		if (atomic_load_explicit(&slot->state, memory_order_acquire) ==
+			    SP_SLOT_LIVE &&
 		    listed && listed + 1 < collector->listing_round)
 			collector->calls->end_thread(
-				slot, atomic_load_explicit(&slot->cpu_ns, memory_order_relaxed));
+				slot, atomic_load_explicit(&slot->cpu_ns,
+							   memory_order_relaxed));
 	}
 }
 
@@ -150,7 +155,8 @@ void sp_collector_list_threads(struct sp_collector *collector)
 			if (is_stranger(collector, &hint, tid) &&
 			    is_here_to_stay(collector, tid))
 				collector->calls->adopt_thread(
-					tid, tid == (int)collector->recording->header->pid);
+					tid,
+					tid == (int)collector->recording->header->pid);
 		}
 	}
 	sp_syscall1(SYS_close, fd);
@@ -164,7 +170,8 @@ static uint64_t read_thread_clock(const struct sp_recording_header *header, uint
 	uint64_t cpu_ns = sp_clock_read_ns(sp_clock_of_thread((int)tid));
 
 	if (tid == header->pid)
-		cpu_ns -= cpu_ns < header->earlier_cpu_ns ? cpu_ns : header->earlier_cpu_ns;
+		cpu_ns -=
+			cpu_ns < header->earlier_cpu_ns ? cpu_ns : header->earlier_cpu_ns;
 	return cpu_ns;
 }
 
@@ -177,14 +184,16 @@ void sp_collector_read_clocks(struct sp_collector *collector)
 		struct sp_slot *slot = slot_at(collector, i);
 		uint64_t cpu_ns;
 
-		if (atomic_load_explicit(&slot->state, memory_order_acquire) != SP_SLOT_LIVE)
+		if (atomic_load_explicit(&slot->state, memory_order_acquire) !=
+		    SP_SLOT_LIVE)
 			continue;
 		cpu_ns = read_thread_clock(
 			header, atomic_load_explicit(&slot->tid, memory_order_relaxed));
 		/* Its thread may have ended in between and said its final time. */
 		if (cpu_ns && atomic_load_explicit(&slot->state, memory_order_acquire) ==
 				      SP_SLOT_LIVE)
-			atomic_store_explicit(&slot->cpu_ns, cpu_ns, memory_order_relaxed);
+			atomic_store_explicit(&slot->cpu_ns, cpu_ns,
+					      memory_order_relaxed);
 	}
 	if (collector->own_tid)
 		atomic_store_explicit(&header->agent_cpu_ns,

@@ -25,13 +25,15 @@ static int make_name(const struct sp_recording_header *header, const char *kind,
 	sp_text_init(&pattern, options->file_pattern, sizeof(options->file_pattern));
 	sp_text_string(&pattern, header->file_pattern);
 	err = sp_options_file_name(options, header->program, (int)header->pid,
-				   header->start_realtime_ns, kind, extension, name, name_bytes);
+				   header->start_realtime_ns, kind, extension, name,
+				   name_bytes);
 	sp_heap_free(options);
 	return err;
 }
 
-static int write_view(const struct sp_profile_view *view, const struct sp_reporter_ops *reporter,
-		      int dir_fd, bool may_replace, char *name)
+static int write_view(const struct sp_profile_view *view,
+		      const struct sp_reporter_ops *reporter, int dir_fd,
+		      bool may_replace, char *name)
 {
 	struct sp_file_sink file;
 	int err = sp_file_sink_open(&file, dir_fd, name);
@@ -49,8 +51,8 @@ static int write_view(const struct sp_profile_view *view, const struct sp_report
 	return err;
 }
 
-void sp_collector_write_cpu(const struct sp_recording *recording, int dir_fd, bool may_replace,
-			    struct sp_write_summary *summary)
+void sp_collector_write_cpu(const struct sp_recording *recording, int dir_fd,
+			    bool may_replace, struct sp_write_summary *summary)
 {
 	const struct sp_reporter_ops *reporter = sp_reporter_find("pprof");
 	char name[NAME_MAX + 1] = "";
@@ -61,8 +63,8 @@ void sp_collector_write_cpu(const struct sp_recording *recording, int dir_fd, bo
 		memcpy(name, summary->file, sizeof(name));
 	memset(summary, 0, sizeof(*summary));
 	if (!*name)
-		summary->error = make_name(recording->header, "cpu", reporter->extension, name,
-					   sizeof(name));
+		summary->error = make_name(recording->header, "cpu", reporter->extension,
+					   name, sizeof(name));
 	if (summary->error)
 		return;
 	profile = sp_cpu_profile_create(recording);
@@ -70,8 +72,8 @@ void sp_collector_write_cpu(const struct sp_recording *recording, int dir_fd, bo
 		summary->error = -ENOMEM;
 		return;
 	}
-	summary->error = write_view(sp_cpu_profile_view(profile), reporter, dir_fd, may_replace,
-				    name);
+	summary->error = write_view(sp_cpu_profile_view(profile), reporter, dir_fd,
+				    may_replace, name);
 	memcpy(summary->file, name, sizeof(summary->file));
 	summary->samples = sp_cpu_profile_totals(profile)->samples;
 	summary->cpu_ns = sp_cpu_profile_totals(profile)->cpu_ns;

@@ -22,7 +22,8 @@
 
 static uint64_t make_cookie(uint32_t index, uint32_t generation)
 {
-	return COOKIE_MAGIC << 48 | (uint64_t)(generation & 0xffffff) << COOKIE_INDEX_BITS | index;
+	return COOKIE_MAGIC << 48 |
+	       (uint64_t)(generation & 0xffffff) << COOKIE_INDEX_BITS | index;
 }
 
 /* The kernel's struct sigevent, which the C library's differs from in names only. */
@@ -71,16 +72,19 @@ static int start_timer(int timer, uint32_t salt)
 int sp_cpu_timer_arm(struct sp_slot *slot)
 {
 	uint32_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
-	uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+	uint32_t generation =
+		atomic_load_explicit(&slot->generation, memory_order_relaxed);
 	int timer = -EAGAIN;
 
-	/* Every timer takes one of the user's pending signals: half stay the program's. */
+	/* Every timer takes one of the user's pending signals: half stay the program's.
+	 */
 	if (atomic_fetch_add_explicit(&sp_capture.timers_armed, 1, memory_order_relaxed) <
 	    sp_capture.timers_max)
 		timer = create_timer(sp_clock_of_thread((int)tid), (int)tid,
 				     make_cookie(sp_thread_slot_index(slot), generation));
 	if (timer < 0) {
-		atomic_fetch_sub_explicit(&sp_capture.timers_armed, 1, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&sp_capture.timers_armed, 1,
+					  memory_order_relaxed);
 		/* A thread that is gone already needs none. */
 		if (timer != -EINVAL && timer != -ESRCH)
 			sp_recording_count(&sp_capture.recording, SP_LOSS_NO_TIMER, 1);
@@ -103,9 +107,11 @@ void sp_cpu_timer_disarm(struct sp_slot *slot)
 void sp_cpu_timer_arm_forked(void)
 {
 	int tid = (int)sp_syscall0(SYS_gettid);
-	int timer = create_timer(sp_clock_of_thread(tid), tid, make_cookie(COOKIE_INDEX_FORKED, 0));
+	int timer = create_timer(sp_clock_of_thread(tid), tid,
+				 make_cookie(COOKIE_INDEX_FORKED, 0));
 
-	atomic_store_explicit(&sp_capture.timers_armed, timer >= 0 ? 1 : 0, memory_order_relaxed);
+	atomic_store_explicit(&sp_capture.timers_armed, timer >= 0 ? 1 : 0,
+			      memory_order_relaxed);
 	if (timer >= 0)
 		start_timer(timer, (uint32_t)tid);
 }
@@ -120,15 +126,16 @@ static struct sp_slot *slot_of(uint64_t cookie)
 			    SP_CAPTURE_FORKED &&
 		    sp_capture.begin_in_child)
 			sp_capture.begin_in_child();
-		index = atomic_load_explicit(&sp_capture.forked_slot, memory_order_relaxed);
-		return index && sp_capture_is_running() ? sp_thread_slot_at(index - 1) : NULL;
+		index = atomic_load_explicit(&sp_capture.forked_slot,
+					     memory_order_relaxed);
+		return index && sp_capture_is_running() ? sp_thread_slot_at(index - 1)
+							: NULL;
 	}
 	if (!sp_capture_is_running())
 		return NULL;
 	slot = sp_thread_slot_at(index);
-	if (!slot ||
-	    (atomic_load_explicit(&slot->generation, memory_order_relaxed) & 0xffffff) !=
-		    (cookie >> COOKIE_INDEX_BITS & 0xffffff))
+	if (!slot || (atomic_load_explicit(&slot->generation, memory_order_relaxed) &
+		      0xffffff) != (cookie >> COOKIE_INDEX_BITS & 0xffffff))
 		return NULL;
 	return slot;
 }
@@ -147,8 +154,8 @@ void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 	}
 	atomic_fetch_add(&sp_capture.handlers_running, 1);
 	slot = slot_of(cookie);
-	if (sp_likely(slot &&
-		      atomic_load_explicit(&slot->state, memory_order_relaxed) == SP_SLOT_LIVE)) {
+	if (sp_likely(slot && atomic_load_explicit(&slot->state, memory_order_relaxed) ==
+				      SP_SLOT_LIVE)) {
 		uint32_t overrun = info->si_overrun > 0 ? (uint32_t)info->si_overrun : 0;
 
 		sp_capture_cpu_sample(slot, 1 + overrun, ucontext);

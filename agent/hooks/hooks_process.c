@@ -93,7 +93,8 @@ static void announce_search(const char *file)
 		if (length)
 			sp_text_char(&text, '/');
 		sp_text_string(&text, file);
-		if ((!text.is_cut && announce_exec(AT_FDCWD, candidate, 0)) || !path[length])
+		if ((!text.is_cut && announce_exec(AT_FDCWD, candidate, 0)) ||
+		    !path[length])
 			return;
 		path += length + 1;
 	}
@@ -117,7 +118,8 @@ SP_EXPORT int execvp(const char *file, char *const arguments[])
 	return SP_NEXT(execvp)(file, arguments);
 }
 
-SP_EXPORT int execvpe(const char *file, char *const arguments[], char *const environment[])
+SP_EXPORT int execvpe(const char *file, char *const arguments[],
+		      char *const environment[])
 {
 	announce_search(file);
 	return SP_NEXT(execvpe)(file, arguments, environment);
@@ -274,7 +276,8 @@ SP_EXPORT int unshare(int flags)
 
 SP_EXPORT int setns(int namespace_fd, int type)
 {
-	const struct sp_hook_calls *calls = !type || type & ALONE_NAMESPACES ? own_calls() : NULL;
+	const struct sp_hook_calls *calls =
+		!type || type & ALONE_NAMESPACES ? own_calls() : NULL;
 	bool is_paused = calls && calls->pause_reporter();
 	int result = SP_NEXT(setns)(namespace_fd, type);
 	int saved_errno = errno;

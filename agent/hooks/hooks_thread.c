@@ -83,7 +83,8 @@ int sp_hooks_thread_init(void)
 static void begin_thread(struct sp_slot *slot)
 {
 	uint64_t high = (uint64_t)pthread_self();
-	uint64_t stack_bytes = atomic_load_explicit(&slot->stack_low, memory_order_relaxed);
+	uint64_t stack_bytes =
+		atomic_load_explicit(&slot->stack_low, memory_order_relaxed);
 	uint32_t flags = atomic_load_explicit(&slot->start_flags, memory_order_relaxed);
 
 	pthread_setspecific(end_key, slot);
@@ -96,10 +97,11 @@ static void begin_thread(struct sp_slot *slot)
 static void *run_thread(void *argument)
 {
 	struct sp_slot *slot = argument;
-	void *(*start_routine)(void *) = (void *(*)(void *))(uintptr_t)atomic_load_explicit(
-		&slot->start_routine, memory_order_relaxed);
-	void *start_argument = (void *)(uintptr_t)atomic_load_explicit(&slot->start_argument,
-								       memory_order_relaxed);
+	void *(*start_routine)(void *) =
+		(void *(*)(void *))(uintptr_t)atomic_load_explicit(&slot->start_routine,
+								   memory_order_relaxed);
+	void *start_argument = (void *)(uintptr_t)atomic_load_explicit(
+		&slot->start_argument, memory_order_relaxed);
 
 	if (sp_capture_is_running())
 		begin_thread(slot);
@@ -131,16 +133,18 @@ SP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes
 	int err;
 
 	if (!calls || !sp_hooks_is_own_process())
-		return SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
+		return SP_NEXT(pthread_create)(thread, attributes, start_routine,
+					       argument);
 	calls->safe_point();
 	stack_bytes = stack_bytes_of(attributes);
 	if (has_end_key && sp_capture_is_running())
 		slot = sp_thread_claim(start_routine, argument, stack_bytes,
-				       stack_bytes < SP_SIGNAL_STACK_BYTES_MIN ?
-					       SP_THREAD_SMALL_STACK :
-					       0);
+				       stack_bytes < SP_SIGNAL_STACK_BYTES_MIN
+					       ? SP_THREAD_SMALL_STACK
+					       : 0);
 	if (!slot)
-		return SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
+		return SP_NEXT(pthread_create)(thread, attributes, start_routine,
+					       argument);
 	err = SP_NEXT(pthread_create)(thread, attributes, run_thread, slot);
 	if (err)
 		sp_thread_unclaim(slot);

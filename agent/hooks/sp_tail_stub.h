@@ -10,6 +10,7 @@
  * waiting, keeps errno, and is declared hidden.
  * Upper halves of vector arguments (ymm, zmm) are not saved.
  */
+/* clang-format off */
 	.macro SP_TAIL_STUB name, observer
 	.text
 	.globl	\name

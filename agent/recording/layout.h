@@ -9,7 +9,8 @@
 
 /* Bytes the header takes: whole pages. */
 #define SP_HEADER_BYTES 8192U
-_Static_assert(sizeof(struct sp_recording_header) <= SP_HEADER_BYTES, "header fits its pages");
+_Static_assert(sizeof(struct sp_recording_header) <= SP_HEADER_BYTES,
+	       "header fits its pages");
 
 struct sp_layout {
 	struct {

@@ -52,7 +52,8 @@ void sp_recording_copy_modules(struct sp_recording *to, const struct sp_recordin
 			sp_recording_item(from, SP_SECTION_MODULES, i);
 
 		if (!sp_recording_add_module(
-			    to, module, module->path < string_bytes ? strings + module->path : ""))
+			    to, module,
+			    module->path < string_bytes ? strings + module->path : ""))
 			return;
 	}
 }

@@ -22,13 +22,12 @@ struct sp_record *sp_ring_reserve(struct sp_ring *ring, uint32_t size_bytes)
 		pad = capacity - at < size_bytes ? capacity - at : 0;
 		if (head + pad + size_bytes - tail > capacity)
 			return NULL;
-	} while (!atomic_compare_exchange_weak_explicit(&ring->head, &head,
-							head + pad + size_bytes,
-							memory_order_relaxed,
-							memory_order_relaxed));
+	} while (!atomic_compare_exchange_weak_explicit(
+		&ring->head, &head, head + pad + size_bytes, memory_order_relaxed,
+		memory_order_relaxed));
 	if (pad) {
-		sp_ring_commit((struct sp_record *)(void *)(ring->data + at), (uint32_t)pad,
-			       SP_RECORD_PAD);
+		sp_ring_commit((struct sp_record *)(void *)(ring->data + at),
+			       (uint32_t)pad, SP_RECORD_PAD);
 		at = 0;
 	}
 	return (struct sp_record *)(void *)(ring->data + at);
@@ -41,15 +40,15 @@ uint32_t sp_ring_shrink(struct sp_ring *ring, const struct sp_record *record,
 	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
 	uint64_t start = (uint64_t)((const unsigned char *)record - ring->data);
 
-	if ((start + reserved_bytes) % ring->capacity_bytes != head % ring->capacity_bytes)
+	if ((start + reserved_bytes) % ring->capacity_bytes !=
+	    head % ring->capacity_bytes)
 		return reserved_bytes;
 	/* Fails if a handler reserved in between. */
-	return atomic_compare_exchange_strong_explicit(&ring->head, &head,
-						       head - (reserved_bytes - used_bytes),
-						       memory_order_relaxed,
-						       memory_order_relaxed) ?
-		       used_bytes :
-		       reserved_bytes;
+	return atomic_compare_exchange_strong_explicit(
+		       &ring->head, &head, head - (reserved_bytes - used_bytes),
+		       memory_order_relaxed, memory_order_relaxed)
+		       ? used_bytes
+		       : reserved_bytes;
 }
 
 static unsigned int pool_of(uint32_t id)
@@ -73,9 +72,10 @@ static uint32_t pool_pop(struct sp_recording *recording, unsigned int pool)
 		next = atomic_load_explicit(&sp_ring_of(recording, id)->next_free,
 					    memory_order_relaxed);
 		next |= ((top >> 32) + 1) << 32;
-	} while (!atomic_compare_exchange_weak_explicit(stack, &top, next, memory_order_acquire,
-							memory_order_acquire));
-	atomic_fetch_sub_explicit(&recording->header->free_ring_count, 1, memory_order_relaxed);
+	} while (!atomic_compare_exchange_weak_explicit(
+		stack, &top, next, memory_order_acquire, memory_order_acquire));
+	atomic_fetch_sub_explicit(&recording->header->free_ring_count, 1,
+				  memory_order_relaxed);
 	return id;
 }
 
@@ -94,12 +94,14 @@ void sp_ring_pool_give(struct sp_recording *recording, uint32_t id)
 	uint64_t next;
 
 	do {
-		atomic_store_explicit(&ring->next_free, (uint32_t)top, memory_order_relaxed);
+		atomic_store_explicit(&ring->next_free, (uint32_t)top,
+				      memory_order_relaxed);
 		next = (id & ~SP_RING_IS_SMALL) | ((top >> 32) + 1) << 32;
 		/* Release: pairs with the acquire in pool_pop(). */
-	} while (!atomic_compare_exchange_weak_explicit(stack, &top, next, memory_order_release,
-							memory_order_relaxed));
-	atomic_fetch_add_explicit(&recording->header->free_ring_count, 1, memory_order_relaxed);
+	} while (!atomic_compare_exchange_weak_explicit(
+		stack, &top, next, memory_order_release, memory_order_relaxed));
+	atomic_fetch_add_explicit(&recording->header->free_ring_count, 1,
+				  memory_order_relaxed);
 }
 
 static bool add_ring(struct sp_recording *recording, enum sp_section_kind kind)
@@ -115,8 +117,8 @@ static bool add_ring(struct sp_recording *recording, enum sp_section_kind kind)
 	     sp_recording_reserve(recording, kind, used + 1) != 0))
 		return false;
 	ring = sp_recording_item(recording, kind, used);
-	ring->capacity_bytes =
-		(is_small ? SP_RING_SMALL_BYTES : SP_RING_LARGE_BYTES) - (uint32_t)sizeof(*ring);
+	ring->capacity_bytes = (is_small ? SP_RING_SMALL_BYTES : SP_RING_LARGE_BYTES) -
+			       (uint32_t)sizeof(*ring);
 	atomic_store_explicit(used_items, used + 1, memory_order_release);
 	sp_ring_pool_give(recording, is_small ? id | SP_RING_IS_SMALL : id);
 	return true;
@@ -124,8 +126,8 @@ static bool add_ring(struct sp_recording *recording, enum sp_section_kind kind)
 
 void sp_ring_pool_grow(struct sp_recording *recording, uint64_t wanted)
 {
-	while (atomic_load_explicit(&recording->header->free_ring_count, memory_order_relaxed) <
-	       wanted)
+	while (atomic_load_explicit(&recording->header->free_ring_count,
+				    memory_order_relaxed) < wanted)
 		if (!add_ring(recording, SP_SECTION_RINGS_LARGE) &&
 		    !add_ring(recording, SP_SECTION_RINGS_SMALL))
 			return;

@@ -10,12 +10,13 @@
 #define SP_RING_IS_SMALL UINT32_C(0x80000000)
 
 /* Context: signal. id must be a ring that exists. */
-static inline struct sp_ring *sp_ring_of(const struct sp_recording *recording, uint32_t id)
+static inline struct sp_ring *sp_ring_of(const struct sp_recording *recording,
+					 uint32_t id)
 {
-	return id & SP_RING_IS_SMALL ?
-		       sp_recording_item(recording, SP_SECTION_RINGS_SMALL,
-					 (id & ~SP_RING_IS_SMALL) - 1) :
-		       sp_recording_item(recording, SP_SECTION_RINGS_LARGE, id - 1);
+	return id & SP_RING_IS_SMALL
+		       ? sp_recording_item(recording, SP_SECTION_RINGS_SMALL,
+					   (id & ~SP_RING_IS_SMALL) - 1)
+		       : sp_recording_item(recording, SP_SECTION_RINGS_LARGE, id - 1);
 }
 
 /*
