@@ -1,0 +1,325 @@
+/*
+ * From the recording of a process that is gone to a profile: when, and with what sums.
+ */
+#include "profile_decode.h"
+#include "sp_recover.h"
+#include "test_recording_fixture.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static char folder[64];
+static char path[PATH_MAX];
+static int folder_fd;
+static struct sp_recording recording;
+static struct sp_recover_options options;
+static struct sp_recover_result result;
+
+/* The sum of the samples below, and the clocks. */
+#define SAMPLES 300U
+#define ENDED_CPU_NS UINT64_C(1234567890)
+#define LIVE_CPU_NS UINT64_C(5000000000)
+#define PROCESS_CPU_NS UINT64_C(7000000000)
+
+/* By a child that is dead when we look. */
+static void write_recording(void)
+{
+	struct sp_slot *live, *ended;
+
+	if (test_recording_make(&recording, folder, SP_RECORDING_BYTES_MIN) != 0 ||
+	    !recording.is_file || test_drain(&recording) != 0)
+		_exit(2);
+	live = test_thread(&recording, 1, true);
+	ended = test_thread(&recording, 2, true);
+	for (uint32_t i = 0; i < SAMPLES; i++)
+		test_produce(test_ring_of(&recording, i % 3 ? live : ended), i % 20, 1,
+			     TEST_END_OUTERMOST);
+	atomic_store(&live->cpu_ns, LIVE_CPU_NS);
+	test_thread_end(ended, ENDED_CPU_NS);
+	atomic_store(&recording.header->process_cpu_ns, PROCESS_CPU_NS);
+	raise(SIGKILL);
+}
+
+static void find_path(void)
+{
+	char command[256];
+	FILE *list;
+
+	snprintf(command, sizeof(command), "ls %s/*" SP_RECORDING_SUFFIX, folder);
+	list = popen(command, "r");
+	ck_assert_ptr_nonnull(list);
+	ck_assert_ptr_nonnull(fgets(path, sizeof(path), list));
+	pclose(list);
+	path[strcspn(path, "\n")] = '\0';
+}
+
+static void setup_killed_process(void)
+{
+	int status;
+	pid_t pid;
+
+	ck_assert(test_make_folder(folder, sizeof(folder)));
+	folder_fd = open(folder, O_RDONLY | O_DIRECTORY);
+	ck_assert_int_ge(folder_fd, 0);
+	pid = fork();
+	if (pid == 0)
+		write_recording();
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	find_path();
+	memset(&options, 0, sizeof(options));
+	memset(&result, 0xff, sizeof(result));
+}
+
+static void teardown(void)
+{
+	close(folder_fd);
+	test_remove_folder(folder);
+}
+
+/* Stores bytes into the file. */
+static void patch(size_t offset, const void *value, size_t value_bytes)
+{
+	int fd = open(path, O_WRONLY);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pwrite(fd, value, value_bytes, (off_t)offset),
+			 (ssize_t)value_bytes);
+	close(fd);
+}
+
+#define patch_header(member, value)                                                      \
+	do {                                                                             \
+		__typeof__(((struct sp_recording_header *)0)->member) patched = value;   \
+		patch(offsetof(struct sp_recording_header, member), &patched,            \
+		      sizeof(patched));                                                  \
+	} while (0)
+
+static int recover(void)
+{
+	return sp_recover_file(path, folder_fd, &options, &result);
+}
+
+static struct profile *read_profile(void)
+{
+	char file[PATH_MAX + 300], error[256] = "";
+	struct profile *profile;
+
+	snprintf(file, sizeof(file), "%s/%s", folder, result.file);
+	profile = profile_decode_file(file, error, sizeof(error));
+	ck_assert_msg(profile != NULL, "%s: %s", file, error);
+	ck_assert_msg(profile_check(profile, error, sizeof(error)), "%s", error);
+	return profile;
+}
+
+static void assert_nothing_written(void)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "! ls %s | grep -qv spanprof$", folder);
+	ck_assert_int_eq(system(command), 0);
+	ck_assert_str_eq(result.file, "");
+}
+
+START_TEST(killed_process_becomes_a_profile_with_its_sums)
+{
+	struct profile *profile;
+
+	ck_assert_msg(recover() == 0, "%s", result.error);
+	ck_assert_str_eq(result.error, "");
+	profile = read_profile();
+	ck_assert_int_eq(profile_total(profile, "samples"), SAMPLES);
+	ck_assert_int_eq(profile_total(profile, "cpu"), PROCESS_CPU_NS);
+	ck_assert_ptr_nonnull(strstr(result.summary, "300 samples"));
+	ck_assert_ptr_nonnull(strstr(result.summary, "7.000 s"));
+	ck_assert_ptr_nonnull(strstr(result.summary, "0 samples lost"));
+	profile_free(profile);
+}
+END_TEST
+
+/* The clocks were last read before the last samples: these say more. */
+START_TEST(samples_after_the_last_look_at_the_clocks_count)
+{
+	struct profile *profile;
+
+	patch_header(cpu_period_ns, 1000000000);
+	patch_header(process_cpu_ns, 1);
+	ck_assert_int_eq(recover(), 0);
+	profile = read_profile();
+	ck_assert_int_eq(profile_total(profile, "cpu"), SAMPLES * INT64_C(1000000000));
+	profile_free(profile);
+}
+END_TEST
+
+START_TEST(recovery_can_be_repeated)
+{
+	char first[sizeof(result.file)];
+	struct stat before, after;
+	struct profile *profile;
+
+	ck_assert_int_eq(stat(path, &before), 0);
+	ck_assert_int_eq(recover(), 0);
+	memcpy(first, result.file, sizeof(first));
+	ck_assert_int_eq(recover(), 0);
+	ck_assert_str_ne(first, result.file);
+	ck_assert_int_eq(stat(path, &after), 0);
+	ck_assert_int_eq(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
+	ck_assert_int_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+	profile = read_profile();
+	ck_assert_int_eq(profile_total(profile, "samples"), SAMPLES);
+	profile_free(profile);
+}
+END_TEST
+
+START_TEST(another_pattern_names_the_file)
+{
+	options.file_pattern = "mine-%e";
+	ck_assert_int_eq(recover(), 0);
+	ck_assert_str_eq(result.file, "mine-tested.cpu.pb.gz");
+}
+END_TEST
+
+START_TEST(program_name_leads_nowhere_else)
+{
+	const char program[64] = "../../evil";
+
+	patch(offsetof(struct sp_recording_header, program), program, sizeof(program));
+	ck_assert_int_eq(recover(), 0);
+	ck_assert_ptr_null(strchr(result.file, '/'));
+	profile_free(read_profile());
+}
+END_TEST
+
+START_TEST(pattern_that_leads_elsewhere_is_refused)
+{
+	const char pattern[256] = "../%e";
+
+	patch(offsetof(struct sp_recording_header, file_pattern), pattern,
+	      sizeof(pattern));
+	ck_assert_int_lt(recover(), 0);
+	ck_assert_str_ne(result.error, "");
+	assert_nothing_written();
+}
+END_TEST
+
+static void pretend_to_be_the_writer(void)
+{
+	struct sp_process_identity identity;
+
+	sp_process_identity_read(&identity, getpid());
+	patch_header(pid, (uint32_t)getpid());
+	patch_header(process_start_ticks, identity.start_ticks);
+}
+
+START_TEST(process_that_runs_is_left_alone_unless_forced)
+{
+	pretend_to_be_the_writer();
+	ck_assert_int_eq(recover(), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(result.error, "still runs"));
+	assert_nothing_written();
+	options.is_forced = true;
+	ck_assert_int_eq(recover(), 0);
+	profile_free(read_profile());
+}
+END_TEST
+
+START_TEST(process_of_another_namespace_is_left_alone_unless_forced)
+{
+	patch_header(pid_namespace, 1);
+	ck_assert_int_lt(recover(), 0);
+	ck_assert_ptr_nonnull(strstr(result.error, "--force"));
+	assert_nothing_written();
+	options.is_forced = true;
+	ck_assert_int_eq(recover(), 0);
+}
+END_TEST
+
+START_TEST(process_of_an_earlier_boot_is_gone)
+{
+	pretend_to_be_the_writer();
+	patch_header(pid_namespace, 1);
+	patch_header(boot_id_hash, 1);
+	ck_assert_int_eq(recover(), 0);
+}
+END_TEST
+
+START_TEST(process_that_ended_by_itself_leaves_nothing_to_do)
+{
+	patch_header(state, SP_RECORDING_ENDED);
+	ck_assert_int_eq(recover(), 0);
+	ck_assert_str_ne(result.summary, "");
+	assert_nothing_written();
+}
+END_TEST
+
+START_TEST(damaged_recording_writes_nothing)
+{
+	patch_header(storage_bytes_max, 1);
+	ck_assert_int_eq(recover(), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(result.error, "damaged"));
+	assert_nothing_written();
+}
+END_TEST
+
+START_TEST(sums_that_cannot_be_write_nothing)
+{
+	patch_header(process_cpu_ns, UINT64_MAX);
+	ck_assert_int_eq(recover(), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(result.error, "sums make no sense"));
+	assert_nothing_written();
+}
+END_TEST
+
+START_TEST(no_place_for_the_profile_is_an_error)
+{
+	int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY);
+
+	ck_assert_int_ge(proc_fd, 0);
+	ck_assert_int_lt(sp_recover_file(path, proc_fd, &options, &result), 0);
+	ck_assert_ptr_nonnull(strstr(result.error, "cannot write"));
+	ck_assert_str_eq(result.file, "");
+	close(proc_fd);
+}
+END_TEST
+
+START_TEST(missing_recording_is_an_error)
+{
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(recover(), -ENOENT);
+	ck_assert_str_ne(result.error, "");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("recover");
+	TCase *tc = tcase_create("recover");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, setup_killed_process, teardown);
+	tcase_add_test(tc, killed_process_becomes_a_profile_with_its_sums);
+	tcase_add_test(tc, samples_after_the_last_look_at_the_clocks_count);
+	tcase_add_test(tc, recovery_can_be_repeated);
+	tcase_add_test(tc, another_pattern_names_the_file);
+	tcase_add_test(tc, program_name_leads_nowhere_else);
+	tcase_add_test(tc, pattern_that_leads_elsewhere_is_refused);
+	tcase_add_test(tc, process_that_runs_is_left_alone_unless_forced);
+	tcase_add_test(tc, process_of_another_namespace_is_left_alone_unless_forced);
+	tcase_add_test(tc, process_of_an_earlier_boot_is_gone);
+	tcase_add_test(tc, process_that_ended_by_itself_leaves_nothing_to_do);
+	tcase_add_test(tc, damaged_recording_writes_nothing);
+	tcase_add_test(tc, sums_that_cannot_be_write_nothing);
+	tcase_add_test(tc, no_place_for_the_profile_is_an_error);
+	tcase_add_test(tc, missing_recording_is_an_error);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
