@@ -88,6 +88,7 @@ START_TEST(exec_leaves_a_profile_of_both_images)
 	struct victim_files files;
 
 	victim_assert_same(bare, agent);
+	ck_assert_str_eq(agent->output, "ending\nending\n");
 	victim_assert_clean(agent);
 	victim_list(agent->profiles, "*.cpu.pb.gz", &files);
 	ck_assert_uint_eq(files.count, 2);
