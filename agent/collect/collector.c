@@ -16,7 +16,7 @@
 /* Less CPU time than this since the last look: the program sleeps. */
 #define IDLE_CPU_NS UINT64_C(1000000)
 /* Free rings and slots kept ready for threads that are about to come. */
-#define RINGS_AHEAD 4U
+#define RINGS_AHEAD 1U
 #define RINGS_AHEAD_MAX 64U
 #define SLOTS_AHEAD 64U
 

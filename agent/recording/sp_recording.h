@@ -8,7 +8,7 @@
  *                 sp_section_kind; where each lies, how large its items are and how
  *                 many of them may be touched stands in the header's table
  *
- *   groups        struct sp_group[1024]    exact CPU time by thread entry function
+ *   groups        struct sp_group[256]     exact CPU time by thread entry function
  *   slots         struct sp_slot[]         one for each thread
  *   modules       struct sp_module_record[] append-only, index = module id - 1
  *   strings       bytes                    append-only, NUL-terminated
@@ -163,7 +163,7 @@ struct sp_recording_header {
  * Threads with the same entry function. Samples of a group are scaled to the
  * group's exact CPU time when a profile is written.
  */
-#define SP_GROUPS 1024U
+#define SP_GROUPS 256U
 #define SP_GROUP_UNKNOWN 0U /* threads nobody saw start */
 struct sp_group {
 	_Atomic uint64_t entry_address; /* claims the entry; 0 = free */
