@@ -77,6 +77,21 @@ static bool load_final(const struct sp_recording_header *header)
 	return atomic_load_explicit(&header->are_clocks_final, memory_order_relaxed);
 }
 
+/* A thread that was killed ran on since its clock was read; its samples tell for how
+ * long, but for the last period. */
+static uint64_t slot_ns(const struct sp_recording_header *header,
+			const struct sp_slot *slot)
+{
+	uint64_t cpu_ns = load(&slot->cpu_ns);
+	uint64_t sampled_ns = (load(&slot->samples) + load(&slot->lost_periods)) *
+			      header->cpu_period_ns;
+
+	if (load_final(header) || cpu_ns >= sampled_ns ||
+	    atomic_load_explicit(&slot->state, memory_order_relaxed) != SP_SLOT_LIVE)
+		return cpu_ns;
+	return sampled_ns;
+}
+
 static void sum_groups(struct sp_cpu_profile *profile)
 {
 	const struct sp_recording *recording = profile->recording;
@@ -95,7 +110,8 @@ static void sum_groups(struct sp_cpu_profile *profile)
 
 		if (state != SP_SLOT_LIVE && state != SP_SLOT_ENDED)
 			continue;
-		profile->groups[group % SP_GROUPS].exact_ns += load(&slot->cpu_ns);
+		profile->groups[group % SP_GROUPS].exact_ns +=
+			slot_ns(recording->header, slot);
 		handler_cycles += load(&slot->handler_cycles);
 	}
 	for (uint64_t i = 0; i < cells; i++) {
@@ -462,8 +478,6 @@ static void comment_losses(struct sp_cpu_profile *profile)
 		[SP_LOSS_NO_SLOT] = "threads not sampled: no slot was free",
 		[SP_LOSS_NO_TIMER] = "threads not sampled: no timer (ulimit -i); covered "
 				     "by the scaling",
-		[SP_LOSS_BLOCKED] = "threads not sampled: they block the signal; covered "
-				    "by the scaling",
 		[SP_LOSS_GROUP_FULL] = "threads beyond the table of entry functions",
 		[SP_LOSS_NO_SPACE] = "requests for storage refused",
 		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",

@@ -59,8 +59,11 @@ static void add_clocks(const struct sp_recording *recording, struct sum *cpu_ns)
 			sp_recording_item(recording, SP_SECTION_SLOTS, i);
 		uint32_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
 
-		if (state == SP_SLOT_LIVE || state == SP_SLOT_ENDED)
-			add(cpu_ns, sp_atomic_value(&slot->cpu_ns), 1);
+		if (state != SP_SLOT_LIVE && state != SP_SLOT_ENDED)
+			continue;
+		add(cpu_ns, sp_atomic_value(&slot->cpu_ns), 1);
+		add(cpu_ns, sp_atomic_value(&slot->samples), header->cpu_period_ns);
+		add(cpu_ns, sp_atomic_value(&slot->lost_periods), header->cpu_period_ns);
 	}
 	add(cpu_ns, sp_atomic_value(&header->process_cpu_ns), 1);
 	add(cpu_ns, sp_atomic_value(&header->process_user_ns), 1);

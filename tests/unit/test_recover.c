@@ -154,6 +154,30 @@ START_TEST(samples_after_the_last_look_at_the_clocks_count)
 }
 END_TEST
 
+/* Also where threads of its kind that ended have more than their samples tell. */
+START_TEST(thread_runs_on_after_its_clock_was_read_as_its_samples_tell)
+{
+	const uint64_t samples = 700;
+	struct sp_section slots;
+	struct profile *profile;
+	int fd = open(path, O_RDONLY);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(
+		pread(fd, &slots, sizeof(slots),
+		      offsetof(struct sp_recording_header, sections[SP_SECTION_SLOTS])),
+		sizeof(slots));
+	close(fd);
+	patch(slots.offset + offsetof(struct sp_slot, samples), &samples,
+	      sizeof(samples));
+	ck_assert_int_eq(recover(), 0);
+	profile = read_profile();
+	ck_assert_int_eq(profile_total(profile, "cpu"),
+			 samples * TEST_PERIOD_NS + ENDED_CPU_NS);
+	profile_free(profile);
+}
+END_TEST
+
 START_TEST(recovery_can_be_repeated)
 {
 	char first[sizeof(result.file)];
@@ -304,6 +328,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup_killed_process, teardown);
 	tcase_add_test(tc, killed_process_becomes_a_profile_with_its_sums);
 	tcase_add_test(tc, samples_after_the_last_look_at_the_clocks_count);
+	tcase_add_test(tc, thread_runs_on_after_its_clock_was_read_as_its_samples_tell);
 	tcase_add_test(tc, recovery_can_be_repeated);
 	tcase_add_test(tc, another_pattern_names_the_file);
 	tcase_add_test(tc, program_name_leads_nowhere_else);
