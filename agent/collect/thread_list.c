@@ -8,6 +8,7 @@
 #include "sp_clock.h"
 #include "sp_syscall.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
@@ -110,9 +111,17 @@ static int parse_number(const char *text)
 	return number;
 }
 
+/* The kernel ends a list early when the thread that it stands at dies. */
+static bool is_gone(const struct sp_collector *collector, const struct sp_slot *slot)
+{
+	return sp_syscall3(SYS_tgkill, collector->recording->header->pid,
+			   atomic_load_explicit(&slot->tid, memory_order_relaxed),
+			   0) == -ESRCH;
+}
+
 /*
- * A live slot whose thread was listed in the round before and is not now has
- * lost its thread without a word; its time is what was read last.
+ * A live slot whose thread was listed once and is no longer, and whose number names
+ * no thread, has lost it without a word; its time is what was read last.
  */
 static void end_vanished(struct sp_collector *collector)
 {
@@ -125,7 +134,8 @@ static void end_vanished(struct sp_collector *collector)
 
 		if (atomic_load_explicit(&slot->state, memory_order_acquire) ==
 			    SP_SLOT_LIVE &&
-		    listed && listed + 1 < collector->listing_round)
+		    listed && listed + 1 < collector->listing_round &&
+		    is_gone(collector, slot))
 			collector->calls->end_thread(
 				slot, atomic_load_explicit(&slot->cpu_ns,
 							   memory_order_relaxed));
