@@ -173,7 +173,8 @@ static uint64_t forked_stack_low, forked_stack_high;
  */
 static void begin_in_child(void)
 {
-	struct sp_recording parents = sp_capture.recording;
+	/* Too large for a thread's small stack; is_beginning guards it. */
+	static struct sp_recording parents;
 	struct sp_slot *slot;
 
 	if (atomic_exchange(&is_beginning, true))
@@ -181,6 +182,7 @@ static void begin_in_child(void)
 	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) !=
 	    SP_CAPTURE_FORKED)
 		goto out;
+	parents = sp_capture.recording;
 	memset(&sp_capture.recording, 0, sizeof(sp_capture.recording));
 	/* The inherited index may be half changed: it is left, not released. */
 	memset(&absorber.nodes, 0, sizeof(absorber.nodes));
