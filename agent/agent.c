@@ -43,6 +43,9 @@ int __cxa_atexit(void (*function)(void *), void *argument, void *object);
 
 /* For the threads of the first moments; the reporter thread adds more. */
 #define RINGS_FIRST 5
+/* What whoever finds none adds. */
+#define RINGS_IN_NEED 8
+#define SLOTS_IN_NEED 128
 
 static struct sp_options options;
 static struct sp_absorber absorber;
@@ -125,9 +128,14 @@ static bool is_signal_blocked(int tid)
 
 static void adopt_thread(int tid, bool is_main)
 {
-	struct sp_slot *slot = sp_thread_adopt(tid, is_main ? getauxval(AT_ENTRY) : 0);
+	struct sp_slot *slot;
 	uint64_t low, high;
 
+	/* Its time shows as that of an unknown thread. A dying thread, whose time is
+	 * counted already, blocks all signals too. */
+	if (is_signal_blocked(tid))
+		return;
+	slot = sp_thread_adopt(tid, is_main ? getauxval(AT_ENTRY) : 0);
 	if (!slot)
 		return;
 	if (is_main) {
@@ -135,10 +143,7 @@ static void adopt_thread(int tid, bool is_main)
 		atomic_store_explicit(&slot->stack_low, low, memory_order_relaxed);
 		atomic_store_explicit(&slot->stack_high, high, memory_order_relaxed);
 	}
-	if (is_signal_blocked(tid))
-		sp_recording_count(&sp_capture.recording, SP_LOSS_BLOCKED, 1);
-	else
-		sp_cpu_timer_arm(slot);
+	sp_cpu_timer_arm(slot);
 }
 
 static void end_thread(struct sp_slot *slot, uint64_t cpu_ns)
@@ -154,12 +159,24 @@ static void verify_signal(void)
 
 /* --- fork --- */
 
+static void take_storage_in_need(struct sp_recording_header *header)
+{
+	uint64_t live = atomic_load_explicit(&header->live_slots, memory_order_relaxed);
+
+	if (!atomic_load_explicit(&header->free_ring_count, memory_order_relaxed))
+		sp_ring_pool_grow(&sp_capture.recording, RINGS_IN_NEED);
+	if (live >= sp_recording_reserved(&sp_capture.recording, SP_SECTION_SLOTS))
+		sp_recording_reserve(&sp_capture.recording, SP_SECTION_SLOTS,
+				     live + SLOTS_IN_NEED);
+}
+
 /* Context: signal. Where there is no reporter thread, or a starved one. */
 static void drain_in_handler(void)
 {
 	if (!sp_absorber_try_lock(&absorber, (uint32_t)sp_syscall0(SYS_gettid)))
 		return;
 	sp_absorber_drain(&absorber);
+	take_storage_in_need(sp_capture.recording.header);
 	sp_absorber_unlock(&absorber);
 }
 

@@ -49,6 +49,11 @@ static struct sp_ring *ring_of(struct sp_slot *slot)
 
 	if (sp_unlikely(!id)) {
 		id = sp_ring_pool_take(&sp_capture.recording);
+		if (!id && sp_capture.drain) {
+			/* The reporter thread lags behind: more storage is taken here. */
+			sp_capture.drain();
+			id = sp_ring_pool_take(&sp_capture.recording);
+		}
 		if (!id)
 			return NULL;
 		/* Release: pairs with the consumer, which then drains it. */

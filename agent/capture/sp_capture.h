@@ -46,7 +46,8 @@ struct sp_capture {
 	_Atomic uint32_t forked_slot; /* index + 1: slot of a fork child's first thread */
 	_Atomic uint32_t timers_armed;
 	uint32_t timers_max; /* half of RLIMIT_SIGPENDING stays the program's */
-	/* Set by the agent: drain the rings from the handler; begin in a fork child. */
+	/* Set by the agent: drain the rings and take storage, by whoever cannot wait for
+	 * the reporter thread; begin in a fork child. */
 	void (*drain)(void);
 	void (*begin_in_child)(void);
 };

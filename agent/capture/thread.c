@@ -109,6 +109,7 @@ static void prepare(struct sp_slot *slot, uint64_t entry_address)
 
 	/* Relaxed throughout: the store of the state publishes them. */
 	atomic_fetch_add_explicit(&slot->generation, 1, memory_order_relaxed);
+	atomic_store_explicit(&slot->tid, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->group, find_group(entry_address),
 			      memory_order_relaxed);
 	atomic_store_explicit(&slot->ring, 0, memory_order_relaxed);
@@ -135,6 +136,11 @@ struct sp_slot *sp_thread_claim(void *(*start_routine)(void *), void *argument,
 {
 	struct sp_slot *slot = claim_any();
 
+	if (!slot && sp_capture.drain) {
+		/* The reporter thread lags behind: more storage is taken here. */
+		sp_capture.drain();
+		slot = claim_any();
+	}
 	if (!slot) {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_NO_SLOT, 1);
 		sp_capture_wake_reporter();

@@ -49,7 +49,9 @@ static bool note_listed(struct sp_collector *collector, uint64_t *hint, int tid)
 		struct sp_slot *slot = slot_at(collector, at);
 		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
 
-		if ((state == SP_SLOT_LIVE || state == SP_SLOT_ENDED) &&
+		/* Free slots keep the number of their last thread, which may still be on
+		 * its way out. */
+		if (state != SP_SLOT_CLAIMED &&
 		    atomic_load_explicit(&slot->tid, memory_order_relaxed) ==
 			    (uint32_t)tid) {
 			atomic_store_explicit(&slot->listed, collector->listing_round,

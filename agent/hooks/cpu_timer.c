@@ -140,6 +140,16 @@ static struct sp_slot *slot_of(uint64_t cookie)
 	return slot;
 }
 
+/* A handler that was preempted has not worked all the time. */
+#define HANDLER_CYCLES_MAX UINT64_C(100000)
+
+static void count_cycles(struct sp_slot *slot, uint64_t cycles)
+{
+	if (cycles > HANDLER_CYCLES_MAX)
+		cycles = HANDLER_CYCLES_MAX;
+	atomic_fetch_add_explicit(&slot->handler_cycles, cycles, memory_order_relaxed);
+}
+
 void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 {
 	const int saved_errno = errno;
@@ -159,9 +169,7 @@ void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 		uint32_t overrun = info->si_overrun > 0 ? (uint32_t)info->si_overrun : 0;
 
 		sp_capture_cpu_sample(slot, 1 + overrun, ucontext);
-		atomic_fetch_add_explicit(&slot->handler_cycles,
-					  sp_clock_cycles() - start_cycles,
-					  memory_order_relaxed);
+		count_cycles(slot, sp_clock_cycles() - start_cycles);
 	}
 	atomic_fetch_sub(&sp_capture.handlers_running, 1);
 	errno = saved_errno;

@@ -71,7 +71,6 @@ enum sp_loss {
 	SP_LOSS_STACK_SHORT,  /* stacks that could not be walked to their root */
 	SP_LOSS_NO_SLOT,      /* threads without a slot */
 	SP_LOSS_NO_TIMER,     /* threads without a timer (RLIMIT_SIGPENDING) */
-	SP_LOSS_BLOCKED,      /* threads not sampled: the signal is blocked in them */
 	SP_LOSS_GROUP_FULL,   /* threads whose entry function has no group */
 	SP_LOSS_NO_SPACE,     /* requests for storage that were refused */
 	SP_LOSS_NO_MODULE_ID, /* modules beyond the module table */
