@@ -218,9 +218,7 @@ static void begin_in_child(void)
 				      memory_order_relaxed);
 		atomic_store_explicit(&slot->stack_high, forked_stack_high,
 				      memory_order_relaxed);
-		atomic_store_explicit(&sp_capture.forked_slot,
-				      sp_thread_slot_index(slot) + 1,
-				      memory_order_relaxed);
+		sp_cpu_timer_give_forked(slot);
 	}
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 out:
@@ -264,7 +262,6 @@ static void after_fork_in_child(void)
 	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
 			      memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.handlers_running, 0, memory_order_relaxed);
-	atomic_store_explicit(&sp_capture.forked_slot, 0, memory_order_relaxed);
 	atomic_store(&is_beginning, false);
 	sp_capture_set_state(SP_CAPTURE_FORKED);
 	sp_cpu_timer_arm_forked();

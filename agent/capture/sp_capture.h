@@ -42,8 +42,7 @@ struct sp_capture {
 	_Atomic bool has_reporter_thread;
 	/* Futex of the reporter thread: 1 = there is something to do. */
 	_Atomic uint32_t wake;
-	_Atomic bool wants_modules;   /* code was met that is in no snapshot */
-	_Atomic uint32_t forked_slot; /* index + 1: slot of a fork child's first thread */
+	_Atomic bool wants_modules; /* code was met that is in no snapshot */
 	_Atomic uint32_t timers_armed;
 	uint32_t timers_max; /* half of RLIMIT_SIGPENDING stays the program's */
 	/* Set by the agent: drain the rings and take storage, by whoever cannot wait for

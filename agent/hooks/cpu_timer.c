@@ -104,38 +104,57 @@ void sp_cpu_timer_disarm(struct sp_slot *slot)
 	atomic_fetch_sub_explicit(&sp_capture.timers_armed, 1, memory_order_relaxed);
 }
 
+/* A fork child's first timer is older than its slot: what it will carry, when known. */
+static _Atomic uint64_t forked_cookie;
+static int forked_timer = -1;
+
 void sp_cpu_timer_arm_forked(void)
 {
 	int tid = (int)sp_syscall0(SYS_gettid);
 	int timer = create_timer(sp_clock_of_thread(tid), tid,
 				 make_cookie(COOKIE_INDEX_FORKED, 0));
 
+	forked_timer = timer;
+	atomic_store_explicit(&forked_cookie, 0, memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.timers_armed, timer >= 0 ? 1 : 0,
 			      memory_order_relaxed);
 	if (timer >= 0)
 		start_timer(timer, (uint32_t)tid);
 }
 
+void sp_cpu_timer_give_forked(struct sp_slot *slot)
+{
+	uint32_t generation =
+		atomic_load_explicit(&slot->generation, memory_order_relaxed);
+
+	/* Relaxed: the state of the capture publishes both. */
+	atomic_store_explicit(&slot->timer, forked_timer, memory_order_relaxed);
+	atomic_store_explicit(&forked_cookie,
+			      make_cookie(sp_thread_slot_index(slot), generation),
+			      memory_order_relaxed);
+}
+
+/* The live slot of a timer, or NULL. */
 static struct sp_slot *slot_of(uint64_t cookie)
 {
-	uint32_t index = (uint32_t)(cookie & COOKIE_INDEX_FORKED);
 	struct sp_slot *slot;
 
-	if (index == COOKIE_INDEX_FORKED) {
+	if ((cookie & COOKIE_INDEX_FORKED) == COOKIE_INDEX_FORKED) {
 		if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
 			    SP_CAPTURE_FORKED &&
 		    sp_capture.begin_in_child)
 			sp_capture.begin_in_child();
-		index = atomic_load_explicit(&sp_capture.forked_slot,
-					     memory_order_relaxed);
-		return index && sp_capture_is_running() ? sp_thread_slot_at(index - 1)
-							: NULL;
+		cookie = atomic_load_explicit(&forked_cookie, memory_order_relaxed);
 	}
-	if (!sp_capture_is_running())
+	if (!cookie || !sp_capture_is_running())
 		return NULL;
-	slot = sp_thread_slot_at(index);
-	if (!slot || (atomic_load_explicit(&slot->generation, memory_order_relaxed) &
-		      0xffffff) != (cookie >> COOKIE_INDEX_BITS & 0xffffff))
+	slot = sp_thread_slot_at((uint32_t)(cookie & COOKIE_INDEX_FORKED));
+	/* Acquire, and the state first: who sees a next thread's state sees its
+	 * generation. */
+	if (!slot ||
+	    atomic_load_explicit(&slot->state, memory_order_acquire) != SP_SLOT_LIVE ||
+	    (atomic_load_explicit(&slot->generation, memory_order_relaxed) & 0xffffff) !=
+		    (cookie >> COOKIE_INDEX_BITS & 0xffffff))
 		return NULL;
 	return slot;
 }
@@ -164,8 +183,7 @@ void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 	}
 	atomic_fetch_add(&sp_capture.handlers_running, 1);
 	slot = slot_of(cookie);
-	if (sp_likely(slot && atomic_load_explicit(&slot->state, memory_order_relaxed) ==
-				      SP_SLOT_LIVE)) {
+	if (sp_likely(slot)) {
 		uint32_t overrun = info->si_overrun > 0 ? (uint32_t)info->si_overrun : 0;
 
 		sp_capture_cpu_sample(slot, 1 + overrun, ucontext);

@@ -25,6 +25,12 @@ void sp_cpu_timer_disarm(struct sp_slot *slot);
  */
 void sp_cpu_timer_arm_forked(void);
 
+/*
+ * Context: signal, on the thread that sp_cpu_timer_arm_forked() armed. Its timer is
+ * this slot's from here on.
+ */
+void sp_cpu_timer_give_forked(struct sp_slot *slot);
+
 /* Context: signal. */
 void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext);
 
