@@ -190,5 +190,7 @@ void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 		count_cycles(slot, sp_clock_cycles() - start_cycles);
 	}
 	atomic_fetch_sub(&sp_capture.handlers_running, 1);
-	errno = saved_errno;
+	/* Two threads made by raw clone() may share one errno: no needless store. */
+	if (sp_unlikely(errno != saved_errno))
+		errno = saved_errno;
 }
