@@ -207,7 +207,8 @@ static void run_register_rule(struct machine *machine, uint8_t op)
 		break;
 	case CFA_GNU_NEGATIVE_OFFSET_EXTENDED:
 		count = (int64_t)sp_cursor_uleb(cursor);
-		set_save(machine, reg, SP_SAVE_AT_CFA, factored(machine, -count), 0);
+		count = (int64_t)(0 - (uint64_t)count);
+		set_save(machine, reg, SP_SAVE_AT_CFA, factored(machine, count), 0);
 		break;
 	case CFA_RESTORE_EXTENDED:
 		restore(machine, reg);

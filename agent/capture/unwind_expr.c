@@ -94,7 +94,7 @@ static bool push_copy(struct expr_stack *stack, const struct sp_expr_value *valu
 /* value += constant, for every kind of value. */
 static bool add_const(struct sp_expr_value *value, uint64_t constant)
 {
-	int64_t added = value->added + (int64_t)constant;
+	int64_t added = (int64_t)((uint64_t)value->added + constant);
 
 	switch (value->kind) {
 	case SP_EXPR_CONST:
