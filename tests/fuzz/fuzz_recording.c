@@ -25,6 +25,7 @@ struct edit {
 static void produce(struct sp_recording *recording)
 {
 	struct sp_module_record module = {.base = 4096, .build_id_bytes = 20};
+	struct sp_journal *journal = &recording->header->journal;
 	struct sp_slot *live = test_thread(recording, 1, true);
 	struct sp_slot *ended = test_thread(recording, 2, true);
 
@@ -39,6 +40,13 @@ static void produce(struct sp_recording *recording)
 	}
 	atomic_store(&live->lost_periods, 3);
 	test_thread_end(ended, 1000000);
+	/* A change that is still to be carried out: of two words of a node. */
+	journal->writes[0].offset =
+		recording->header->sections[SP_SECTION_NODES].offset + 2 * 16;
+	journal->writes[0].value = test_node(recording, 2)->frame;
+	journal->writes[1].offset = journal->writes[0].offset + 8;
+	memcpy(&journal->writes[1].value, &test_node(recording, 2)->parent, 8);
+	atomic_store(&journal->count, 2);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
