@@ -11,43 +11,27 @@
  */
 #include "profile_cpu.h"
 
+#include "profile_comments.h"
 #include "sp_compiler.h"
 #include "sp_frame.h"
 #include "sp_heap.h"
-#include "sp_text.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define COMMENTS_MAX 64
-#define COMMENT_BYTES 256
 #define EXTRA_SAMPLES (SP_GROUPS + 2) /* [unsampled] of groups, the rest, the agent */
-
-struct group_sum {
-	uint64_t exact_ns;
-	uint64_t periods;
-	uint64_t samples;
-	uint64_t given_periods; /* periods handed out so far: rounding never adds up */
-};
 
 struct sp_cpu_profile {
 	const struct sp_recording *recording;
 	struct sp_profile_view view;
 	struct sp_cpu_totals totals;
 	struct sp_view_module *modules;
-	struct group_sum groups[SP_GROUPS];
+	struct sp_group_sum groups[SP_GROUPS];
 	uint64_t rest_ns;
 	uint64_t next_cell, next_extra;
 	uint64_t frames[1 + 1024 + 2];
-	const char *comments[COMMENTS_MAX];
-	char comment_bytes[COMMENTS_MAX][COMMENT_BYTES];
+	struct sp_profile_comments comments;
 };
-
-static uint64_t load(const _Atomic uint64_t *word)
-{
-	/* Relaxed: nobody writes the aggregates while a profile is made. */
-	return atomic_load_explicit(word, memory_order_relaxed);
-}
 
 static const struct sp_cell *cell_at(const struct sp_cpu_profile *profile, uint64_t index)
 {
@@ -60,19 +44,11 @@ static const struct sp_group *group_at(const struct sp_cpu_profile *profile,
 	return sp_recording_item(profile->recording, SP_SECTION_GROUPS, index);
 }
 
-/* Anything a double can be becomes a number that fits; what is not one becomes 0. */
-static uint64_t to_integer(double value)
-{
-	if (!(value > 0))
-		return 0;
-	return value < 9e18 ? (uint64_t)value : UINT64_C(9000000000000000000);
-}
-
 /* --- sums --- */
 
 /* The clocks of a killed process were last read a while before its end: its samples
  * may tell of more time than they do. */
-static bool load_final(const struct sp_recording_header *header)
+static bool are_clocks_final(const struct sp_recording_header *header)
 {
 	return atomic_load_explicit(&header->are_clocks_final, memory_order_relaxed);
 }
@@ -82,11 +58,12 @@ static bool load_final(const struct sp_recording_header *header)
 static uint64_t slot_ns(const struct sp_recording_header *header,
 			const struct sp_slot *slot)
 {
-	uint64_t cpu_ns = load(&slot->cpu_ns);
-	uint64_t sampled_ns = (load(&slot->samples) + load(&slot->lost_periods)) *
-			      header->cpu_period_ns;
+	uint64_t cpu_ns = sp_atomic_value(&slot->cpu_ns);
+	uint64_t sampled_ns =
+		(sp_atomic_value(&slot->samples) + sp_atomic_value(&slot->lost_periods)) *
+		header->cpu_period_ns;
 
-	if (load_final(header) || cpu_ns >= sampled_ns ||
+	if (are_clocks_final(header) || cpu_ns >= sampled_ns ||
 	    atomic_load_explicit(&slot->state, memory_order_relaxed) != SP_SLOT_LIVE)
 		return cpu_ns;
 	return sampled_ns;
@@ -97,11 +74,14 @@ static void sum_groups(struct sp_cpu_profile *profile)
 	const struct sp_recording *recording = profile->recording;
 	uint64_t slots = sp_recording_used(recording, SP_SECTION_SLOTS);
 	uint64_t cells = sp_recording_used(recording, SP_SECTION_CELLS);
-	uint64_t handler_cycles = load(&recording->header->ended_handler_cycles);
-	uint64_t cycles_per_second = load(&recording->header->cycles_per_second);
+	uint64_t handler_cycles =
+		sp_atomic_value(&recording->header->ended_handler_cycles);
+	uint64_t cycles_per_second =
+		sp_atomic_value(&recording->header->cycles_per_second);
 
 	for (uint64_t i = 0; i < SP_GROUPS; i++)
-		profile->groups[i].exact_ns = load(&group_at(profile, i)->ended_cpu_ns);
+		profile->groups[i].exact_ns =
+			sp_atomic_value(&group_at(profile, i)->ended_cpu_ns);
 	for (uint64_t i = 0; i < slots; i++) {
 		const struct sp_slot *slot =
 			sp_recording_item(recording, SP_SECTION_SLOTS, i);
@@ -112,25 +92,25 @@ static void sum_groups(struct sp_cpu_profile *profile)
 			continue;
 		profile->groups[group % SP_GROUPS].exact_ns +=
 			slot_ns(recording->header, slot);
-		handler_cycles += load(&slot->handler_cycles);
+		handler_cycles += sp_atomic_value(&slot->handler_cycles);
 	}
 	for (uint64_t i = 0; i < cells; i++) {
 		const struct sp_cell *cell = cell_at(profile, i);
 
 		if (cell->kind != SP_CELL_CPU || cell->group >= SP_GROUPS)
 			continue;
-		profile->groups[cell->group].samples += load(&cell->values[0]);
-		profile->groups[cell->group].periods += load(&cell->values[1]);
-		profile->totals.samples += load(&cell->values[0]);
+		profile->groups[cell->group].samples += sp_atomic_value(&cell->values[0]);
+		profile->groups[cell->group].periods += sp_atomic_value(&cell->values[1]);
+		profile->totals.samples += sp_atomic_value(&cell->values[0]);
 		if (cell->node == 1) { /* [dropped] */
-			profile->totals.lost_samples += load(&cell->values[0]);
-			profile->totals.lost_periods += load(&cell->values[1]);
+			profile->totals.lost_samples += sp_atomic_value(&cell->values[0]);
+			profile->totals.lost_periods += sp_atomic_value(&cell->values[1]);
 		}
 	}
 	profile->totals.samples -= profile->totals.lost_samples;
-	if (!load_final(recording->header))
+	if (!are_clocks_final(recording->header))
 		for (uint64_t i = 0; i < SP_GROUPS; i++) {
-			struct group_sum *group = &profile->groups[i];
+			struct sp_group_sum *group = &profile->groups[i];
 			uint64_t sampled_ns =
 				group->periods * recording->header->cpu_period_ns;
 
@@ -138,8 +118,8 @@ static void sum_groups(struct sp_cpu_profile *profile)
 				group->exact_ns = sampled_ns;
 		}
 	if (cycles_per_second)
-		profile->totals.handler_ns = to_integer((double)handler_cycles * 1e9 /
-							(double)cycles_per_second);
+		profile->totals.handler_ns = sp_profile_integer(
+			(double)handler_cycles * 1e9 / (double)cycles_per_second);
 }
 
 /*
@@ -150,8 +130,8 @@ static void sum_totals(struct sp_cpu_profile *profile)
 {
 	const struct sp_recording_header *header = profile->recording->header;
 	struct sp_cpu_totals *totals = &profile->totals;
-	uint64_t process_ns = load(&header->process_cpu_ns);
-	uint64_t known_ns = load(&header->agent_cpu_ns);
+	uint64_t process_ns = sp_atomic_value(&header->process_cpu_ns);
+	uint64_t known_ns = sp_atomic_value(&header->agent_cpu_ns);
 
 	totals->agent_ns = known_ns;
 	for (uint64_t i = 0; i < SP_GROUPS; i++) {
@@ -185,31 +165,31 @@ static void put_stack(struct sp_cpu_profile *profile, struct sp_view_sample *sam
 }
 
 /* The group's exact time up to given + periods, less that up to given. */
-static int64_t share_ns(struct group_sum *group, uint64_t periods)
+static int64_t share_ns(struct sp_group_sum *group, uint64_t periods)
 {
 	double scale = (double)group->exact_ns / (double)group->periods;
-	uint64_t from_ns = to_integer((double)group->given_periods * scale + 0.5);
+	uint64_t from_ns = sp_profile_integer((double)group->given_periods * scale + 0.5);
 	uint64_t to_ns;
 
 	group->given_periods += periods;
 	to_ns = group->given_periods == group->periods
 			? group->exact_ns
-			: to_integer((double)group->given_periods * scale + 0.5);
+			: sp_profile_integer((double)group->given_periods * scale + 0.5);
 	return to_ns > from_ns ? (int64_t)(to_ns - from_ns) : 0;
 }
 
 static bool fill_from_cell(struct sp_cpu_profile *profile, const struct sp_cell *cell,
 			   struct sp_view_sample *sample)
 {
-	struct group_sum *group;
+	struct sp_group_sum *group;
 
 	if (cell->kind != SP_CELL_CPU || cell->group >= SP_GROUPS ||
-	    !load(&cell->values[1]))
+	    !sp_atomic_value(&cell->values[1]))
 		return false;
 	group = &profile->groups[cell->group];
 	put_stack(profile, sample, cell->node);
-	sample->values[0] = (int64_t)load(&cell->values[0]);
-	sample->values[1] = share_ns(group, load(&cell->values[1]));
+	sample->values[0] = (int64_t)sp_atomic_value(&cell->values[0]);
+	sample->values[1] = share_ns(group, sp_atomic_value(&cell->values[1]));
 	sample->labels[0] = (struct sp_view_label){
 		.key = "mode", .str = cell->mode == SP_MODE_KERNEL ? "kernel" : "user"};
 	sample->label_count = cell->node == 1 ? 0 : 1;
@@ -224,7 +204,7 @@ static bool fill_unsampled(struct sp_cpu_profile *profile, uint64_t index,
 
 	if (index < SP_GROUPS) {
 		ns = profile->groups[index].periods ? 0 : profile->groups[index].exact_ns;
-		entry_frame = load(&group_at(profile, index)->entry_frame);
+		entry_frame = sp_atomic_value(&group_at(profile, index)->entry_frame);
 	} else if (index == SP_GROUPS) {
 		ns = profile->rest_ns;
 	} else {
@@ -305,206 +285,13 @@ static int list_modules(struct sp_cpu_profile *profile)
 	return 0;
 }
 
-/* --- comments --- */
-
-struct comment {
-	struct sp_cpu_profile *profile;
-	struct sp_text text;
-};
-
-static void comment_begin(struct comment *comment, struct sp_cpu_profile *profile)
-{
-	uint32_t index = profile->view.comment_count < COMMENTS_MAX - 1
-				 ? profile->view.comment_count
-				 : COMMENTS_MAX - 1;
-
-	comment->profile = profile;
-	sp_text_init(&comment->text, profile->comment_bytes[index], COMMENT_BYTES);
-	profile->comments[index] = profile->comment_bytes[index];
-	profile->view.comment_count = index + 1;
-}
-
-static void say(struct comment *comment, const char *words)
-{
-	sp_text_string(&comment->text, words);
-}
-
-static void say_number(struct comment *comment, uint64_t number)
-{
-	sp_text_decimal(&comment->text, number);
-}
-
-/* value / 10^digits with that many decimals. */
-static void say_decimal(struct comment *comment, uint64_t value, unsigned int digits)
-{
-	uint64_t scale = 1;
-
-	for (unsigned int i = 0; i < digits; i++)
-		scale *= 10;
-	say_number(comment, value / scale);
-	if (digits)
-		say(comment, ".");
-	for (scale /= 10; scale; scale /= 10)
-		say_number(comment, value / scale % 10);
-}
-
-static void say_percent(struct comment *comment, uint64_t part, uint64_t whole)
-{
-	say_decimal(comment,
-		    whole ? to_integer((double)part * 1e4 / (double)whole + 0.5) : 0, 2);
-	say(comment, " %");
-}
-
-static void comment_command(struct sp_cpu_profile *profile)
-{
-	const struct sp_recording_header *header = profile->recording->header;
-	struct comment comment;
-	size_t end = sizeof(header->command_line);
-
-	while (end && header->command_line[end - 1] == '\0')
-		end--;
-	comment_begin(&comment, profile);
-	say(&comment, "command: ");
-	for (size_t i = 0; i < end; i++)
-		sp_text_char(&comment.text,
-			     header->command_line[i] ? header->command_line[i] : ' ');
-	comment_begin(&comment, profile);
-	say(&comment, "process: ");
-	say_number(&comment, header->pid);
-	say(&comment, ", user ");
-	say_decimal(&comment, load(&header->process_user_ns) / 1000000, 3);
-	say(&comment, " s, system ");
-	say_decimal(&comment, load(&header->process_system_ns) / 1000000, 3);
-	say(&comment, " s (the kernel's)");
-	if (header->earlier_cpu_ns) {
-		comment_begin(&comment, profile);
-		say(&comment, "not shown: ");
-		say_decimal(&comment, header->earlier_cpu_ns / 1000000, 3);
-		say(&comment, " s of CPU time from before this program's start (exec)");
-	}
-}
-
-static void comment_rate(struct sp_cpu_profile *profile)
-{
-	const struct sp_recording_header *header = profile->recording->header;
-	const struct sp_cpu_totals *totals = &profile->totals;
-	uint64_t sampled_ns = totals->cpu_ns - totals->agent_ns - totals->unsampled_ns;
-	struct comment comment;
-
-	comment_begin(&comment, profile);
-	say(&comment, "sampling: every ");
-	say_number(&comment, header->cpu_period_ns);
-	say(&comment, " ns of a thread's CPU time asked for; real rate ");
-	say_decimal(&comment,
-		    sampled_ns ? to_integer((double)totals->samples * 1e11 /
-					    (double)sampled_ns)
-			       : 0,
-		    2);
-	say(&comment, " Hz (the kernel's tick bounds it)");
-	comment_begin(&comment, profile);
-	say(&comment,
-	    "mode (user, kernel) of a sample is an estimate from the interrupted state");
-	comment_begin(&comment, profile);
-	say(&comment, "unsampled: ");
-	say_percent(&comment, totals->unsampled_ns, totals->cpu_ns);
-	say(&comment, " of CPU time, shown as [unsampled]");
-	comment_begin(&comment, profile);
-	say(&comment, "cost of looking: agent thread ");
-	say_percent(&comment, totals->agent_ns, totals->cpu_ns);
-	say(&comment, " of CPU time (shown as [spanprof]), signal handler ");
-	say_percent(&comment, totals->handler_ns, totals->cpu_ns);
-}
-
-/* Scale factors tell how far the sampled sum was from the exact time. */
-static void comment_scales(struct sp_cpu_profile *profile)
-{
-	const uint64_t period_ns = profile->recording->header->cpu_period_ns;
-	uint64_t order[8] = {0};
-	unsigned int count = 0;
-
-	/* The eight groups with the most time, by insertion. */
-	for (uint64_t i = 0; i < SP_GROUPS; i++) {
-		unsigned int at;
-
-		if (!profile->groups[i].periods)
-			continue;
-		if (count < SP_ARRAY_COUNT(order))
-			order[count++] = i;
-		else if (profile->groups[order[count - 1]].exact_ns <
-			 profile->groups[i].exact_ns)
-			order[count - 1] = i;
-		for (at = count - 1; at && profile->groups[order[at - 1]].exact_ns <
-						   profile->groups[order[at]].exact_ns;
-		     at--) {
-			uint64_t swap = order[at];
-
-			order[at] = order[at - 1];
-			order[at - 1] = swap;
-		}
-	}
-	for (unsigned int i = 0; i < count; i++) {
-		const struct group_sum *group = &profile->groups[order[i]];
-		struct comment comment;
-
-		comment_begin(&comment, profile);
-		say(&comment, "scale: threads of entry 0x");
-		sp_text_hex(&comment.text,
-			    load(&group_at(profile, order[i])->entry_address));
-		say(&comment, ": ");
-		say_number(&comment, group->samples);
-		say(&comment, " samples times ");
-		say_decimal(
-			&comment,
-			to_integer((double)group->exact_ns * 1e4 /
-					   ((double)group->periods * (double)period_ns) +
-				   0.5),
-			4);
-		say(&comment, " to their exact ");
-		say_decimal(&comment, group->exact_ns / 1000000, 3);
-		say(&comment, " s");
-	}
-}
-
-static void comment_losses(struct sp_cpu_profile *profile)
-{
-	static const char *const meanings[SP_LOSS_COUNT] = {
-		[SP_LOSS_NO_RING] = "samples dropped: no ring was free",
-		[SP_LOSS_RING_FULL] = "samples dropped: the thread's ring was full",
-		[SP_LOSS_TABLE_FULL] = "samples dropped: the recording is full "
-				       "(SPANPROF_RECORDING_SIZE)",
-		[SP_LOSS_BAD_STACK] = "samples without a usable stack pointer",
-		[SP_LOSS_STACK_CUT] = "stacks cut at the depth limit (SPANPROF_DEPTH)",
-		[SP_LOSS_STACK_SHORT] = "stacks that could not be walked to their root",
-		[SP_LOSS_NO_SLOT] = "threads not sampled: no slot was free",
-		[SP_LOSS_NO_TIMER] = "threads not sampled: no timer (ulimit -i); covered "
-				     "by the scaling",
-		[SP_LOSS_GROUP_FULL] = "threads beyond the table of entry functions",
-		[SP_LOSS_NO_SPACE] = "requests for storage refused",
-		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
-		[SP_LOSS_DAMAGED] = "records that could not be read",
-	};
-
-	for (unsigned int i = 0; i < SP_LOSS_COUNT; i++) {
-		uint64_t count = load(&profile->recording->header->losses[i]);
-		struct comment comment;
-
-		if (!count)
-			continue;
-		comment_begin(&comment, profile);
-		say(&comment, "loss: ");
-		say_number(&comment, count);
-		say(&comment, " ");
-		say(&comment, meanings[i]);
-	}
-}
-
 /* --- life --- */
 
 struct sp_cpu_profile *sp_cpu_profile_create(const struct sp_recording *recording)
 {
 	const struct sp_recording_header *header = recording->header;
 	struct sp_cpu_profile *profile = sp_heap_zalloc(sizeof(*profile));
-	uint64_t last_ns = load(&header->last_update_monotonic_ns);
+	uint64_t last_ns = sp_atomic_value(&header->last_update_monotonic_ns);
 
 	if (!profile)
 		return NULL;
@@ -525,7 +312,7 @@ struct sp_cpu_profile *sp_cpu_profile_create(const struct sp_recording *recordin
 		.next_sample = next_sample,
 		.rewind = rewind_samples,
 		.cursor = profile,
-		.comments = profile->comments,
+		.comments = profile->comments.lines,
 	};
 	if (list_modules(profile) != 0) {
 		sp_heap_free(profile);
@@ -533,10 +320,9 @@ struct sp_cpu_profile *sp_cpu_profile_create(const struct sp_recording *recordin
 	}
 	sum_groups(profile);
 	sum_totals(profile);
-	comment_command(profile);
-	comment_rate(profile);
-	comment_scales(profile);
-	comment_losses(profile);
+	sp_profile_comments_fill(&profile->comments, recording, &profile->totals,
+				 profile->groups);
+	profile->view.comment_count = profile->comments.count;
 	return profile;
 }
 
