@@ -1,5 +1,5 @@
 /*
- * Ends and changes of the process: exec, _exit, abort, and the calls that refuse a
+ * Whose process this is, and what changes that: _Fork, and the calls that refuse a
  * process with more than one thread. Each hook asks first whether this is our
  * process at all: a vfork child shares our memory, and what it does is not ours to
  * report. Context: hook, cold.
@@ -10,30 +10,20 @@
 #include "sp_compiler.h"
 #include "sp_next.h"
 #include "sp_syscall.h"
-#include "sp_text.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
 #endif
-#ifndef SYS_faccessat2
-#define SYS_faccessat2 439
-#endif
 
-const struct sp_hook_calls *_Atomic sp_hook_calls;
+static const struct sp_hook_calls *_Atomic hook_calls;
 
 void sp_hooks_set_calls(const struct sp_hook_calls *calls)
 {
-	atomic_store_explicit(&sp_hook_calls, calls, memory_order_release);
+	atomic_store_explicit(&hook_calls, calls, memory_order_release);
 }
 
 bool sp_hooks_is_own_process(void)
@@ -43,179 +33,18 @@ bool sp_hooks_is_own_process(void)
 		       atomic_load_explicit(&sp_capture.process_id, memory_order_relaxed);
 }
 
-/* NULL where there is nothing to do: before our constructor, in a vfork child. */
-static const struct sp_hook_calls *own_calls(void)
+const struct sp_hook_calls *sp_hooks_own_calls(void)
 {
 	const struct sp_hook_calls *calls =
-		atomic_load_explicit(&sp_hook_calls, memory_order_acquire);
+		atomic_load_explicit(&hook_calls, memory_order_acquire);
 
 	return calls && sp_hooks_is_own_process() ? calls : NULL;
-}
-
-/* Profiles are written before the image goes, but not for a search along PATH that
- * finds nothing there. */
-static bool announce_exec(int directory, const char *path, int flags)
-{
-	const struct sp_hook_calls *calls;
-	int saved_errno = errno;
-	bool is_there = false;
-
-	if (path && (*path || flags & AT_EMPTY_PATH))
-		is_there = sp_syscall4(SYS_faccessat2, directory, path, X_OK,
-				       flags & AT_EMPTY_PATH) != -ENOENT;
-	calls = is_there ? own_calls() : NULL;
-	if (calls)
-		calls->before_exec();
-	errno = saved_errno;
-	return is_there;
-}
-
-static void announce_search(const char *file)
-{
-	const char *path = getenv("PATH");
-	char candidate[PATH_MAX];
-
-	if (!file || strchr(file, '/')) {
-		announce_exec(AT_FDCWD, file, 0);
-		return;
-	}
-	if (!own_calls())
-		return;
-	if (!path)
-		path = "/bin:/usr/bin";
-	for (;;) {
-		size_t length = strcspn(path, ":");
-		struct sp_text text;
-
-		sp_text_init(&text, candidate, sizeof(candidate));
-		for (size_t i = 0; i < length; i++)
-			sp_text_char(&text, path[i]);
-		if (length)
-			sp_text_char(&text, '/');
-		sp_text_string(&text, file);
-		if ((!text.is_cut && announce_exec(AT_FDCWD, candidate, 0)) ||
-		    !path[length])
-			return;
-		path += length + 1;
-	}
-}
-
-SP_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
-{
-	announce_exec(AT_FDCWD, path, 0);
-	return SP_NEXT(execve)(path, arguments, environment);
-}
-
-SP_EXPORT int execv(const char *path, char *const arguments[])
-{
-	announce_exec(AT_FDCWD, path, 0);
-	return SP_NEXT(execv)(path, arguments);
-}
-
-SP_EXPORT int execvp(const char *file, char *const arguments[])
-{
-	announce_search(file);
-	return SP_NEXT(execvp)(file, arguments);
-}
-
-SP_EXPORT int execvpe(const char *file, char *const arguments[],
-		      char *const environment[])
-{
-	announce_search(file);
-	return SP_NEXT(execvpe)(file, arguments, environment);
-}
-
-SP_EXPORT int execveat(int directory, const char *path, char *const arguments[],
-		       char *const environment[], int flags)
-{
-	announce_exec(directory, path, flags);
-	return SP_NEXT(execveat)(directory, path, arguments, environment, flags);
-}
-
-SP_EXPORT int fexecve(int file, char *const arguments[], char *const environment[])
-{
-	announce_exec(file, "", AT_EMPTY_PATH);
-	return SP_NEXT(fexecve)(file, arguments, environment);
-}
-
-/* The variadic forms become arrays on the stack, as in the C library: they are
- * called in vfork children, where nothing may be allocated. */
-static size_t count_arguments(va_list list)
-{
-	size_t count = 1; /* the first, named one */
-
-	while (va_arg(list, char *))
-		count++;
-	return count;
-}
-
-static void copy_arguments(char **array, const char *first, size_t count, va_list list)
-{
-	array[0] = (char *)(uintptr_t)first;
-	for (size_t i = 1; i <= count; i++)
-		array[i] = va_arg(list, char *);
-}
-
-/* The header says that the first argument is never NULL; programs say otherwise. */
-static const char *maybe_null(const char *argument)
-{
-	__asm__("" : "+r"(argument));
-	return argument;
-}
-
-#define GATHER_ARGUMENTS(first, list, array)                                             \
-	do {                                                                             \
-		const char *named_ = maybe_null(first);                                  \
-		size_t count_ = 0;                                                       \
-                                                                                         \
-		if (named_) {                                                            \
-			va_start(list, first);                                           \
-			count_ = count_arguments(list);                                  \
-			va_end(list);                                                    \
-		}                                                                        \
-		array = __builtin_alloca((count_ + 1) * sizeof(char *));                 \
-		array[0] = NULL;                                                         \
-		va_start(list, first);                                                   \
-		if (named_)                                                              \
-			copy_arguments(array, named_, count_, list);                     \
-	} while (0)
-
-SP_EXPORT int execl(const char *path, const char *first, ...)
-{
-	char **arguments;
-	va_list list;
-
-	GATHER_ARGUMENTS(first, list, arguments);
-	va_end(list);
-	return execv(path, arguments);
-}
-
-SP_EXPORT int execlp(const char *file, const char *first, ...)
-{
-	char **arguments;
-	va_list list;
-
-	GATHER_ARGUMENTS(first, list, arguments);
-	va_end(list);
-	return execvp(file, arguments);
-}
-
-SP_EXPORT int execle(const char *path, const char *first, ...)
-{
-	char **arguments;
-	char *const *environment;
-	va_list list;
-
-	GATHER_ARGUMENTS(first, list, arguments);
-	environment = va_arg(list, char *const *);
-	va_end(list);
-	return execve(path, arguments, environment);
 }
 
 /* A fork that runs no fork handlers; the child may be one of a signal handler. */
 SP_EXPORT pid_t _Fork(void)
 {
-	const struct sp_hook_calls *calls = own_calls();
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
 	pid_t pid = SP_NEXT(_Fork)();
 
 	if (pid == 0 && calls) {
@@ -227,35 +56,6 @@ SP_EXPORT pid_t _Fork(void)
 	return pid;
 }
 
-static void announce_exit(void)
-{
-	const struct sp_hook_calls *calls = own_calls();
-
-	if (calls)
-		calls->before_exit();
-}
-
-SP_EXPORT void _exit(int status)
-{
-	announce_exit();
-	SP_NEXT(_exit)(status);
-	__builtin_unreachable();
-}
-
-SP_EXPORT void _Exit(int status)
-{
-	announce_exit();
-	SP_NEXT(_Exit)(status);
-	__builtin_unreachable();
-}
-
-SP_EXPORT void abort(void)
-{
-	announce_exit();
-	SP_NEXT(abort)();
-	__builtin_unreachable();
-}
-
 /* The kernel lets only a process of one thread into another user or time
  * namespace, and the mount namespace wants a file system state of one's own. */
 #define ALONE_FLAGS (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)
@@ -263,7 +63,8 @@ SP_EXPORT void abort(void)
 
 SP_EXPORT int unshare(int flags)
 {
-	const struct sp_hook_calls *calls = flags & ALONE_FLAGS ? own_calls() : NULL;
+	const struct sp_hook_calls *calls =
+		flags & ALONE_FLAGS ? sp_hooks_own_calls() : NULL;
 	bool is_paused = calls && calls->pause_reporter();
 	int result = SP_NEXT(unshare)(flags);
 	int saved_errno = errno;
@@ -277,7 +78,7 @@ SP_EXPORT int unshare(int flags)
 SP_EXPORT int setns(int namespace_fd, int type)
 {
 	const struct sp_hook_calls *calls =
-		!type || type & ALONE_NAMESPACES ? own_calls() : NULL;
+		!type || type & ALONE_NAMESPACES ? sp_hooks_own_calls() : NULL;
 	bool is_paused = calls && calls->pause_reporter();
 	int result = SP_NEXT(setns)(namespace_fd, type);
 	int saved_errno = errno;

@@ -126,13 +126,12 @@ int sp_hooks_create_own_thread(pthread_t *thread, const pthread_attr_t *attribut
 SP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 			     void *(*start_routine)(void *), void *argument)
 {
-	const struct sp_hook_calls *calls =
-		atomic_load_explicit(&sp_hook_calls, memory_order_acquire);
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
 	struct sp_slot *slot = NULL;
 	size_t stack_bytes;
 	int err;
 
-	if (!calls || !sp_hooks_is_own_process())
+	if (!calls)
 		return SP_NEXT(pthread_create)(thread, attributes, start_routine,
 					       argument);
 	calls->safe_point();

@@ -33,8 +33,9 @@ void sp_hooks_set_calls(const struct sp_hook_calls *calls);
 /* Context: hook. Is this process, not a vfork child that shares our memory, ours? */
 bool sp_hooks_is_own_process(void);
 
-/* NULL before sp_hooks_set_calls(). */
-extern const struct sp_hook_calls *_Atomic sp_hook_calls;
+/* Context: hook. What to call, or NULL where there is nothing to do: before our
+ * constructor, and in a vfork child. */
+const struct sp_hook_calls *sp_hooks_own_calls(void);
 
 /* Context: init. Notices the end of threads; 0 or an error number. */
 int sp_hooks_thread_init(void);

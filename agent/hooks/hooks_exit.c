@@ -1,0 +1,41 @@
+/*
+ * Ends of the process that run no destructors: the profiles are written first. An
+ * end by exit() or quick_exit() comes to the agent through their own handlers.
+ * Context: hook, cold.
+ */
+#include "sp_hooks.h"
+
+#include "sp_compiler.h"
+#include "sp_next.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static void announce_exit(void)
+{
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
+
+	if (calls)
+		calls->before_exit();
+}
+
+SP_EXPORT void _exit(int status)
+{
+	announce_exit();
+	SP_NEXT(_exit)(status);
+	__builtin_unreachable();
+}
+
+SP_EXPORT void _Exit(int status)
+{
+	announce_exit();
+	SP_NEXT(_Exit)(status);
+	__builtin_unreachable();
+}
+
+SP_EXPORT void abort(void)
+{
+	announce_exit();
+	SP_NEXT(abort)();
+	__builtin_unreachable();
+}
