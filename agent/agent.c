@@ -59,6 +59,7 @@ static const char *program;
  */
 #define LOADER_CPU_NS_MAX UINT64_C(20000000)
 static struct sp_cpu_usage earlier;
+static uint64_t earlier_thread_cpu_ns; /* of the thread that called exec */
 
 /* The recording of a fork child is begun once, by handler or hook, whoever is first. */
 static _Atomic bool is_beginning;
@@ -80,6 +81,7 @@ static int make_recording(void)
 		return err;
 	sp_collector_identify(&sp_capture.recording, &options, program);
 	sp_capture.recording.header->earlier_cpu_ns = earlier.cpu_ns;
+	sp_capture.recording.header->earlier_thread_cpu_ns = earlier_thread_cpu_ns;
 	sp_capture.recording.header->earlier_user_ns = earlier.user_ns;
 	sp_capture.recording.header->earlier_system_ns = earlier.system_ns;
 	err = sp_absorber_init(&absorber, &sp_capture.recording);
@@ -255,6 +257,7 @@ static void after_fork_in_child(void)
 	if (state == SP_CAPTURE_OFF || !sp_capture.own_process)
 		return;
 	memset(&earlier, 0, sizeof(earlier));
+	earlier_thread_cpu_ns = 0;
 	note_forked_stack();
 	sp_hooks_thread_forked();
 	sp_reporter_thread_forked();
@@ -425,6 +428,8 @@ static void start(void)
 	sp_cpu_usage_read(&earlier);
 	if (earlier.cpu_ns <= LOADER_CPU_NS_MAX)
 		memset(&earlier, 0, sizeof(earlier));
+	else
+		earlier_thread_cpu_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 	program = sp_text_base_name((const char *)getauxval(AT_EXECFN));
 	reporter_setup = (struct sp_reporter_setup){
 		.options = &options,

@@ -181,10 +181,11 @@ static uint64_t read_thread_clock(const struct sp_recording_header *header, uint
 {
 	uint64_t cpu_ns = sp_clock_read_ns(sp_clock_of_thread((int)tid));
 
-	if (tid == header->pid)
-		cpu_ns -=
-			cpu_ns < header->earlier_cpu_ns ? cpu_ns : header->earlier_cpu_ns;
-	return cpu_ns;
+	if (tid != header->pid)
+		return cpu_ns;
+	return cpu_ns > header->earlier_thread_cpu_ns
+		       ? cpu_ns - header->earlier_thread_cpu_ns
+		       : 0;
 }
 
 void sp_collector_read_clocks(struct sp_collector *collector)

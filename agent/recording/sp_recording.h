@@ -128,6 +128,7 @@ struct sp_recording_header {
 	/* CPU time of earlier images of this process (before exec), which is not shown:
 	 * the kernel's clocks go on across exec. */
 	uint64_t earlier_cpu_ns, earlier_user_ns, earlier_system_ns;
+	uint64_t earlier_thread_cpu_ns; /* part of it: of the one thread that lives on */
 
 	/* Exact process totals, last read by the reporter thread. */
 	_Atomic uint64_t process_cpu_ns;
