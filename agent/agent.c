@@ -459,6 +459,7 @@ static void start(void)
 			"SPANPROF_UNWINDER: libunwind.so.8 is not installed; walking by "
 			"tables");
 	sp_heap_init();
+	sp_reporter_thread_prepare(&reporter_setup);
 	sp_hooks_thread_init();
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 	adopt_thread((int)sp_syscall0(SYS_gettid), true);

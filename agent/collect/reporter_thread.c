@@ -161,21 +161,29 @@ static void refresh_modules(void)
 	sp_modules_refresh(reporter.collector.modules);
 }
 
+void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
+{
+	struct sp_collector *collector = &reporter.collector;
+
+	reporter.setup = *setup;
+	collector->recording = setup->recording;
+	collector->absorber = setup->absorber;
+	collector->options = setup->options;
+	collector->calls = setup->calls;
+	if (!collector->modules) {
+		collector->modules =
+			sp_modules_create(announce_module, collector->recording);
+		refresh_modules();
+	}
+	/* Stacks that were put off are finished by who knows the modules. */
+	collector->absorber->finish_stack = finish_stack;
+}
+
 static void begin(void)
 {
 	struct sp_collector *collector = &reporter.collector;
 
-	collector->recording = reporter.setup.recording;
-	collector->absorber = reporter.setup.absorber;
-	collector->options = reporter.setup.options;
-	collector->calls = reporter.setup.calls;
 	sp_collector_keep_ahead(collector);
-	if (!collector->modules)
-		collector->modules =
-			sp_modules_create(announce_module, collector->recording);
-	refresh_modules();
-	/* Stacks that were put off are finished by who knows the modules. */
-	collector->absorber->finish_stack = finish_stack;
 	if (!collector->recording->is_file && !reporter.has_told_anonymous) {
 		reporter.has_told_anonymous = true;
 		sp_log_error("no directory takes the recording (tried XDG_RUNTIME_DIR, "
@@ -307,7 +315,7 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
 
 	if (err)
 		return err;
-	reporter.setup = *setup;
+	sp_reporter_thread_prepare(setup);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	sigfillset(&all);
 	/* The C library keeps the two signals it needs out of the set. */

@@ -29,6 +29,12 @@ struct sp_reporter_setup {
 };
 
 /*
+ * Context: init. First look at the loaded modules: from here on stacks can be walked,
+ * also in a child that is forked at once. Part of the start, too.
+ */
+void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup);
+
+/*
  * Context: init. Starts the thread; the C library goes on as if the process still had
  * as many threads as before. 0 or an error number.
  */
