@@ -72,6 +72,24 @@ START_TEST(working_child_has_its_own_profile)
 }
 END_TEST
 
+START_TEST(child_forked_at_once_has_whole_stacks)
+{
+	struct victim *victim = victim_run_agent("forker", "fork_at_once", "500", "1");
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+	int pid;
+
+	victim_assert_success(victim);
+	check_process(victim, "child", "child_work");
+	pid = (int)victim_number(victim->output, "child_pid");
+	profile = cpu_profile_read(victim_profile(victim, pid, path));
+	ck_assert_msg(cpu_profile_complete_share(profile) > 0.9, "%.1f %% are complete",
+		      cpu_profile_complete_share(profile) * 100);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(many_children_leave_a_profile_each)
 {
 	struct victim *victim = victim_run_agent("forker", "fork", "50", "20");
@@ -116,6 +134,7 @@ static void add(TCase *tcase)
 
 	tcase_add_loop_test(tcase, parent_total_is_its_own, 0, count);
 	tcase_add_loop_test(tcase, working_child_has_its_own_profile, 0, count);
+	tcase_add_test(tcase, child_forked_at_once_has_whole_stacks);
 	tcase_add_test(tcase, many_children_leave_a_profile_each);
 	tcase_add_test(tcase, daemon_is_profiled_after_its_parents_are_gone);
 }

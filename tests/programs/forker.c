@@ -49,7 +49,7 @@ static pid_t start_child(const char *mode)
 	static char *const true_argv[] = {"true", NULL};
 	pid_t pid = -1;
 
-	if (strcmp(mode, "fork") == 0 || strcmp(mode, "fork_return") == 0) {
+	if (strcmp(mode, "fork") == 0 || strcmp(mode, "fork_at_once") == 0) {
 		pid = fork();
 		if (pid == 0) {
 			child_main();
@@ -131,7 +131,9 @@ int main(int argc, char **argv)
 	for (int64_t i = 0; i < children; i++) {
 		pid_t pid;
 
-		parent_work();
+		/* At once: before the agent had time for anything. */
+		if (strcmp(mode, "fork_at_once") != 0)
+			parent_work();
 		pid = start_child(mode);
 		if (pid < 0)
 			return 3;
