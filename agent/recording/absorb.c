@@ -320,10 +320,10 @@ static void retire_slot(struct sp_absorber *absorber, struct sp_slot *slot,
 		atomic_load_explicit(&slot->handler_cycles, memory_order_relaxed));
 	/* State and thread id share a word: RETIRED, but the number stays, so that the
 	 * thread is known while the kernel still lists it. */
-	sp_change_put(
-		&change, slot,
-		(uint64_t)atomic_load_explicit(&slot->tid, memory_order_relaxed) << 32 |
-			SP_SLOT_RETIRED);
+	sp_change_put(&change, slot,
+		      (uint64_t)atomic_load_explicit(&slot->tid, memory_order_relaxed)
+				      << 32 |
+			      SP_SLOT_RETIRED);
 	sp_change_commit(&change, NULL, NULL);
 	free_slot(absorber, slot);
 }
