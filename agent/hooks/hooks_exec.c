@@ -17,25 +17,42 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef SYS_faccessat2
 #define SYS_faccessat2 439
 #endif
 
-/* Profiles are written before the image goes, but not for a search along PATH that
- * finds nothing there. */
+/*
+ * Can this be executed? Not asked of the real call, which comes back only where it
+ * fails. Kernels and filters that know no such question count as yes.
+ */
+static bool is_executable(int directory, const char *path, int flags)
+{
+	struct stat status;
+	long err;
+
+	if (!path || !(*path || flags & AT_EMPTY_PATH))
+		return false;
+	err = sp_syscall4(SYS_faccessat2, directory, path, X_OK,
+			  AT_EACCESS | (flags & AT_EMPTY_PATH));
+	if (err)
+		return err == -ENOSYS || err == -EPERM;
+	return sp_syscall4(SYS_newfstatat, directory, path, &status,
+			   flags & AT_EMPTY_PATH) == 0 &&
+	       S_ISREG(status.st_mode);
+}
+
+/* Profiles are written before the image goes, but not for a try that fails, as in a
+ * search along PATH. */
 static bool announce_exec(int directory, const char *path, int flags)
 {
-	const struct sp_hook_calls *calls;
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
 	int saved_errno = errno;
-	bool is_there = false;
+	bool is_there = calls && is_executable(directory, path, flags);
 
-	if (path && (*path || flags & AT_EMPTY_PATH))
-		is_there = sp_syscall4(SYS_faccessat2, directory, path, X_OK,
-				       flags & AT_EMPTY_PATH) != -ENOENT;
-	calls = is_there ? sp_hooks_own_calls() : NULL;
-	if (calls)
+	if (is_there)
 		calls->before_exec();
 	errno = saved_errno;
 	return is_there;
