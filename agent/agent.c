@@ -301,6 +301,12 @@ static void safe_point(void)
 	ensure_reporter_thread();
 }
 
+static void before_chroot(void)
+{
+	safe_point();
+	sp_reporter_thread_await_separate(END_TIMEOUT_NS);
+}
+
 static void write_at_end(void)
 {
 	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
@@ -412,6 +418,7 @@ static void start(void)
 		.safe_point = safe_point,
 		.before_exec = write_at_end,
 		.before_exit = write_at_end,
+		.before_chroot = before_chroot,
 		.forked = after_fork_in_child,
 		.pause_reporter = pause_reporter,
 		.resume_reporter = resume_reporter,

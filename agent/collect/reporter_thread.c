@@ -39,6 +39,7 @@ static struct {
 	 * ticket is drawn: whoever sees the ticket sees what it is for. */
 	_Atomic uint32_t wanted;
 	_Atomic uint32_t tickets, served;
+	_Atomic uint32_t is_separate; /* futex: has descriptors and a root of its own */
 	int out_dir_fd;
 	bool has_told_anonymous;
 } reporter;
@@ -78,6 +79,21 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 	}
 }
 
+void sp_reporter_thread_await_separate(uint64_t timeout_ns)
+{
+	uint64_t deadline_ns = sp_clock_monotonic_ns() + timeout_ns;
+
+	while (atomic_load_explicit(&sp_capture.has_reporter_thread,
+				    memory_order_relaxed) &&
+	       !atomic_load_explicit(&reporter.is_separate, memory_order_relaxed)) {
+		uint64_t now_ns = sp_clock_monotonic_ns();
+
+		if (now_ns >= deadline_ns)
+			return;
+		futex_wait(&reporter.is_separate, 0, deadline_ns - now_ns);
+	}
+}
+
 /* The C library lets go of a thread before the kernel takes it off its lists. */
 static void wait_until_gone(uint32_t tid)
 {
@@ -108,6 +124,7 @@ void sp_reporter_thread_forked(void)
 	atomic_store_explicit(&reporter.served, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.tid, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.wanted, 0, memory_order_relaxed);
+	atomic_store_explicit(&reporter.is_separate, 0, memory_order_relaxed);
 	memset(&reporter.collector, 0, sizeof(reporter.collector));
 	memset(&reporter.written, 0, sizeof(reporter.written));
 }
@@ -285,6 +302,8 @@ static void *run(void *argument)
 	reporter.out_dir_fd = -1;
 	/* Now, before the program changes its user or its root. */
 	sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd);
+	atomic_store_explicit(&reporter.is_separate, 1, memory_order_relaxed);
+	sp_syscall3(SYS_futex, &reporter.is_separate, FUTEX_WAKE_PRIVATE, INT32_MAX);
 	begin();
 	for (;;) {
 		bool has_worked;
@@ -320,6 +339,7 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
 	sigfillset(&all);
 	/* The C library keeps the two signals it needs out of the set. */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	atomic_store_explicit(&reporter.is_separate, 0, memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.has_reporter_thread, true,
 			      memory_order_relaxed);
 	err = setup->create_thread(&reporter.thread, &attributes, run, NULL);

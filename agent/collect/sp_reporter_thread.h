@@ -46,6 +46,9 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup);
  */
 bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_ns);
 
+/* Context: hook. Waits for at most timeout_ns until the thread has a root folder and
+ * descriptors of its own, and has opened the output folder. */
+void sp_reporter_thread_await_separate(uint64_t timeout_ns);
 /* Context: hook. Waits for the thread that was asked to stop. */
 void sp_reporter_thread_join(void);
 

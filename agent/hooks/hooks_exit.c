@@ -39,3 +39,10 @@ SP_EXPORT void abort(void)
 	SP_NEXT(abort)();
 	__builtin_unreachable();
 }
+
+/* The parent ends within the C library, where no hook of ours is met. */
+SP_EXPORT int daemon(int keeps_directory, int keeps_output)
+{
+	announce_exit();
+	return SP_NEXT(daemon)(keeps_directory, keeps_output);
+}

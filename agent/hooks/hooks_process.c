@@ -1,6 +1,6 @@
 /*
- * Whose process this is, and what changes that: _Fork, and the calls that refuse a
- * process with more than one thread. Each hook asks first whether this is our
+ * Whose process this is, and what changes that: _Fork, chroot, and the calls that
+ * refuse a process with more than one thread. Each hook asks first whether this is our
  * process at all: a vfork child shares our memory, and what it does is not ours to
  * report. Context: hook, cold.
  */
@@ -54,6 +54,20 @@ SP_EXPORT pid_t _Fork(void)
 		errno = saved_errno;
 	}
 	return pid;
+}
+
+/* Our thread keeps the root it was started with, once it has run. */
+SP_EXPORT int chroot(const char *path)
+{
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
+
+	if (calls) {
+		int saved_errno = errno;
+
+		calls->before_chroot();
+		errno = saved_errno;
+	}
+	return SP_NEXT(chroot)(path);
 }
 
 /* The kernel lets only a process of one thread into another user or time
