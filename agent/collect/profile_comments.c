@@ -164,7 +164,6 @@ static void say_losses(struct sp_profile_comments *comments,
 		[SP_LOSS_RING_FULL] = "samples dropped: the thread's ring was full",
 		[SP_LOSS_TABLE_FULL] = "samples dropped: the recording is full "
 				       "(SPANPROF_RECORDING_SIZE)",
-		[SP_LOSS_BAD_STACK] = "samples without a usable stack pointer",
 		[SP_LOSS_STACK_CUT] = "stacks cut at the depth limit (SPANPROF_DEPTH)",
 		[SP_LOSS_STACK_SHORT] = "stacks that could not be walked to their root",
 		[SP_LOSS_NO_SLOT] = "threads not sampled: no slot was free",

@@ -52,21 +52,12 @@ int sp_signal_write_action(int signo, const struct sp_signal_action *action,
 				KERNEL_SIGSET_BYTES);
 }
 
-static void set_blocked(int how)
+/* In the calling thread. */
+static void unblock(void)
 {
 	uint64_t mask = sp_signal_bit(sp_signal_number());
 
-	sp_syscall4(SYS_rt_sigprocmask, how, &mask, NULL, KERNEL_SIGSET_BYTES);
-}
-
-void sp_signal_block(void)
-{
-	set_blocked(SIG_BLOCK);
-}
-
-void sp_signal_unblock(void)
-{
-	set_blocked(SIG_UNBLOCK);
+	sp_syscall4(SYS_rt_sigprocmask, SIG_UNBLOCK, &mask, NULL, KERNEL_SIGSET_BYTES);
 }
 
 int sp_signal_choose(int wanted)
@@ -129,7 +120,7 @@ int sp_signal_install(void (*handler)(int, siginfo_t *, void *))
 	err = sp_signal_write_action(sp_signal_number(), &action, NULL);
 	if (err < 0)
 		return err;
-	sp_signal_unblock();
+	unblock();
 	return 0;
 }
 
@@ -181,7 +172,7 @@ static SP_COLD void end_process(int signo)
 
 	sp_signal_write_action(signo, &by_default, NULL);
 	sp_syscall3(SYS_tgkill, pid, sp_syscall0(SYS_gettid), signo);
-	sp_signal_unblock();
+	unblock();
 }
 
 void sp_signal_forward(int signo, siginfo_t *info, void *context)

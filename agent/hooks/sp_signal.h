@@ -79,10 +79,6 @@ bool sp_signal_verify(void);
  */
 void sp_signal_forward(int signo, siginfo_t *info, void *context);
 
-/* Context: hook. Blocks or unblocks the signal in the calling thread. */
-void sp_signal_block(void);
-void sp_signal_unblock(void);
-
 /* Context: signal. Actions as the kernel keeps them; 0 or -errno. */
 int sp_signal_read_action(int signo, struct sp_signal_action *action);
 int sp_signal_write_action(int signo, const struct sp_signal_action *action,

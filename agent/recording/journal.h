@@ -7,7 +7,7 @@
 
 #include "sp_recording.h"
 
-/* A change being put together; committed by sp_journal_commit(). */
+/* A change being put together; committed by sp_change_commit(). */
 struct sp_change {
 	struct sp_recording *recording;
 	uint32_t count;

@@ -21,6 +21,15 @@ static uint64_t add_string(struct sp_recording *recording, const char *string)
 	return used;
 }
 
+static void note_program(struct sp_recording_header *header,
+			 const struct sp_module_record *module)
+{
+	if (!(module->flags & SP_MODULE_FLAG_MAIN))
+		return;
+	memcpy(header->exe_build_id, module->build_id, sizeof(header->exe_build_id));
+	header->exe_build_id_bytes = module->build_id_bytes;
+}
+
 uint16_t sp_recording_add_module(struct sp_recording *recording,
 				 const struct sp_module_record *module, const char *path)
 {
@@ -36,6 +45,7 @@ uint16_t sp_recording_add_module(struct sp_recording *recording,
 	}
 	record = sp_recording_item(recording, SP_SECTION_MODULES, used);
 	*record = *module;
+	note_program(recording->header, module);
 	record->path = add_string(recording, path);
 	atomic_store_explicit(&section->used_items, used + 1, memory_order_release);
 	return (uint16_t)(used + 1);

@@ -66,7 +66,6 @@ enum sp_loss {
 	SP_LOSS_NO_RING,      /* samples: no ring was free */
 	SP_LOSS_RING_FULL,    /* samples: the thread's ring was full */
 	SP_LOSS_TABLE_FULL,   /* samples whose stack no longer fitted the tables */
-	SP_LOSS_BAD_STACK,    /* samples of threads whose stack pointer is astray */
 	SP_LOSS_STACK_CUT,    /* stacks cut at the depth limit */
 	SP_LOSS_STACK_SHORT,  /* stacks that could not be walked to their root */
 	SP_LOSS_NO_SLOT,      /* threads without a slot */
@@ -113,10 +112,8 @@ struct sp_recording_header {
 	uint64_t start_monotonic_ns;
 	uint64_t settings_hash;
 	uint64_t cpu_period_ns;
-	uint64_t signal_tick_hz; /* CONFIG_HZ as far as known: cap of the real rate */
-	uint8_t exe_build_id[32];
-	uint32_t exe_build_id_bytes;
-	uint32_t file_name_generation; /* "name.pid.N.cpu…" when N > 0 */
+	uint8_t exe_build_id[32]; /* of the main program, once it has been looked at */
+	uint64_t exe_build_id_bytes;
 	char program[64];	       /* base name, for %e */
 	char exe_path[512];
 	char command_line[1024]; /* arguments separated by NUL */
