@@ -114,7 +114,7 @@ struct sp_recording_header {
 	uint64_t cpu_period_ns;
 	uint8_t exe_build_id[32]; /* of the main program, once it has been looked at */
 	uint64_t exe_build_id_bytes;
-	char program[64];	       /* base name, for %e */
+	char program[64]; /* base name, for %e */
 	char exe_path[512];
 	char command_line[1024]; /* arguments separated by NUL */
 	char file_pattern[256];
