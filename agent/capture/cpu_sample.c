@@ -30,14 +30,23 @@ static enum sp_cpu_mode interrupted_mode(const ucontext_t *context)
 		       : SP_MODE_USER;
 }
 
+/* What the interrupted function may keep below its stack pointer. Hand-written code
+ * (libcrypto's) keeps there what its CFA is found by. */
+#define RED_ZONE_BYTES 128U
+/* Our own frames lie this close below it, unless we run on another stack. */
+#define OWN_STACK_BYTES_MAX (UINT64_C(64) << 10)
+
 static void find_stack(const struct sp_slot *slot, uint64_t stack_pointer,
 		       struct sp_unwind_stack *stack)
 {
 	uint64_t low = atomic_load_explicit(&slot->stack_low, memory_order_relaxed);
 	uint64_t high = atomic_load_explicit(&slot->stack_high, memory_order_relaxed);
+	uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+	bool is_above_us = stack_pointer - here < OWN_STACK_BYTES_MAX;
 
 	stack->delta = 0;
-	stack->low = stack_pointer;
+	/* The signal frame lies below the red zone: what is above it is mapped. */
+	stack->low = stack_pointer - (is_above_us ? RED_ZONE_BYTES : 0);
 	stack->is_guarded = !(stack_pointer >= low && stack_pointer < high);
 	/* Bounds unknown, or a coroutine's stack: every read is guarded. */
 	stack->high = stack->is_guarded ? stack_pointer : high;
