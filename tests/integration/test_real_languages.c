@@ -99,7 +99,8 @@ START_TEST(java_runs_unchanged)
 		"    System.out.println(Arrays.toString(r));\n"
 		"    System.gc(); System.exit(8); } }\n"
 		"EOF\n"
-		"java -Xmx256m T.java; echo $?");
+		/* Compiled code keeps a frame pointer only if asked. */
+		"java -Xmx256m -XX:+PreserveFramePointer T.java; echo $?");
 	real_program_assert_largest(victim, "java*.cpu.pb.gz", 1,
 				    NAMES("JavaCalls", "JavaMain"));
 	victim_free(victim);

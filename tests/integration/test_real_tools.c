@@ -86,10 +86,8 @@ END_TEST
 START_TEST(openssl_runs_unchanged)
 {
 	run("openssl",
-	    "LD_PRELOAD= seq 1 3000000 >numbers; openssl dgst -sha512 numbers; openssl "
-	    "dgst "
-	    "-md5 numbers; openssl prime -checks 200 "
-	    "170141183460469231731687303715884105727",
+	    "LD_PRELOAD= head -c 300000000 /dev/zero >zeros; openssl dgst -sha512 zeros; "
+	    "openssl dgst -md5 zeros",
 	    "openssl.*.cpu.pb.gz", NAMES("EVP_"));
 }
 END_TEST
