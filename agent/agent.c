@@ -465,13 +465,13 @@ static void start(void)
 		sp_log_error(
 			"SPANPROF_UNWINDER: libunwind.so.8 is not installed; walking by "
 			"tables");
-	sp_log_verbose("recording %s in %s; signal %d every %llu ns of a thread's CPU time, "
-		       "%u timers at most",
-		       program,
-		       sp_capture.recording.is_file ? sp_capture.recording.path
-						    : "memory",
-		       sp_signal_number(), (unsigned long long)sp_capture.period_ns,
-		       sp_capture.timers_max);
+	sp_log_verbose(
+		"recording %s in %s; signal %d every %llu ns of a thread's CPU time, "
+		"%u timers at most",
+		program,
+		sp_capture.recording.is_file ? sp_capture.recording.path : "memory",
+		sp_signal_number(), (unsigned long long)sp_capture.period_ns,
+		sp_capture.timers_max);
 	sp_heap_init();
 	sp_reporter_thread_prepare(&reporter_setup);
 	sp_hooks_thread_init();

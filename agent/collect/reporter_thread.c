@@ -222,18 +222,16 @@ static void tell_summary(const struct sp_write_summary *summary)
 							  : "could not be kept either");
 		return;
 	}
-	sp_log_verbose("%llu modules, %llu frames of stacks, %llu sums; %llu KiB of storage, "
-		       "%llu us of the agent's own CPU time",
-		       (unsigned long long)sp_recording_used(recording,
-							     SP_SECTION_MODULES),
-		       (unsigned long long)sp_recording_used(recording, SP_SECTION_NODES),
-		       (unsigned long long)sp_recording_used(recording, SP_SECTION_CELLS),
-		       (unsigned long long)sp_atomic_value(
-			       &recording->header->storage_bytes) /
-			       1024,
-		       (unsigned long long)sp_atomic_value(
-			       &recording->header->agent_cpu_ns) /
-			       1000);
+	sp_log_verbose(
+		"%llu modules, %llu frames of stacks, %llu sums; %llu KiB of storage, "
+		"%llu us of the agent's own CPU time",
+		(unsigned long long)sp_recording_used(recording, SP_SECTION_MODULES),
+		(unsigned long long)sp_recording_used(recording, SP_SECTION_NODES),
+		(unsigned long long)sp_recording_used(recording, SP_SECTION_CELLS),
+		(unsigned long long)sp_atomic_value(&recording->header->storage_bytes) /
+			1024,
+		(unsigned long long)sp_atomic_value(&recording->header->agent_cpu_ns) /
+			1000);
 	sp_log_note(
 		"wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples lost",
 		reporter.setup.options->out_dir, summary->file,
