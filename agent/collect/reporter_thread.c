@@ -215,11 +215,12 @@ static void tell_summary(const struct sp_write_summary *summary)
 	const struct sp_recording *recording = reporter.setup.recording;
 
 	if (summary->error) {
-		sp_log_error(
-			"cannot write the CPU profile to %s: %s; the recording %s",
-			reporter.setup.options->out_dir, strerrordesc_np(-summary->error),
-			reporter.setup.recording->is_file ? reporter.setup.recording->path
-							  : "could not be kept either");
+		sp_log_error("cannot write the CPU profile to %s: %s; %s%s",
+			     reporter.setup.options->out_dir,
+			     strerrordesc_np(-summary->error),
+			     recording->is_file ? "spanprof recover takes it from "
+						: "its recording is lost",
+			     recording->is_file ? recording->path : "");
 		return;
 	}
 	sp_log_verbose(
