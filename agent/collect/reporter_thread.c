@@ -178,7 +178,7 @@ static void refresh_modules(void)
 	sp_modules_refresh(reporter.collector.modules);
 }
 
-void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
+static void take_setup(const struct sp_reporter_setup *setup)
 {
 	struct sp_collector *collector = &reporter.collector;
 
@@ -187,6 +187,13 @@ void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
 	collector->absorber = setup->absorber;
 	collector->options = setup->options;
 	collector->calls = setup->calls;
+}
+
+/* Takes 20 KiB of stack, which a thread of the program may not have. */
+static void look_at_modules(void)
+{
+	struct sp_collector *collector = &reporter.collector;
+
 	if (!collector->modules) {
 		collector->modules =
 			sp_modules_create(announce_module, collector->recording);
@@ -196,11 +203,18 @@ void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
 	collector->absorber->finish_stack = finish_stack;
 }
 
+void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
+{
+	take_setup(setup);
+	look_at_modules();
+}
+
 static void begin(void)
 {
 	struct sp_collector *collector = &reporter.collector;
 
 	sp_collector_keep_ahead(collector);
+	look_at_modules();
 	if (!collector->recording->is_file && !reporter.has_told_anonymous) {
 		reporter.has_told_anonymous = true;
 		sp_log_error("no directory takes the recording (tried XDG_RUNTIME_DIR, "
@@ -347,7 +361,7 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
 
 	if (err)
 		return err;
-	sp_reporter_thread_prepare(setup);
+	take_setup(setup);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	sigfillset(&all);
 	/* The C library keeps the two signals it needs out of the set. */
