@@ -30,7 +30,7 @@ struct sp_reporter_setup {
 
 /*
  * Context: init. First look at the loaded modules: from here on stacks can be walked,
- * also in a child that is forked at once. Part of the start, too.
+ * also in a child that is forked at once. Takes 20 KiB of stack.
  */
 void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup);
 
