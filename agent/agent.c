@@ -333,10 +333,38 @@ static void resume_reporter(void)
 	ensure_reporter_thread();
 }
 
+/*
+ * Any system call may end the program from here on, in any thread. What was recorded
+ * is written, and nothing of ours runs again but hooks that pass everything through.
+ */
+static void before_confinement(void)
+{
+	uint32_t slots;
+
+	sp_hooks_set_calls(NULL);
+	if (atomic_load_explicit(&sp_capture.state, memory_order_acquire) !=
+	    SP_CAPTURE_RUNNING) {
+		sp_capture_set_state(SP_CAPTURE_OFF);
+		sp_cpu_timer_disarm_forked();
+		return;
+	}
+	if (ensure_reporter_thread()) {
+		sp_reporter_thread_ask(SP_REQUEST_WRITE_CONFINED, END_TIMEOUT_NS);
+		pause_reporter();
+	}
+	sp_capture_set_state(SP_CAPTURE_OFF);
+	slots = (uint32_t)sp_recording_used(&sp_capture.recording, SP_SECTION_SLOTS);
+	for (uint32_t i = 0; i < slots; i++)
+		sp_cpu_timer_disarm(sp_thread_slot_at(i));
+}
+
 static void at_exit(void *argument)
 {
 	(void)argument;
-	if (sp_hooks_is_own_process())
+	/* The state first: there may be no more system calls to make. */
+	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) !=
+		    SP_CAPTURE_OFF &&
+	    sp_hooks_is_own_process())
 		write_at_end();
 }
 
@@ -419,6 +447,7 @@ static void start(void)
 		.before_exec = write_at_end,
 		.before_exit = write_at_end,
 		.before_chroot = before_chroot,
+		.before_confinement = before_confinement,
 		.forked = after_fork_in_child,
 		.pause_reporter = pause_reporter,
 		.resume_reporter = resume_reporter,

@@ -284,6 +284,10 @@ static void write_profiles(bool is_end)
 	}
 }
 
+#define ANY_WRITE                                                                        \
+	(1U << SP_REQUEST_WRITE | 1U << SP_REQUEST_WRITE_END |                           \
+	 1U << SP_REQUEST_WRITE_CONFINED)
+
 /* True when the thread is to end. */
 static bool serve_requests(void)
 {
@@ -293,8 +297,11 @@ static bool serve_requests(void)
 	if (tickets == atomic_load_explicit(&reporter.served, memory_order_relaxed))
 		return false;
 	wanted = atomic_exchange(&reporter.wanted, 0);
-	if (wanted & (1U << SP_REQUEST_WRITE | 1U << SP_REQUEST_WRITE_END))
-		write_profiles(wanted & 1U << SP_REQUEST_WRITE_END);
+	if (wanted & ANY_WRITE)
+		write_profiles(wanted & ~(1U << SP_REQUEST_WRITE) & ANY_WRITE);
+	if (wanted & 1U << SP_REQUEST_WRITE_CONFINED)
+		sp_log_note("the program gives up system calls that the agent needs: "
+			    "what follows is not profiled");
 	if (wanted & 1U << SP_REQUEST_STOP) {
 		reporter.collector.agent_cpu_before_ns +=
 			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);

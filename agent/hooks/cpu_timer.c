@@ -122,6 +122,13 @@ void sp_cpu_timer_arm_forked(void)
 		start_timer(timer, (uint32_t)tid);
 }
 
+void sp_cpu_timer_disarm_forked(void)
+{
+	if (forked_timer >= 0)
+		sp_syscall1(SYS_timer_delete, forked_timer);
+	forked_timer = -1;
+}
+
 void sp_cpu_timer_give_forked(struct sp_slot *slot)
 {
 	uint32_t generation =

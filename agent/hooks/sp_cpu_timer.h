@@ -25,6 +25,8 @@ void sp_cpu_timer_disarm(struct sp_slot *slot);
  */
 void sp_cpu_timer_arm_forked(void);
 
+/* Context: hook. That timer, before it was given. */
+void sp_cpu_timer_disarm_forked(void);
 /*
  * Context: signal, on the thread that sp_cpu_timer_arm_forked() armed. Its timer is
  * this slot's from here on.

@@ -21,6 +21,8 @@ struct sp_hook_calls {
 	void (*before_exit)(void);
 	/* The process is about to lose sight of the folders it started with. */
 	void (*before_chroot)(void);
+	/* The program gives up system calls that we need: make none from here on. */
+	void (*before_confinement)(void);
 	/* In a fork child, where no fork handler ran. System calls only. */
 	void (*forked)(void);
 	/* Our thread must not exist across this call (unshare and setns refuse

@@ -1,0 +1,160 @@
+/*
+ * Programs that give up system calls (seccomp) or the time stamp counter. Where the
+ * agent could not go on without ending them, it ends its own work first. Filters
+ * that leave it what it needs change nothing. Context: hook, cold; the observer of
+ * syscall() runs before every one of them.
+ */
+#include "sp_hooks.h"
+
+#include "sp_compiler.h"
+#include "sp_next.h"
+#include "sp_pages.h"
+#include "sp_seccomp_filter.h"
+#include "sp_syscall.h"
+
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+void *sp_observe_syscall(long number, long operation, long flags, const void *argument);
+
+/*
+ * What hooks, handler and our thread call, the latter also to be born again in a
+ * fork child.
+ */
+static const uint16_t needed_calls[] = {
+	SYS_clock_gettime,
+	SYS_clone3,
+	SYS_close,
+	SYS_close_range,
+	SYS_exit,
+	SYS_faccessat2,
+	SYS_fallocate,
+	SYS_fcntl,
+	SYS_fstat,
+	SYS_ftruncate,
+	SYS_futex,
+	SYS_getdents64,
+	SYS_getpid,
+	SYS_getrusage,
+	SYS_gettid,
+	SYS_madvise,
+	SYS_mkdirat,
+	SYS_mmap,
+	SYS_mprotect,
+	SYS_munmap,
+	SYS_newfstatat,
+	SYS_openat,
+	SYS_prctl,
+	SYS_pread64,
+	SYS_prlimit64,
+	SYS_process_vm_readv,
+	SYS_read,
+	SYS_readlinkat,
+	SYS_renameat2,
+	SYS_rseq,
+	SYS_rt_sigaction,
+	SYS_rt_sigprocmask,
+	SYS_rt_sigreturn,
+	SYS_sched_yield,
+	SYS_set_robust_list,
+	SYS_tgkill,
+	SYS_timer_create,
+	SYS_timer_delete,
+	SYS_timer_settime,
+	SYS_unlinkat,
+	SYS_unshare,
+	SYS_write,
+};
+
+static bool read_own_memory(const void *address, void *out, size_t bytes)
+{
+	struct iovec local = {.iov_base = out, .iov_len = bytes};
+	struct iovec remote = {.iov_base = (void *)(uintptr_t)address, .iov_len = bytes};
+
+	return sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_getpid), (long)&local, 1,
+			   (long)&remote, 1, 0) == (long)bytes;
+}
+
+static bool leaves_what_is_needed(const struct sock_filter *filter, uint32_t length)
+{
+	for (size_t i = 0; i < SP_ARRAY_COUNT(needed_calls); i++)
+		if (!sp_seccomp_is_survivable(
+			    sp_seccomp_filter_run(filter, length, needed_calls[i])))
+			return false;
+	return true;
+}
+
+/* Also true where the kernel will refuse the program, as with an address of NULL,
+ * by which some ask what it knows. */
+static bool can_live_with(const void *address)
+{
+	struct sock_fprog program;
+	struct sock_filter *filter;
+	size_t bytes;
+	bool can_live = true;
+
+	if (!address)
+		return true;
+	if (!read_own_memory(address, &program, sizeof(program)))
+		return false;
+	if (!program.len || program.len > BPF_MAXINSNS)
+		return true;
+	bytes = program.len * sizeof(*filter);
+	filter = sp_pages_map(bytes);
+	if (!filter)
+		return false;
+	can_live = read_own_memory(program.filter, filter, bytes) &&
+		   leaves_what_is_needed(filter, program.len);
+	sp_pages_unmap(filter, bytes);
+	return can_live;
+}
+
+static void announce_confinement(void)
+{
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
+
+	if (calls)
+		calls->before_confinement();
+}
+
+SP_EXPORT int prctl(int option, ...)
+{
+	unsigned long arguments[4];
+	int saved_errno = errno;
+	va_list list;
+
+	/* As many as the kernel takes; those that are not there are not looked at. */
+	va_start(list, option);
+	for (size_t i = 0; i < SP_ARRAY_COUNT(arguments); i++)
+		arguments[i] = va_arg(list, unsigned long);
+	va_end(list);
+	if ((option == PR_SET_SECCOMP &&
+	     (arguments[0] == SECCOMP_MODE_STRICT ||
+	      (arguments[0] == SECCOMP_MODE_FILTER &&
+	       !can_live_with((const void *)arguments[1])))) ||
+	    (option == PR_SET_TSC && arguments[0] == PR_TSC_SIGSEGV))
+		announce_confinement();
+	errno = saved_errno;
+	return SP_NEXT(prctl)(option, arguments[0], arguments[1], arguments[2],
+			      arguments[3]);
+}
+
+void *sp_observe_syscall(long number, long operation, long flags, const void *argument)
+{
+	int saved_errno;
+
+	(void)flags;
+	if (sp_unlikely(number == SYS_seccomp)) {
+		saved_errno = errno;
+		if (operation == SECCOMP_SET_MODE_STRICT ||
+		    (operation == SECCOMP_SET_MODE_FILTER && !can_live_with(argument)))
+			announce_confinement();
+		errno = saved_errno;
+	}
+	return (void *)SP_NEXT(syscall);
+}

@@ -1,0 +1,58 @@
+/*
+ * Programs that give up system calls run on as they do without us. Where the agent
+ * can't go on, the profile tells of the time before; where it can, of all.
+ */
+#include "cpu_profile.h"
+#include "victim.h"
+
+#include <stdio.h>
+#include <sys/wait.h>
+
+static const struct {
+	const char *mode;
+	bool is_profiled_on;
+} modes[] = {
+	{"strict", false},	   {"no_counter", false},	  {"filter", false},
+	{"filter_syscall", false}, {"filter_all_threads", false}, {"filter_loose", true},
+	{"filter_refused", true},
+};
+
+START_TEST(program_lives_in_its_confinement)
+{
+	struct victim *bare = victim_run_bare("confined", modes[_i].mode);
+	struct victim *agent;
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	if (WIFEXITED(bare->status) && WEXITSTATUS(bare->status) == 77) {
+		printf("%s is not permitted here\n", modes[_i].mode);
+		victim_free(bare);
+		return;
+	}
+	victim_assert_success(bare);
+	agent = victim_run_agent("confined", modes[_i].mode);
+	victim_assert_same(bare, agent);
+	ck_assert_str_eq(agent->output, "done\n");
+	victim_assert_clean(agent);
+	profile = cpu_profile_read(victim_profile(agent, 0, path));
+	ck_assert_int_gt(cpu_profile_with_ns(profile, "burn"), 200000000);
+	if (modes[_i].is_profiled_on)
+		ck_assert_int_gt(cpu_profile_with_ns(profile, "work_on"), 0);
+	else
+		ck_assert_int_eq(cpu_profile_with_ns(profile, "work_on"), 0);
+	cpu_profile_free(profile);
+	victim_free(bare);
+	victim_free(agent);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	tcase_add_loop_test(tcase, program_lives_in_its_confinement, 0,
+			    sizeof(modes) / sizeof(modes[0]));
+}
+
+int main(void)
+{
+	return victim_main("confined", add);
+}
