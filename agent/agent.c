@@ -313,7 +313,7 @@ static void write_at_end(void)
 	int saved_errno = errno;
 
 	/* A fork child that never ran long enough for a sample has nothing to tell. */
-	if (state == SP_CAPTURE_OFF || state == SP_CAPTURE_FORKED)
+	if (state != SP_CAPTURE_RUNNING)
 		return;
 	if (ensure_reporter_thread())
 		sp_reporter_thread_ask(SP_REQUEST_WRITE_END, END_TIMEOUT_NS);
@@ -440,11 +440,29 @@ static bool prepare_capture(void)
 	return true;
 }
 
+/* A child that execs at once begins no recording meanwhile: nobody would end it. */
+static void before_exec(void)
+{
+	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
+	    SP_CAPTURE_FORKED)
+		sp_capture_set_state(SP_CAPTURE_EXECING);
+	else
+		write_at_end();
+}
+
+static void after_failed_exec(void)
+{
+	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
+	    SP_CAPTURE_EXECING)
+		sp_capture_set_state(SP_CAPTURE_FORKED);
+}
+
 static void start(void)
 {
 	static const struct sp_hook_calls hook_calls = {
 		.safe_point = safe_point,
-		.before_exec = write_at_end,
+		.before_exec = before_exec,
+		.after_failed_exec = after_failed_exec,
 		.before_exit = write_at_end,
 		.before_chroot = before_chroot,
 		.before_confinement = before_confinement,
@@ -521,12 +539,18 @@ static void start(void)
 	sp_hooks_set_calls(&hook_calls);
 }
 
-__attribute__((constructor)) static void sp_agent_constructor(void)
+void sp_agent_start(void)
 {
+	static _Atomic bool has_started;
 	int saved_errno = errno;
 
 	/* More rights than its caller: whoever set the environment must not steer it. */
-	if (!getauxval(AT_SECURE))
+	if (!atomic_exchange(&has_started, true) && !getauxval(AT_SECURE))
 		start();
 	errno = saved_errno;
+}
+
+__attribute__((constructor)) static void sp_agent_constructor(void)
+{
+	sp_agent_start();
 }

@@ -14,8 +14,8 @@
  *   OFF ────────────────────▶ RUNNING
  *    ▲                         │   ▲
  *    │     fork, in the child  ▼   │  its first sample or thread
- *    └──────────────────────  FORKED
- *     no recording to be had
+ *    └──────────────────────  FORKED ◀──▶ EXECING
+ *     no recording to be had         exec, failed exec
  *
  * sp_capture_set_state() makes every transition.
  */
@@ -23,6 +23,7 @@ enum sp_capture_state {
 	SP_CAPTURE_OFF, /* hooks pass everything through */
 	SP_CAPTURE_RUNNING,
 	SP_CAPTURE_FORKED, /* in a child that has no recording of its own yet */
+	SP_CAPTURE_EXECING, /* such a child, about to exec: it begins none */
 };
 
 /* Zero again in any child that got a copy of our memory (MADV_WIPEONFORK), also

@@ -58,6 +58,18 @@ static bool announce_exec(int directory, const char *path, int flags)
 	return is_there;
 }
 
+/* Only a failed exec returns. */
+static int exec_failed(int result)
+{
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
+	int saved_errno = errno;
+
+	if (calls)
+		calls->after_failed_exec();
+	errno = saved_errno;
+	return result;
+}
+
 static void announce_search(const char *file)
 {
 	const char *path = getenv("PATH");
@@ -91,39 +103,39 @@ static void announce_search(const char *file)
 SP_EXPORT int execve(const char *path, char *const arguments[], char *const environment[])
 {
 	announce_exec(AT_FDCWD, path, 0);
-	return SP_NEXT(execve)(path, arguments, environment);
+	return exec_failed(SP_NEXT(execve)(path, arguments, environment));
 }
 
 SP_EXPORT int execv(const char *path, char *const arguments[])
 {
 	announce_exec(AT_FDCWD, path, 0);
-	return SP_NEXT(execv)(path, arguments);
+	return exec_failed(SP_NEXT(execv)(path, arguments));
 }
 
 SP_EXPORT int execvp(const char *file, char *const arguments[])
 {
 	announce_search(file);
-	return SP_NEXT(execvp)(file, arguments);
+	return exec_failed(SP_NEXT(execvp)(file, arguments));
 }
 
 SP_EXPORT int execvpe(const char *file, char *const arguments[],
 		      char *const environment[])
 {
 	announce_search(file);
-	return SP_NEXT(execvpe)(file, arguments, environment);
+	return exec_failed(SP_NEXT(execvpe)(file, arguments, environment));
 }
 
 SP_EXPORT int execveat(int directory, const char *path, char *const arguments[],
 		       char *const environment[], int flags)
 {
 	announce_exec(directory, path, flags);
-	return SP_NEXT(execveat)(directory, path, arguments, environment, flags);
+	return exec_failed(SP_NEXT(execveat)(directory, path, arguments, environment, flags));
 }
 
 SP_EXPORT int fexecve(int file, char *const arguments[], char *const environment[])
 {
 	announce_exec(file, "", AT_EMPTY_PATH);
-	return SP_NEXT(fexecve)(file, arguments, environment);
+	return exec_failed(SP_NEXT(fexecve)(file, arguments, environment));
 }
 
 /* The variadic forms become arrays on the stack, as in the C library: they are

@@ -33,6 +33,11 @@ bool sp_hooks_is_own_process(void)
 		       atomic_load_explicit(&sp_capture.process_id, memory_order_relaxed);
 }
 
+bool sp_hooks_are_set(void)
+{
+	return atomic_load_explicit(&hook_calls, memory_order_acquire) != NULL;
+}
+
 const struct sp_hook_calls *sp_hooks_own_calls(void)
 {
 	const struct sp_hook_calls *calls =

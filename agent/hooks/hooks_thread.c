@@ -126,10 +126,15 @@ int sp_hooks_create_own_thread(pthread_t *thread, const pthread_attr_t *attribut
 SP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
 			     void *(*start_routine)(void *), void *argument)
 {
-	const struct sp_hook_calls *calls = sp_hooks_own_calls();
+	const struct sp_hook_calls *calls;
 	struct sp_slot *slot = NULL;
 	size_t stack_bytes;
 	int err;
+
+	/* Constructors of other libraries run before ours. */
+	if (sp_unlikely(!sp_hooks_are_set()) && sp_agent_start)
+		sp_agent_start();
+	calls = sp_hooks_own_calls();
 
 	if (!calls)
 		return SP_NEXT(pthread_create)(thread, attributes, start_routine,

@@ -17,6 +17,8 @@ struct sp_hook_calls {
 	void (*safe_point)(void);
 	/* The process image is about to go: write the profiles now. */
 	void (*before_exec)(void);
+	/* It did not go after all. */
+	void (*after_failed_exec)(void);
 	/* The process is about to end without running destructors. */
 	void (*before_exit)(void);
 	/* The process is about to lose sight of the folders it started with. */
@@ -31,8 +33,17 @@ struct sp_hook_calls {
 	void (*resume_reporter)(void);
 };
 
+/*
+ * Context: init. Starts the agent unless it has started: in its constructor, or when
+ * an earlier constructor makes a thread. Absent where hooks are linked without it.
+ */
+void sp_agent_start(void) __attribute__((weak));
+
 /* Context: init. Hooks pass everything through until then. */
 void sp_hooks_set_calls(const struct sp_hook_calls *calls);
+
+/* Context: hook. Has the agent started? */
+bool sp_hooks_are_set(void);
 
 /* Context: hook. Is this process, not a vfork child that shares our memory, ours? */
 bool sp_hooks_is_own_process(void);
