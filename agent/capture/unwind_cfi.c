@@ -171,10 +171,12 @@ static bool read_fde(const struct sp_unwind_module *module, struct sp_cursor *cu
 bool sp_cfi_find_table(const struct sp_unwind_module *module, const uint8_t **table,
 		       uint32_t *count)
 {
-	const uint8_t *data = (const uint8_t *)(uintptr_t)(module->hdr_address +
-							   (uint64_t)module->hdr_delta);
+	uint64_t start = module->hdr_address + (uint64_t)module->hdr_delta;
+	const uint8_t *data = (const uint8_t *)(uintptr_t)start;
 	struct sp_cursor cursor = {
-		.at = data, .end = data + module->hdr_bytes, .delta = module->hdr_delta};
+		.at = data,
+		.end = (const uint8_t *)(uintptr_t)(start + module->hdr_bytes),
+		.delta = module->hdr_delta};
 	uint8_t count_encoding;
 	uint64_t entries;
 
