@@ -8,6 +8,5 @@
 	SP_TAIL_STUB _longjmp, sp_observe_underscore_longjmp
 	SP_TAIL_STUB siglongjmp, sp_observe_siglongjmp
 	SP_TAIL_STUB __longjmp_chk, sp_observe_longjmp_chk
-	SP_TAIL_STUB syscall, sp_observe_syscall
 
 	.section .note.GNU-stack, "", @progbits
