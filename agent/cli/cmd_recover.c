@@ -5,6 +5,7 @@
  * only after its profile is in place.
  */
 #include "sp_cli.h"
+#include "sp_file_sink.h"
 #include "sp_options.h"
 #include "sp_recording.h"
 #include "sp_recover.h"
@@ -171,7 +172,7 @@ static int run_recover(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct recovery recovery = {.out_dir = "."};
-	int letter, status = SP_EXIT_OK;
+	int letter, err, status = SP_EXIT_OK;
 
 	opterr = 0;
 	while ((letter = getopt_long(argc, argv, ":o:", long_options, NULL)) != -1) {
@@ -204,11 +205,11 @@ static int run_recover(int argc, char **argv)
 				    "--remove with --force would take a recording from a "
 				    "program that still fills it");
 
-	recovery.out_dir_fd = open(recovery.out_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (recovery.out_dir_fd < 0) {
+	err = sp_directory_open(recovery.out_dir, &recovery.out_dir_fd);
+	if (err) {
 		sp_cli_complain(
 			"cannot write profiles to %s: %s; name another folder with -o",
-			recovery.out_dir, strerror(errno));
+			recovery.out_dir, strerror(-err));
 		return SP_EXIT_FAILED;
 	}
 	for (int i = optind; i < argc; i++) {

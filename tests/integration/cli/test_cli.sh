@@ -149,8 +149,11 @@ what_could_not_be_recovered_is_not_removed() {
 }
 
 recover_needs_a_folder_to_write_to() {
-	run 1 recover -o "$scratch/missing" "$scratch"
-	expect_match "cannot write profiles to $scratch/missing: No such file" "$errors"
+	touch "$scratch/occupied"
+	run 1 recover -o "$scratch/occupied/out" "$scratch"
+	expect_match "cannot write profiles to $scratch/occupied/out: Not a directory" "$errors"
+	run 0 recover -o "$scratch/made/here" "$scratch/empty"
+	[ -d "$scratch/made/here" ]
 }
 
 check no_command_is_a_usage_error
