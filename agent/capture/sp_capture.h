@@ -22,7 +22,7 @@
 enum sp_capture_state {
 	SP_CAPTURE_OFF, /* hooks pass everything through */
 	SP_CAPTURE_RUNNING,
-	SP_CAPTURE_FORKED, /* in a child that has no recording of its own yet */
+	SP_CAPTURE_FORKED,  /* in a child that has no recording of its own yet */
 	SP_CAPTURE_EXECING, /* such a child, about to exec: it begins none */
 };
 

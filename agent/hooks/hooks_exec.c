@@ -129,7 +129,8 @@ SP_EXPORT int execveat(int directory, const char *path, char *const arguments[],
 		       char *const environment[], int flags)
 {
 	announce_exec(directory, path, flags);
-	return exec_failed(SP_NEXT(execveat)(directory, path, arguments, environment, flags));
+	return exec_failed(
+		SP_NEXT(execveat)(directory, path, arguments, environment, flags));
 }
 
 SP_EXPORT int fexecve(int file, char *const arguments[], char *const environment[])

@@ -21,7 +21,8 @@ static const struct {
 	{"small", NULL, "small_thread"},
 	{"small_roomy", "nearly_full_work", "small_thread"},
 	{"altstack_2k", "burn", "main"},
-	/* Two signal frames do not fit: the time of its handlers falls to what follows. */
+	/* Two signal frames do not fit: the time of its handlers falls to what follows.
+	 */
 	{"altstack_8k", NULL, "main"},
 	{"coroutines", "coroutine_work", NULL},
 	{"deep", "deep_work", NULL},
