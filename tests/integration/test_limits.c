@@ -238,15 +238,17 @@ START_TEST(tmpfs_that_fills_during_the_run_is_survived)
 		.argv = (const char *const[]){"unshare", "-m", "sh", "-c", script, NULL},
 		.environment = (const char *const[]){"XDG_RUNTIME_DIR",
 						     "SPANPROF_CPU_HZ=1000", NULL},
+		/* The shell's and mount's own recordings would be mounted over. */
+		.is_agent_preloaded_by_caller = true,
 	};
 	struct victim *victim;
 
 	snprintf(script, sizeof(script),
 		 "mount -t tmpfs -o size=6m none /dev/shm || exit 77\n"
-		 "(sleep 0.4; LD_PRELOAD= dd if=/dev/zero of=/dev/shm/filler bs=4k "
+		 "(sleep 0.4; dd if=/dev/zero of=/dev/shm/filler bs=4k "
 		 "2>/dev/null) &\n"
-		 "%s 300 8 20; status=$?\nwait; exit $status",
-		 victim_program_path("threads", program));
+		 "LD_PRELOAD=%s %s 300 8 20; status=$?\nwait; exit $status",
+		 victim_agent_path(), victim_program_path("threads", program));
 	victim = victim_run(&setup);
 	if (WIFEXITED(victim->status) &&
 	    (WEXITSTATUS(victim->status) == 77 || WEXITSTATUS(victim->status) == 1)) {

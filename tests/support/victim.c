@@ -195,6 +195,7 @@ static void make_folders(struct victim *victim)
 	/* Victims that give up their privileges still have to get there. */
 	ck_assert_int_eq(chmod(victim->folder, 0777), 0);
 	ck_assert_int_eq(chmod(victim->profiles, 0777), 0);
+	ck_assert_int_eq(chmod(victim->recordings, 0777), 0);
 }
 
 static void become_victim(const struct victim_setup *setup, const struct victim *victim,
