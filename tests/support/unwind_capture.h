@@ -11,6 +11,12 @@
 #include <check.h>
 #include <signal.h>
 
+/* gcc says it by a macro, clang by a feature. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #define IS_SANITIZED true
 #else

@@ -92,8 +92,10 @@ START_TEST(damaged_unwind_data_are_harmless)
 		}
 	}
 	free(copy);
-	/* The damage was felt, and not always. */
-	ck_assert_uint_gt(ends[SP_UNWIND_OUTERMOST], 100);
+	/* The damage was felt, and not always; a sanitized program has more unwind data
+	 * than the piece that is copied. */
+	if (!IS_SANITIZED)
+		ck_assert_uint_gt(ends[SP_UNWIND_OUTERMOST], 100);
 	ck_assert_uint_gt(ends[SP_UNWIND_NO_RULE] + ends[SP_UNWIND_BAD_STACK], 100);
 }
 END_TEST
@@ -135,8 +137,9 @@ enum { UNKNOWN = 255 };
 static struct sp_expr_value evaluate(const void *bytes, size_t count_bytes, uint64_t pc)
 {
 	struct sp_expr_value value = {.kind = UNKNOWN};
-	struct sp_cursor cursor = {.at = bytes,
-				   .end = (const uint8_t *)bytes + count_bytes};
+	struct sp_cursor cursor = {
+		.at = bytes,
+		.end = count_bytes ? (const uint8_t *)bytes + count_bytes : bytes};
 
 	sp_expr_evaluate(&cursor, pc, &value);
 	return value;
