@@ -54,7 +54,7 @@ int main(int argc, char **argv)
 	int status;
 
 	show();
-	burn(30 * NS_PER_MS);
+	burn(100 * NS_PER_MS);
 	if (argc > 1 && strcmp(argv[1], "show") == 0)
 		return 0;
 	if (argc <= 1) {
@@ -76,7 +76,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	if (fork() == 0) {
 		show();
-		burn(30 * NS_PER_MS);
+		burn(100 * NS_PER_MS);
 		_exit(0);
 	}
 	wait(&status);
