@@ -315,8 +315,10 @@ static void write_at_end(void)
 	/* A fork child that never ran long enough for a sample has nothing to tell. */
 	if (state != SP_CAPTURE_RUNNING)
 		return;
-	if (ensure_reporter_thread())
+	if (atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		sp_reporter_thread_ask(SP_REQUEST_WRITE_END, END_TIMEOUT_NS);
+	else if (sp_heap_is_usable())
+		sp_reporter_write_here(&reporter_setup);
 	errno = saved_errno;
 }
 

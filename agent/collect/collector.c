@@ -45,7 +45,7 @@ static void keep_storage_ahead(struct sp_collector *collector)
 
 void sp_collector_keep_ahead(struct sp_collector *collector)
 {
-	if (!sp_absorber_try_lock(collector->absorber, (uint32_t)collector->own_tid))
+	if (!sp_absorber_try_lock(collector->absorber, (uint32_t)sp_syscall0(SYS_gettid)))
 		return;
 	keep_storage_ahead(collector);
 	sp_absorber_unlock(collector->absorber);
@@ -146,7 +146,8 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 	uint64_t taken = 0;
 	bool is_awake;
 
-	if (sp_absorber_try_lock(collector->absorber, (uint32_t)collector->own_tid)) {
+	if (sp_absorber_try_lock(collector->absorber,
+				 (uint32_t)sp_syscall0(SYS_gettid))) {
 		taken = sp_absorber_drain(collector->absorber);
 		keep_storage_ahead(collector);
 		sp_absorber_unlock(collector->absorber);

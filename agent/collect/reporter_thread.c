@@ -12,6 +12,7 @@
 #include "sp_file_sink.h"
 #include "sp_log.h"
 #include "sp_modules.h"
+#include "sp_pages.h"
 #include "sp_recording_writer.h"
 #include "sp_syscall.h"
 
@@ -357,6 +358,64 @@ static void *run(void *argument)
 		else
 			pace_ns = PACE_BUSY_NS;
 	}
+}
+
+/* --- without the thread --- */
+
+static void write_here(void)
+{
+	reporter.collector.own_tid = 0;
+	reporter.out_dir_fd = -1;
+	sp_log_init(STDERR_FILENO, reporter.setup.options->is_quiet,
+		    reporter.setup.options->is_verbose);
+	sp_reporter_thread_prepare(&reporter.setup);
+	write_profiles(true);
+	if (reporter.out_dir_fd >= 0)
+		sp_syscall1(SYS_close, reporter.out_dir_fd);
+}
+
+/* The caller's stack may be any coroutine's. */
+static void call_on_stack(void (*function)(void), unsigned char *stack_end)
+{
+	__asm__ volatile("movq %%rsp, %%rbx\n\t"
+			 "movq %0, %%rsp\n\t"
+			 "call *%1\n\t"
+			 "movq %%rbx, %%rsp"
+			 :
+			 : "r"(stack_end), "r"(function)
+			 : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10",
+			   "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
+			   "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+			   "xmm14", "xmm15", "memory", "cc");
+}
+
+/* A file size limit is an error for us, not the program's end. */
+static void drop_own_signals(void)
+{
+	struct timespec at_once = {0, 0};
+	sigset_t ours;
+
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGXFSZ);
+	sp_syscall4(SYS_rt_sigtimedwait, &ours, NULL, &at_once, 8);
+}
+
+void sp_reporter_write_here(const struct sp_reporter_setup *setup)
+{
+	static _Atomic bool is_busy;
+	unsigned char *stack = sp_pages_map(STACK_BYTES);
+	sigset_t all, before;
+
+	if (!stack || atomic_exchange(&is_busy, true))
+		return;
+	reporter.setup = *setup;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	call_on_stack(write_here, stack + STACK_BYTES);
+	drop_own_signals();
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	sp_pages_unmap(stack, STACK_BYTES);
+	atomic_store(&is_busy, false);
 }
 
 int sp_reporter_thread_start(const struct sp_reporter_setup *setup)

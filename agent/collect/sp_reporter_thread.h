@@ -50,6 +50,13 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 /* Context: hook. Waits for at most timeout_ns until the thread has a root folder and
  * descriptors of its own, and has opened the output folder. */
 void sp_reporter_thread_await_separate(uint64_t timeout_ns);
+/*
+ * Context: hook; also in a signal handler of the program, wherever it interrupted. Writes
+ * the profiles where there is no such thread, in a fork child that ends or execs: on
+ * the calling thread, on a stack of ours, all signals blocked meanwhile.
+ */
+void sp_reporter_write_here(const struct sp_reporter_setup *setup);
+
 /* Context: hook. Waits for the thread that was asked to stop. */
 void sp_reporter_thread_join(void);
 
