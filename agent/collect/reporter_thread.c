@@ -257,6 +257,23 @@ static void tell_summary(const struct sp_write_summary *summary)
 		(unsigned long long)summary->lost_samples);
 }
 
+/*
+ * A profile is made in several passes over the aggregates, which must not change
+ * meanwhile. A handler that drains at this moment is done in microseconds.
+ */
+static bool keep_handlers_from_draining(void)
+{
+	uint64_t deadline_ns = sp_clock_monotonic_ns() + SP_NS_PER_SECOND;
+
+	while (!sp_absorber_try_lock(reporter.setup.absorber,
+				     (uint32_t)sp_syscall0(SYS_gettid))) {
+		if (sp_clock_monotonic_ns() >= deadline_ns)
+			return false;
+		sp_syscall0(SYS_sched_yield);
+	}
+	return true;
+}
+
 static void write_profiles(bool is_end)
 {
 	struct sp_write_summary *summary = &reporter.written;
@@ -273,7 +290,11 @@ static void write_profiles(bool is_end)
 		memset(summary, 0, sizeof(*summary));
 		summary->error = -ENOENT;
 	} else {
+		bool is_locked = keep_handlers_from_draining();
+
 		sp_collector_write_cpu(recording, reporter.out_dir_fd, is_again, summary);
+		if (is_locked)
+			sp_absorber_unlock(reporter.setup.absorber);
 	}
 	if (!is_end)
 		return;
@@ -403,11 +424,16 @@ static void drop_own_signals(void)
 void sp_reporter_write_here(const struct sp_reporter_setup *setup)
 {
 	static _Atomic bool is_busy;
-	unsigned char *stack = sp_pages_map(STACK_BYTES);
+	unsigned char *stack;
 	sigset_t all, before;
 
-	if (!stack || atomic_exchange(&is_busy, true))
+	if (atomic_exchange(&is_busy, true))
 		return;
+	stack = sp_pages_map(STACK_BYTES);
+	if (!stack) {
+		atomic_store(&is_busy, false);
+		return;
+	}
 	reporter.setup = *setup;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
