@@ -5,6 +5,8 @@
  */
 #include "layout.h"
 
+#include "sp_recording_heap.h"
+
 #include "sp_compiler.h"
 #include "sp_pages.h"
 
@@ -47,6 +49,20 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 				      at_most(bytes / 4 / sizeof(struct sp_cell),
 					      UINT32_MAX),
 				      680},
+		[SP_SECTION_HEAP_STACKS] = {sizeof(uint64_t),
+					    at_most(bytes / 2 / sizeof(uint64_t),
+						    UINT32_MAX),
+					    8192},
+		[SP_SECTION_HEAP_CELLS] = {sizeof(struct sp_heap_cell),
+					   at_most(bytes / 4 / sizeof(struct sp_heap_cell),
+						   UINT32_MAX),
+					   512},
+		[SP_SECTION_LIVE_BLOCKS] =
+			{sizeof(struct sp_live_block),
+			 at_least(sp_live_blocks_of_levels(sp_live_levels_in(
+					  bytes / sizeof(struct sp_live_block))),
+				  SP_LIVE_LEVEL0_BLOCKS),
+			 SP_LIVE_LEVEL0_BLOCKS},
 	};
 	uint64_t offset = SP_HEADER_BYTES;
 

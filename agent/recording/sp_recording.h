@@ -15,13 +15,17 @@
  *   large rings   64 KiB each, small rings 16 KiB each: struct sp_ring, then data
  *   nodes         struct sp_node[]         append-only stack table (a call tree)
  *   cells         struct sp_cell[]         append-only aggregates
+ *   heap stacks   uint64_t[]               append-only: struct sp_heap_stack, frames
+ *   heap cells    struct sp_heap_cell[]    append-only: sums of one stack and size class
+ *   live blocks   struct sp_live_block[]   the live-allocation table (sp_recording_heap.h)
  *
  * The file is as long as all sections at full capacity, but only the first
  * reserved_items of a section have storage behind them. Nobody ever touches an
  * item beyond: a hole in a full tmpfs is SIGBUS.
  *
- * Who writes: hooks and handlers write their thread's slot and ring. Everything
- * else is written by the one context that holds the consumer lock (the reporter
+ * Who writes: hooks and handlers write their thread's slot and ring; heap stacks, the
+ * keys of heap cells and live blocks are added by the hook that samples a block.
+ * Everything else is written by the one context that holds the consumer lock (the reporter
  * thread, or a handler where there is none), and every change that must be all
  * or nothing goes through the journal, so that a kill between any two
  * instructions neither loses nor doubles a sample.
@@ -36,7 +40,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 1U
+#define SP_RECORDING_VERSION 2U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
@@ -50,6 +54,9 @@ enum sp_section_kind {
 	SP_SECTION_RINGS_SMALL,
 	SP_SECTION_NODES,
 	SP_SECTION_CELLS,
+	SP_SECTION_HEAP_STACKS,
+	SP_SECTION_HEAP_CELLS,
+	SP_SECTION_LIVE_BLOCKS,
 	SP_SECTION_COUNT
 };
 
@@ -74,6 +81,11 @@ enum sp_loss {
 	SP_LOSS_NO_SPACE,     /* requests for storage that were refused */
 	SP_LOSS_NO_MODULE_ID, /* modules beyond the module table */
 	SP_LOSS_DAMAGED,      /* records that could not be read */
+	SP_LOSS_HEAP_STACK,   /* blocks whose stack no longer fitted the tables */
+	SP_LOSS_HEAP_UNTRACKED, /* sampled blocks that the live table had no room for */
+	SP_LOSS_HEAP_STALE,	/* sampled blocks that left by a way we cannot see */
+	SP_LOSS_HEAP_REENTERED, /* blocks of a signal handler that interrupted our hook */
+	SP_LOSS_HEAP_NO_THREAD, /* allocations of threads without state of ours */
 	SP_LOSS_COUNT
 };
 
@@ -136,9 +148,22 @@ struct sp_recording_header {
 	_Atomic uint64_t cycles_per_second;    /* for handler_cycles */
 	_Atomic uint64_t ended_handler_cycles; /* of threads that are gone */
 	_Atomic uint64_t ended_samples;
+	/* Exact heap counters of threads that are gone, see struct sp_slot. */
+	_Atomic uint64_t ended_heap_allocations, ended_heap_frees, ended_heap_bytes;
+	_Atomic uint64_t ended_heap_variance; /* a double */
 
 	_Atomic uint64_t losses[SP_LOSS_COUNT];
 	_Atomic uint64_t are_clocks_final; /* read after the last sample was drained */
+
+	/* Heap. A mean sampling distance of 0: this recording has no heap profile. */
+	uint64_t heap_rate_bytes;
+	uint64_t heap_start_cycles; /* birth times count from here */
+	/* Estimated live bytes, their high-water mark, and how often that moved. */
+	_Atomic int64_t heap_live_bytes, heap_peak_bytes;
+	_Atomic uint64_t heap_peak_epoch;
+	/* Exact counters of threads without a slot. */
+	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
+	_Atomic uint64_t heap_has_foreign_allocator; /* enum sp_heap_coverage */
 
 	uint64_t storage_bytes_max;	/* SPANPROF_RECORDING_SIZE */
 	_Atomic uint64_t storage_bytes; /* taken so far */
@@ -205,7 +230,10 @@ struct sp_slot {
 	_Atomic uint64_t start_routine, start_argument;
 	_Atomic uint32_t start_flags;
 	char name[16];
-	uint64_t unused[14];
+	/* Exact, by hooks on this thread and the reporter thread; they only grow. */
+	_Atomic uint64_t heap_allocations, heap_frees, heap_bytes;
+	_Atomic uint64_t heap_variance; /* a double: of the estimate of heap_bytes */
+	uint64_t unused[10];
 };
 _Static_assert(sizeof(struct sp_slot) == 256, "slot size is part of the layout");
 

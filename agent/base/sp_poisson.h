@@ -1,0 +1,33 @@
+/*
+ * The arithmetic of sampling by a Poisson process over bytes: points are laid along
+ * all allocated bytes with a mean distance, and a block is sampled when a point falls
+ * into it. Context: signal, no C library mathematics.
+ */
+#ifndef SP_POISSON_H
+#define SP_POISSON_H
+
+#include <stdint.h>
+
+/* xorshift64*: any state but 0; never returns 0's successor twice in 2^64 - 1 steps. */
+uint64_t sp_random_next(uint64_t *state);
+
+/*
+ * Bytes from here to the next point, at least 1: exponential with mean rate_bytes,
+ * rounded up, so that a block of S whole bytes is met with 1 - exp(-S / rate).
+ * Exact to 1 in 10^12. rate_bytes of 1 or less: 1.
+ */
+uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes);
+
+/*
+ * How many blocks of size_bytes a sampled one stands for: 1 / (1 - exp(-S / rate)).
+ * 1 where every block is sampled (rate_bytes of 1 or less).
+ */
+double sp_poisson_weight(uint64_t size_bytes, uint64_t rate_bytes);
+
+/*
+ * What one sampled block adds to the variance of the estimated sum of bytes:
+ * exp(-S / rate) times (S times weight) squared. 0 where every block is sampled.
+ */
+double sp_poisson_variance(uint64_t size_bytes, uint64_t rate_bytes);
+
+#endif

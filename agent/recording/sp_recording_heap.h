@@ -1,0 +1,132 @@
+/*
+ * The heap part of the recording: which blocks were sampled, where they were
+ * allocated, and what became of them.
+ *
+ * A hook that samples a block finds or adds its stack and its heap cell, then
+ * adds a live block. When the block is freed, one store turns the live block into a
+ * freed one, which keeps what the sums need; the consumer adds it to its cell in
+ * one journal change and only then gives the entry back. So a block is counted
+ * exactly once at any moment: allocated = sums of the cell + its blocks in the
+ * table, in use = its live blocks.
+ *
+ * Sizes are kept, weights are not: whoever adds up unbiases each sample first
+ * (sp_poisson.h), then sums.
+ */
+#ifndef SP_RECORDING_HEAP_H
+#define SP_RECORDING_HEAP_H
+
+#include "sp_recording.h"
+
+/* Frames follow, sp_frame.h, leaf first. Offsets count words of the section. */
+struct sp_heap_stack {
+	uint64_t hash;
+	uint32_t frame_count;
+	uint32_t unused;
+	uint64_t frames[];
+};
+#define SP_HEAP_STACK_WORDS 2U
+
+/* Heap cell 0: blocks whose stack found no room. */
+#define SP_HEAP_CELL_DROPPED 0U
+
+/*
+ * One stack and size class. Filled by the hook that meets it first and published by
+ * is_filled. The sums are of blocks that have been freed and absorbed: written by
+ * the consumer alone, in journal changes; those marked "double" hold its bits.
+ */
+struct sp_heap_cell {
+	_Atomic uint32_t is_filled;
+	uint32_t stack;		   /* word offset in the heap stacks */
+	uint64_t hash;		   /* of stack, class and labels */
+	uint64_t size_class_bytes; /* upper bound of the class; 0 = no class */
+	uint32_t labels;	   /* 0 = none */
+	uint32_t unused;
+	_Atomic uint64_t freed_samples;
+	_Atomic uint64_t freed_objects, freed_bytes;	      /* double, estimates */
+	_Atomic uint64_t age_cycles;			      /* double: objects times age */
+	_Atomic uint64_t short_objects, short_bytes;	      /* double: died young */
+	_Atomic uint64_t cross_objects;			      /* double: freed elsewhere */
+	_Atomic uint64_t peak_epoch;			      /* what the next two belong to */
+	_Atomic uint64_t peak_objects, peak_bytes;	      /* double */
+	/* By hooks: blocks that could not be followed, in 1/256 objects and bytes. */
+	_Atomic uint64_t untracked_objects_q8, untracked_bytes;
+};
+_Static_assert(sizeof(struct sp_heap_cell) == 128, "heap cell size is part of the layout");
+
+/* Younger than this at its end: short-lived. */
+#define SP_HEAP_SHORT_NS UINT64_C(1000000)
+
+enum sp_live_state {
+	SP_LIVE_FREE = 0,
+	SP_LIVE_CLAIMED, /* being written, or absorbed and about to be free */
+	SP_LIVE_LIVE,	 /* a block in use; address 0: inside realloc at this moment */
+	SP_LIVE_FREED,	 /* to be absorbed */
+};
+
+/*
+ * One sampled block. word is the only thing that changes after it was published:
+ *
+ *   LIVE    address << 2 | state
+ *   FREED   epoch at its end << 27 | age << 3 | freed by another thread << 2 | state
+ */
+struct sp_live_block {
+	_Atomic uint64_t word;
+	uint64_t size_and_thread; /* thread << 48 | size_bytes */
+	uint32_t cell;
+	uint32_t span;		  /* span table index + 1; 0 = none */
+	uint64_t birth_and_epoch; /* birth << 20 | epoch */
+};
+_Static_assert(sizeof(struct sp_live_block) == 32, "live block size is part of the layout");
+
+#define SP_LIVE_STATE_MASK UINT64_C(3)
+#define SP_LIVE_CROSS (UINT64_C(1) << 2)
+#define SP_LIVE_AGE_SHIFT 3
+#define SP_LIVE_AGE_MASK UINT64_C(0xffffff)
+#define SP_LIVE_EPOCH_SHIFT 27
+#define SP_HEAP_EPOCH_MASK UINT64_C(0xfffff)
+#define SP_HEAP_SIZE_MASK ((UINT64_C(1) << 48) - 1)
+/* Births count in this many cycles: 44 bits last for months. */
+#define SP_HEAP_BIRTH_SHIFT 10
+
+/*
+ * The live table is open addressing in levels, each four times the last, one after
+ * the other in the section; a level exists when all of it is reserved. A block lies in
+ * the bucket of its address in one of the levels.
+ */
+#define SP_LIVE_BUCKET_BLOCKS 8U
+#define SP_LIVE_LEVEL0_BLOCKS 1024U
+#define SP_LIVE_LEVELS_MAX 10U
+
+/* Context: signal. Blocks of levels 0 .. levels - 1. */
+static inline uint64_t sp_live_blocks_of_levels(uint32_t levels)
+{
+	return SP_LIVE_LEVEL0_BLOCKS * (((UINT64_C(1) << (2 * levels)) - 1) / 3);
+}
+
+/* Context: signal. Levels that are complete in so many reserved blocks. */
+static inline uint32_t sp_live_levels_in(uint64_t blocks)
+{
+	uint32_t levels = 0;
+
+	while (levels < SP_LIVE_LEVELS_MAX &&
+	       sp_live_blocks_of_levels(levels + 1) <= blocks)
+		levels++;
+	return levels;
+}
+
+/* Ages in 24 bits, exponent 6 and mantissa 18: exact to 1 in 262,144. Context: signal. */
+static inline uint64_t sp_heap_age_pack(uint64_t age)
+{
+	uint32_t exponent = 0;
+
+	if (age >= UINT64_C(1) << 18)
+		exponent = 46U - (uint32_t)__builtin_clzll(age);
+	return (uint64_t)exponent << 18 | (age >> exponent & 0x3ffff);
+}
+
+static inline uint64_t sp_heap_age_unpack(uint64_t packed)
+{
+	return (packed & 0x3ffff) << (packed >> 18 & 0x3f);
+}
+
+#endif
