@@ -20,6 +20,12 @@ static const char *const unwinders[] = {
 	NULL,
 };
 
+static const char *const allocators[] = {
+	[SP_ALLOCATOR_SYSTEM] = "system",
+	[SP_ALLOCATOR_JEMALLOC] = "jemalloc",
+	NULL,
+};
+
 static const struct sp_option table[] = {
 	{HELP("cpu", "SPANPROF_CPU", "", "yes",
 	      "The CPU profile: which code the processors spend their time in."),
@@ -29,6 +35,28 @@ static const struct sp_option table[] = {
 	      "kernel's tick bounds the real rate, often at 250; sample weights make "
 	      "up for the difference."),
 	 .kind = SP_OPTION_NUMBER, MEMBER(cpu_hz), .minimum = 1, .maximum = 10000},
+	{HELP("heap", "SPANPROF_HEAP", "", "yes",
+	      "The heap profiles: which code allocated the memory that is in use, that "
+	      "was in use at the peak, and how long memory lived."),
+	 .kind = SP_OPTION_PROFILE, MEMBER(is_heap_enabled)},
+	{HELP("heap:rate", "SPANPROF_HEAP_RATE", "SIZE", "512K",
+	      "Mean distance between two samples in allocated bytes, 1 to 1G. 1 records "
+	      "every allocation, exactly."),
+	 .kind = SP_OPTION_SIZE, MEMBER(heap_rate_bytes), .minimum = 1,
+	 .maximum = UINT64_C(1) << 30},
+	{HELP("heap:seed", "SPANPROF_HEAP_SEED", "N", "0",
+	      "Start of the random numbers that choose the samples: the same one samples "
+	      "the same allocations again where threads come in the same order. 0 is "
+	      "another one in each process."),
+	 .kind = SP_OPTION_NUMBER, MEMBER(heap_seed), .maximum = UINT64_MAX},
+	{HELP("leaks", "SPANPROF_LEAKS", "", "no",
+	      "At exit, list the stacks that allocated most of the memory still in use, "
+	      "and write it as a profile of its own. Needs the heap profile."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(wants_leaks)},
+	{HELP("allocator", "SPANPROF_ALLOCATOR", "NAME", "system",
+	      "What serves the program's heap: system (what serves it without us) or "
+	      "jemalloc (our copy, faster for small blocks, another memory layout)."),
+	 .kind = SP_OPTION_CHOICE, MEMBER(allocator), .choices = allocators},
 	{HELP("depth", "SPANPROF_DEPTH", "N", "512",
 	      "Frames kept of a stack, leaf side first, 1 to 1024."),
 	 .kind = SP_OPTION_NUMBER, MEMBER(depth_frames_max), .minimum = 1,
@@ -50,10 +78,11 @@ static const struct sp_option table[] = {
 	      "that works of $XDG_RUNTIME_DIR, /dev/shm and the directory of the "
 	      "profiles."),
 	 .kind = SP_OPTION_DIRECTORY, MEMBER(recording_dir), .has_auto = true},
-	{HELP("recording-size", "SPANPROF_RECORDING_SIZE", "SIZE", "64M",
-	      "Most the recording may grow to, 1M to 4G; it takes only what it needs."),
+	{HELP("recording-size", "SPANPROF_RECORDING_SIZE", "SIZE", "auto",
+	      "Most the recording may grow to, 1M to 4G; it takes only what it needs. "
+	      "auto is 64M, or 1G for a heap profile with heap:rate of at most 1K."),
 	 .kind = SP_OPTION_SIZE, MEMBER(recording_bytes_max),
-	 .minimum = UINT64_C(1) << 20, .maximum = UINT64_C(4) << 30},
+	 .minimum = UINT64_C(1) << 20, .maximum = UINT64_C(4) << 30, .has_auto = true},
 	{HELP("signal", "SPANPROF_SIGNAL", "N", "auto",
 	      "Signal of the CPU timers. auto is number 32, which the C library keeps "
 	      "out of every program's reach; a real-time signal, 34 to 64, is for "
@@ -76,11 +105,13 @@ void sp_options_init(struct sp_options *options)
 	*options = (struct sp_options){
 		.is_cpu_enabled = true,
 		.cpu_hz = 99,
+		.is_heap_enabled = true,
+		.heap_rate_bytes = UINT64_C(512) << 10,
+		.allocator = SP_ALLOCATOR_SYSTEM,
 		.depth_frames_max = 512,
 		.unwinder = SP_UNWINDER_TABLES,
 		.out_dir = ".",
 		.file_pattern = "%e.%p",
-		.recording_bytes_max = UINT64_C(64) << 20,
 	};
 }
 

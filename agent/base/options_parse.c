@@ -126,7 +126,7 @@ static const struct sp_option_help *find_nearest(const char *word, size_t word_b
 		distance = distance_to(word, word_bytes, last_part(help->compact));
 		if (distance <= 1)
 			try_name(&guess, help, distance);
-		/* Of "heap:rate" the profile is wrong, to begin with. */
+		/* Of "gpu:rate" the profile is wrong, to begin with. */
 		distance = distance_to(word, profile_bytes, help->compact);
 		if (profile_bytes < word_bytes && distance > 0 &&
 		    sp_options_entry(i)->kind == SP_OPTION_PROFILE)
@@ -236,7 +236,7 @@ static void set_number(struct parser *parser, const struct place *place,
 	if (err == -EINVAL)
 		fail_value(parser, place, value, "is not a %s from %s to %s%s",
 			   describe_number(option->kind), minimum, maximum, or_auto);
-	else if (number < option->minimum || number > option->maximum)
+	else if (err == -ERANGE || number < option->minimum || number > option->maximum)
 		fail_value(parser, place, value,
 			   "is not from %s to %s%s (the nearest is %s)", minimum, maximum,
 			   or_auto, number < option->minimum ? minimum : maximum);
@@ -447,6 +447,17 @@ static void parse_variable(struct parser *parser, const char *variable, bool *is
 		set_value(parser, &place, value + 1);
 }
 
+/* What auto means depends on other options, so that it is found out last. */
+static void choose_recording_size(struct sp_options *options)
+{
+	bool is_dense = options->is_heap_enabled &&
+			options->heap_rate_bytes <= SP_HEAP_RATE_DENSE_BYTES;
+
+	if (options->recording_bytes_max == 0)
+		options->recording_bytes_max =
+			is_dense ? SP_RECORDING_BYTES_DENSE : SP_RECORDING_BYTES_DEFAULT;
+}
+
 int sp_options_parse(struct sp_options *options, char *const *environment, char *error,
 		     size_t error_bytes)
 {
@@ -467,13 +478,11 @@ int sp_options_parse(struct sp_options *options, char *const *environment, char 
 			parse_variable(&parser, environment[i], is_seen);
 	}
 
-	if (parser.options.is_disabled) {
+	if (parser.options.is_disabled)
 		enable_profiles(&parser, false);
-		*options = parser.options;
-		return 0;
-	}
-	if (parser.is_failed)
+	else if (parser.is_failed)
 		return -EINVAL;
+	choose_recording_size(&parser.options);
 	*options = parser.options;
 	return 0;
 }

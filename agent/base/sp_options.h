@@ -15,16 +15,32 @@ enum sp_unwinder_kind {
 	SP_UNWINDER_LIBUNWIND,
 };
 
+enum sp_allocator_kind {
+	SP_ALLOCATOR_SYSTEM,
+	SP_ALLOCATOR_JEMALLOC,
+};
+
+/* A heap sampled more densely than this gets SP_RECORDING_BYTES_DENSE by default. */
+#define SP_HEAP_RATE_DENSE_BYTES UINT64_C(1024)
+#define SP_RECORDING_BYTES_DEFAULT (UINT64_C(64) << 20)
+#define SP_RECORDING_BYTES_DENSE (UINT64_C(1) << 30)
+
 struct sp_options {
-	bool is_disabled;	   /* SPANPROF=off, SPANPROF_DISABLE: do nothing at all */
-	bool is_cpu_enabled;	   /* SPANPROF=cpu, SPANPROF_CPU */
-	uint32_t cpu_hz;	   /* SPANPROF_CPU_HZ, 1..10000 */
+	bool is_disabled;	  /* SPANPROF=off, SPANPROF_DISABLE: do nothing at all */
+	bool is_cpu_enabled;	  /* SPANPROF=cpu, SPANPROF_CPU */
+	uint32_t cpu_hz;	  /* SPANPROF_CPU_HZ, 1..10000 */
+	bool is_heap_enabled;	  /* SPANPROF=heap, SPANPROF_HEAP */
+	uint64_t heap_rate_bytes; /* SPANPROF_HEAP_RATE: mean distance, 1 = all */
+	uint64_t heap_seed;	  /* SPANPROF_HEAP_SEED; 0 = a random one */
+	bool wants_leaks;	  /* SPANPROF_LEAKS */
+	enum sp_allocator_kind allocator;
 	uint32_t depth_frames_max; /* SPANPROF_DEPTH */
 	enum sp_unwinder_kind unwinder;
 	char out_dir[PATH_MAX];	      /* SPANPROF_OUT; "." unless set */
 	char file_pattern[NAME_MAX];  /* SPANPROF_FILE; "%e.%p" unless set */
 	char recording_dir[PATH_MAX]; /* SPANPROF_RECORDING_DIR; "" = choose */
-	uint64_t recording_bytes_max; /* SPANPROF_RECORDING_SIZE */
+	uint64_t recording_bytes_max; /* SPANPROF_RECORDING_SIZE; 0 = auto, only until
+				       * sp_options_parse() has chosen */
 	int signal_number;	      /* SPANPROF_SIGNAL; 0 = sp_signal_choose() does */
 	bool is_quiet;
 	bool is_verbose;

@@ -52,6 +52,11 @@ START_TEST(nothing_set_profiles_everything_there_is)
 	ck_assert(!options.is_disabled);
 	ck_assert(options.is_cpu_enabled);
 	ck_assert_uint_eq(options.cpu_hz, 99);
+	ck_assert(options.is_heap_enabled);
+	ck_assert_uint_eq(options.heap_rate_bytes, 512 << 10);
+	ck_assert_uint_eq(options.heap_seed, 0);
+	ck_assert(!options.wants_leaks);
+	ck_assert_uint_eq(options.allocator, SP_ALLOCATOR_SYSTEM);
 	ck_assert_uint_eq(options.depth_frames_max, 512);
 	ck_assert_uint_eq(options.unwinder, SP_UNWINDER_TABLES);
 	ck_assert_str_eq(options.out_dir, ".");
@@ -67,16 +72,19 @@ END_TEST
 START_TEST(each_default_in_the_table_is_what_no_option_gives)
 {
 	const struct sp_option_help *help;
-	struct sp_options defaults = options;
+	struct sp_options defaults;
 	char variable[256];
 
+	assert_accepted("HOME=/root");
+	defaults = options;
 	for (size_t i = 0; (help = sp_options_help(i)) != NULL; i++) {
+		setup_defaults();
 		snprintf(variable, sizeof(variable), "%s=%s", help->environment,
 			 help->default_text);
 		assert_accepted(variable);
 		ck_assert_mem_eq(&options, &defaults, sizeof(options));
-		snprintf(variable, sizeof(variable), "SPANPROF=%s=%s", help->compact,
-			 help->default_text);
+		snprintf(variable, sizeof(variable), "SPANPROF=cpu,heap,%s=%s",
+			 help->compact, help->default_text);
 		assert_accepted(variable);
 		ck_assert_uint_eq(sp_options_hash(&options), sp_options_hash(&defaults));
 	}
@@ -129,8 +137,16 @@ struct effect {
 #define AT(member) offsetof(struct sp_options, member)
 static const struct effect effects[] = {
 	{"cpu=no", "SPANPROF_CPU=no", AT(is_cpu_enabled), 0, NULL},
-	{"cpu:hz=1", "SPANPROF_CPU_HZ=1", AT(cpu_hz), 1, NULL},
-	{"cpu:hz=10000", "SPANPROF_CPU_HZ=10000", AT(cpu_hz), 10000, NULL},
+	{"heap,cpu:hz=1", "SPANPROF_CPU_HZ=1", AT(cpu_hz), 1, NULL},
+	{"heap,cpu:hz=10000", "SPANPROF_CPU_HZ=10000", AT(cpu_hz), 10000, NULL},
+	{"heap=no", "SPANPROF_HEAP=no", AT(is_heap_enabled), 0, NULL},
+	{"heap:rate=2K,cpu", "SPANPROF_HEAP_RATE=2048", AT(heap_rate_bytes), 2048, NULL},
+	{"heap:rate=1G,cpu", "SPANPROF_HEAP_RATE=1073741824", AT(heap_rate_bytes),
+	 1 << 30, NULL},
+	{"heap:seed=7,cpu", "SPANPROF_HEAP_SEED=7", AT(heap_seed), 7, NULL},
+	{"leaks", "SPANPROF_LEAKS=yes", AT(wants_leaks), 1, NULL},
+	{"allocator=jemalloc", "SPANPROF_ALLOCATOR=jemalloc", AT(allocator),
+	 SP_ALLOCATOR_JEMALLOC, NULL},
 	{"depth=1024", "SPANPROF_DEPTH=1024", AT(depth_frames_max), 1024, NULL},
 	{"unwinder=libunwind", "SPANPROF_UNWINDER=libunwind", AT(unwinder),
 	 SP_UNWINDER_LIBUNWIND, NULL},
@@ -150,6 +166,8 @@ static void assert_effect(const struct effect *effect)
 {
 	const char *member = (const char *)&options + effect->offset_bytes;
 	bool is_one_byte = effect->offset_bytes == AT(is_cpu_enabled) ||
+			   effect->offset_bytes == AT(is_heap_enabled) ||
+			   effect->offset_bytes == AT(wants_leaks) ||
 			   effect->offset_bytes == AT(is_quiet) ||
 			   effect->offset_bytes == AT(is_verbose) ||
 			   effect->offset_bytes == AT(is_disabled);
@@ -193,6 +211,41 @@ START_TEST(sizes_take_suffixes)
 	ck_assert_uint_eq(options.recording_bytes_max, 7 << 20);
 	assert_accepted("SPANPROF_RECORDING_SIZE=4G");
 	ck_assert_uint_eq(options.recording_bytes_max, UINT64_C(4) << 30);
+}
+END_TEST
+
+START_TEST(a_dense_heap_profile_gets_a_larger_recording)
+{
+	assert_accepted("SPANPROF=cpu:hz=199,heap:rate=1,out=DIR");
+	ck_assert(options.is_cpu_enabled && options.is_heap_enabled);
+	ck_assert_uint_eq(options.cpu_hz, 199);
+	ck_assert_uint_eq(options.heap_rate_bytes, 1);
+	ck_assert_str_eq(options.out_dir, "DIR");
+	ck_assert_uint_eq(options.recording_bytes_max, 1 << 30);
+
+	setup_defaults();
+	assert_accepted("SPANPROF_HEAP_RATE=1K");
+	ck_assert_uint_eq(options.recording_bytes_max, 1 << 30);
+	setup_defaults();
+	assert_accepted("SPANPROF_HEAP_RATE=1025");
+	ck_assert_uint_eq(options.recording_bytes_max, 64 << 20);
+	setup_defaults();
+	assert_accepted("SPANPROF=heap:rate=1,recording-size=64M");
+	ck_assert_uint_eq(options.recording_bytes_max, 64 << 20);
+	setup_defaults();
+	ck_assert_int_eq(parse("SPANPROF=cpu", "SPANPROF_HEAP_RATE=1", NULL), 0);
+	ck_assert_uint_eq(options.recording_bytes_max, 64 << 20);
+}
+END_TEST
+
+START_TEST(a_seed_has_64_bits)
+{
+	assert_accepted("SPANPROF_HEAP_SEED=18446744073709551615");
+	ck_assert_uint_eq(options.heap_seed, UINT64_MAX);
+	assert_refused("SPANPROF_HEAP_SEED=18446744073709551616",
+		       "SPANPROF_HEAP_SEED: \"18446744073709551616\" is not from 0 to "
+		       "18446744073709551615 (the nearest is 18446744073709551615); the "
+		       "program runs unprofiled");
 }
 END_TEST
 
@@ -282,6 +335,7 @@ START_TEST(naming_a_profile_selects_it)
 	options.is_cpu_enabled = false;
 	assert_accepted("SPANPROF=cpu:hz=50");
 	ck_assert(options.is_cpu_enabled);
+	ck_assert(!options.is_heap_enabled);
 	options.is_cpu_enabled = false;
 	assert_accepted("SPANPROF=depth=5");
 	ck_assert(!options.is_cpu_enabled);
@@ -332,11 +386,11 @@ static const char *const refusals[][2] = {
 	{"SPANPROF=Cpu", "unknown option \"Cpu\" in SPANPROF (did you mean \"cpu\"?)"},
 	{"SPANPROF=cpu ,quiet",
 	 "unknown option \"cpu \" in SPANPROF (did you mean \"cpu\"?)"},
-	{"SPANPROF=cpu,heap:rate=1",
-	 "unknown option \"heap:rate\" in SPANPROF (did you mean \"cpu\"?)"},
+	{"SPANPROF=cpu,hepa:rate=1",
+	 "unknown option \"hepa:rate\" in SPANPROF (did you mean \"heap:rate\"?)"},
 	{"SPANPROF=cpi:hz=9",
 	 "unknown option \"cpi:hz\" in SPANPROF (did you mean \"cpu:hz\"?)"},
-	{"SPANPROF=heap", "unknown option \"heap\" in SPANPROF (did you mean \"cpu\"?)"},
+	{"SPANPROF=heep", "unknown option \"heep\" in SPANPROF (did you mean \"heap\"?)"},
 	{"SPANPROF==3", "unknown option \"\" in SPANPROF (did you mean \"cpu\"?)"},
 	{"SPANPROF_HZ=99",
 	 "unknown variable SPANPROF_HZ (did you mean SPANPROF_CPU_HZ?)"},
@@ -366,14 +420,15 @@ static const char *const refusals[][2] = {
 	{"SPANPROF_CPU_HZ=1K", "SPANPROF_CPU_HZ: \"1K\" is not a number from 1 to 10000"},
 	{"SPANPROF_DEPTH=1025",
 	 "SPANPROF_DEPTH: \"1025\" is not from 1 to 1024 (the nearest is 1024)"},
-	{"SPANPROF_RECORDING_SIZE=1023K",
-	 "SPANPROF_RECORDING_SIZE: \"1023K\" is not from 1M to 4G (the nearest is 1M)"},
+	{"SPANPROF_RECORDING_SIZE=1023K", "SPANPROF_RECORDING_SIZE: \"1023K\" is not "
+					  "from 1M to 4G or auto (the nearest is 1M)"},
 	{"SPANPROF_RECORDING_SIZE=99999999999G",
-	 "SPANPROF_RECORDING_SIZE: \"99999999999G\" is not from 1M to 4G (the nearest is "
+	 "SPANPROF_RECORDING_SIZE: \"99999999999G\" is not from 1M to 4G or auto (the "
+	 "nearest is "
 	 "4G)"},
 	{"SPANPROF_RECORDING_SIZE=64MB", "SPANPROF_RECORDING_SIZE: \"64MB\" is not a "
 					 "size in bytes, such as 64M, from 1M to "
-					 "4G"},
+					 "4G or auto"},
 	{"SPANPROF_SIGNAL=27",
 	 "SPANPROF_SIGNAL: \"27\" is not from 34 to 64 or auto (the nearest is 34)"},
 	{"SPANPROF_SIGNAL=SIGPROF",
@@ -668,6 +723,8 @@ static Suite *options_suite(void)
 	tcase_add_loop_test(tcase, an_option_works_in_both_notations, 0,
 			    SP_ARRAY_COUNT(effects));
 	tcase_add_test(tcase, sizes_take_suffixes);
+	tcase_add_test(tcase, a_dense_heap_profile_gets_a_larger_recording);
+	tcase_add_test(tcase, a_seed_has_64_bits);
 	tcase_add_test(tcase, auto_means_the_agent_chooses);
 	tcase_add_test(tcase, the_compact_string_takes_many);
 	tcase_add_test(tcase, in_the_compact_string_the_last_of_two_counts);
