@@ -6,6 +6,7 @@
 #include "modules_elf.h"
 
 #include "sp_compiler.h"
+#include "sp_guarded.h"
 #include "sp_pages.h"
 #include "sp_syscall.h"
 
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/uio.h>
 
 #define HEADERS_MAX 64
 #define NOTE_BYTES_MAX 1024
@@ -59,45 +59,6 @@ bool sp_elf_read_file(int fd, uint64_t offset, void *buffer, size_t size_bytes)
 	return true;
 }
 
-/* Where a sandbox forbids process_vm_readv(). */
-static SP_COLD bool read_proc_mem(uint64_t address, void *buffer, size_t size_bytes)
-{
-	long fd = sp_syscall3(SYS_open, "/proc/self/mem", O_RDONLY | O_CLOEXEC, 0);
-	bool is_read;
-
-	if (fd < 0)
-		return false;
-	is_read = sp_elf_read_file((int)fd, address, buffer, size_bytes);
-	sp_syscall1(SYS_close, fd);
-	return is_read;
-}
-
-bool sp_elf_read_memory(uint64_t address, void *buffer, size_t size_bytes)
-{
-	struct iovec local = {buffer, size_bytes};
-	struct iovec remote = {(void *)(uintptr_t)address, size_bytes};
-	long got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_getpid),
-			       (long)&local, 1, (long)&remote, 1, 0);
-
-	if (got == -ENOSYS || got == -EPERM)
-		return read_proc_mem(address, buffer, size_bytes);
-	return got == (long)size_bytes;
-}
-
-bool sp_elf_read_pieces(const uint64_t *addresses, uint32_t count, void *buffer,
-			size_t size_bytes)
-{
-	struct iovec local = {buffer, count * size_bytes};
-	struct iovec remote[SP_ELF_PIECES_MAX];
-	long got;
-
-	for (uint32_t i = 0; i < count; i++)
-		remote[i] = (struct iovec){(void *)(uintptr_t)addresses[i], size_bytes};
-	got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_getpid), (long)&local, 1,
-			  (long)remote, (long)count, 0);
-	return got == (long)(count * size_bytes);
-}
-
 static bool read_source(const struct source *source, uint64_t offset, void *buffer,
 			size_t size_bytes)
 {
@@ -106,7 +67,7 @@ static bool read_source(const struct source *source, uint64_t offset, void *buff
 		return true;
 	}
 	return source->fd < 0
-		       ? sp_elf_read_memory(source->start + offset, buffer, size_bytes)
+		       ? sp_guarded_read(source->start + offset, buffer, size_bytes)
 		       : sp_elf_read_file(source->fd, offset, buffer, size_bytes);
 }
 
@@ -255,7 +216,7 @@ static void place_eh_frame(const Elf64_Phdr *headers, uint32_t count,
 	int32_t relative;
 
 	if (image->hdr_bytes < sizeof(hdr) ||
-	    !sp_elf_read_memory(image->hdr_address, hdr, sizeof(hdr)) || hdr[0] != 1) {
+	    !sp_guarded_read(image->hdr_address, hdr, sizeof(hdr)) || hdr[0] != 1) {
 		image->hdr_bytes = 0;
 		return;
 	}

@@ -22,19 +22,6 @@ struct sp_elf_image {
 	uint64_t fingerprint; /* of headers and build id */
 };
 
-#define SP_ELF_PIECES_MAX 64
-
-/* The same size_bytes at each of count <= SP_ELF_PIECES_MAX addresses, one after the
- * other in buffer, in one system call. True when all of it was read. */
-bool sp_elf_read_pieces(const uint64_t *addresses, uint32_t count, void *buffer,
-			size_t size_bytes);
-
-/*
- * Memory of this process, which may be unmapped meanwhile. True when all of it was
- * read.
- */
-bool sp_elf_read_memory(uint64_t address, void *buffer, size_t size_bytes);
-
 /* Reads the headers at the start of a mapping. False when there are none that we
  * can use: not an x86-64 ELF object, or it changed meanwhile. */
 bool sp_elf_read_image(const struct sp_map *first, struct sp_elf_image *image);

@@ -6,6 +6,7 @@
 #include "modules_frames.h"
 
 #include "sp_compiler.h"
+#include "sp_guarded.h"
 #include "sp_pages.h"
 #include "sp_syscall.h"
 #include "unwind_cfi.h"
@@ -59,7 +60,7 @@ static bool copy_data(struct sp_frames_areas *areas, uint64_t address,
 	if (size_bytes > DATA_BYTES_MAX)
 		return false;
 	copy = add_area(areas, size_bytes);
-	if (!copy || !sp_elf_read_memory(address, copy, size_bytes))
+	if (!copy || !sp_guarded_read(address, copy, size_bytes))
 		return false;
 	*delta = (int64_t)((uint64_t)(uintptr_t)copy - address);
 	return true;

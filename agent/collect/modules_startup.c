@@ -5,6 +5,7 @@
  */
 #include "modules_startup.h"
 
+#include "sp_guarded.h"
 #include "sp_heap.h"
 #include "sp_pages.h"
 
@@ -39,9 +40,9 @@ static uint64_t hash_at(uint64_t address)
 	char name[NAME_BYTES_MAX];
 
 	/* What follows the strings may not be readable. */
-	if (sp_elf_read_memory(address, name, sizeof(name)))
+	if (sp_guarded_read(address, name, sizeof(name)))
 		return hash_name(name, strnlen(name, sizeof(name)));
-	if (page_bytes < sizeof(name) && sp_elf_read_memory(address, name, page_bytes))
+	if (page_bytes < sizeof(name) && sp_guarded_read(address, name, page_bytes))
 		return hash_name(name, strnlen(name, page_bytes));
 	return 0;
 }
@@ -49,10 +50,10 @@ static uint64_t hash_at(uint64_t address)
 /* Turns addresses of strings into their hashes. */
 static void hash_all(uint64_t *names, uint32_t count)
 {
-	char strings[SP_ELF_PIECES_MAX][NAME_BYTES_MAX];
+	char strings[SP_GUARDED_PIECES_MAX][NAME_BYTES_MAX];
 
-	if (count <= SP_ELF_PIECES_MAX &&
-	    sp_elf_read_pieces(names, count, strings, NAME_BYTES_MAX)) {
+	if (count <= SP_GUARDED_PIECES_MAX &&
+	    sp_guarded_read_pieces(names, count, strings, NAME_BYTES_MAX)) {
 		for (uint32_t i = 0; i < count; i++)
 			names[i] = hash_name(strings[i],
 					     strnlen(strings[i], NAME_BYTES_MAX));
@@ -76,8 +77,8 @@ static void read_names(const struct sp_startup_object *object, struct names *nam
 	names->needed_count = 0;
 	if (count > DYNAMIC_ENTRIES_MAX)
 		count = DYNAMIC_ENTRIES_MAX;
-	if (count == 0 || !sp_elf_read_memory(image->dynamic_address, dynamic,
-					      (size_t)count * sizeof(dynamic[0])))
+	if (count == 0 || !sp_guarded_read(image->dynamic_address, dynamic,
+					   (size_t)count * sizeof(dynamic[0])))
 		return;
 	for (uint64_t i = 0; i < count && dynamic[i].d_tag != DT_NULL; i++) {
 		if (dynamic[i].d_tag == DT_STRTAB)
