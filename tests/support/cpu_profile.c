@@ -52,6 +52,11 @@ int64_t cpu_profile_samples(const struct cpu_profile *profile)
 	return profile_total(profile->decoded, "samples");
 }
 
+int64_t cpu_profile_samples_with(const struct cpu_profile *profile, const char *function)
+{
+	return profile_sum_with(profile->decoded, "samples", function);
+}
+
 int64_t cpu_profile_with_ns(const struct cpu_profile *profile, const char *function)
 {
 	return profile_sum_with(profile->decoded, "cpu", function);
@@ -123,16 +128,21 @@ unsigned cpu_profile_depth(const struct cpu_profile *profile)
 	return (unsigned)depth;
 }
 
-bool cpu_profile_has_comment(const struct cpu_profile *profile, const char *part)
+const char *cpu_profile_comment(const struct cpu_profile *profile, const char *part)
 {
 	const char *comment;
 
 	for (size_t i = 0; (comment = profile_comment(profile->decoded, i)) != NULL;
 	     i++) {
 		if (strstr(comment, part) != NULL)
-			return true;
+			return comment;
 	}
-	return false;
+	return NULL;
+}
+
+bool cpu_profile_has_comment(const struct cpu_profile *profile, const char *part)
+{
+	return cpu_profile_comment(profile, part) != NULL;
 }
 
 bool cpu_profile_has_mapping(const struct cpu_profile *profile, const char *part)

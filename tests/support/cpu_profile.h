@@ -19,6 +19,7 @@ int64_t cpu_profile_total_ns(const struct cpu_profile *profile);
 int64_t cpu_profile_samples(const struct cpu_profile *profile);
 /* Sum over the stacks that hold a function of that very name, each counted once. */
 int64_t cpu_profile_with_ns(const struct cpu_profile *profile, const char *function);
+int64_t cpu_profile_samples_with(const struct cpu_profile *profile, const char *function);
 /* Likewise, for stacks that hold both. */
 int64_t cpu_profile_with_both_ns(const struct cpu_profile *profile, const char *function,
 				 const char *other);
@@ -28,6 +29,8 @@ int64_t cpu_profile_matching_ns(const struct cpu_profile *profile, const char *p
 int64_t cpu_profile_program_ns(const struct cpu_profile *profile);
 /* The longest stack, in frames. */
 unsigned cpu_profile_depth(const struct cpu_profile *profile);
+/* The first comment that holds that text, or NULL; the profile's. */
+const char *cpu_profile_comment(const struct cpu_profile *profile, const char *part);
 /* Whether a comment, or a mapping's file name, holds that text. */
 bool cpu_profile_has_comment(const struct cpu_profile *profile, const char *part);
 bool cpu_profile_has_mapping(const struct cpu_profile *profile, const char *part);
