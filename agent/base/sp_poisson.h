@@ -20,7 +20,8 @@ uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes);
 
 /*
  * How many blocks of size_bytes a sampled one stands for: 1 / (1 - exp(-S / rate)).
- * 1 where every block is sampled (rate_bytes of 1 or less).
+ * 1 where every block is sampled (rate_bytes of 1 or less), and for a block of 0 bytes,
+ * which no point falls into.
  */
 double sp_poisson_weight(uint64_t size_bytes, uint64_t rate_bytes);
 
