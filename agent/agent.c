@@ -10,6 +10,7 @@
 #include "sp_collector.h"
 #include "sp_compiler.h"
 #include "sp_cpu_timer.h"
+#include "sp_heap_capture.h"
 #include "sp_hooks.h"
 #include "sp_log.h"
 #include "sp_options.h"
@@ -84,6 +85,7 @@ static int make_recording(void)
 	sp_capture.recording.header->earlier_thread_cpu_ns = earlier_thread_cpu_ns;
 	sp_capture.recording.header->earlier_user_ns = earlier.user_ns;
 	sp_capture.recording.header->earlier_system_ns = earlier.system_ns;
+	sp_heap_capture_begin(&sp_capture.recording);
 	err = sp_absorber_init(&absorber, &sp_capture.recording);
 	if (err)
 		return err;
@@ -144,6 +146,7 @@ static void adopt_thread(int tid, bool is_main)
 		main_stack(&low, &high);
 		atomic_store_explicit(&slot->stack_low, low, memory_order_relaxed);
 		atomic_store_explicit(&slot->stack_high, high, memory_order_relaxed);
+		sp_heap_thread_begin(slot);
 	}
 	sp_cpu_timer_arm(slot);
 }
@@ -221,6 +224,7 @@ static void begin_in_child(void)
 		atomic_store_explicit(&slot->stack_high, forked_stack_high,
 				      memory_order_relaxed);
 		sp_cpu_timer_give_forked(slot);
+		sp_heap_thread_begin(slot);
 	}
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 out:
@@ -260,6 +264,7 @@ static void after_fork_in_child(void)
 	earlier_thread_cpu_ns = 0;
 	note_forked_stack();
 	sp_hooks_thread_forked();
+	sp_heap_capture_forked();
 	sp_reporter_thread_forked();
 	atomic_store_explicit(&sp_capture.own_process->is_ours, 1, memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
@@ -410,7 +415,8 @@ static bool read_options(void)
 	sp_log_init(STDERR_FILENO, options.is_quiet, options.is_verbose);
 	make_absolute(options.out_dir, sizeof(options.out_dir));
 	make_absolute(options.recording_dir, sizeof(options.recording_dir));
-	return options.is_cpu_enabled && !options.is_disabled;
+	return (options.is_cpu_enabled || options.is_heap_enabled) &&
+	       !options.is_disabled;
 }
 
 static uint32_t timers_allowed(void)
@@ -423,6 +429,17 @@ static uint32_t timers_allowed(void)
 	return (uint32_t)(limit.rlim_cur / 2);
 }
 
+static void prepare_heap(void)
+{
+	const struct sp_heap_settings settings = {
+		.rate_bytes = options.heap_rate_bytes,
+		.seed = options.heap_seed,
+	};
+
+	if (options.is_heap_enabled && sp_heap_capture_init(&settings) != 0)
+		sp_log_error("no memory for the heap profile: there will be none");
+}
+
 static bool prepare_capture(void)
 {
 	struct sp_own_process *own_process = sp_pages_map(SP_PAGE_BYTES);
@@ -432,7 +449,8 @@ static bool prepare_capture(void)
 	sp_syscall3(SYS_madvise, own_process, SP_PAGE_BYTES, MADV_WIPEONFORK);
 	atomic_store_explicit(&own_process->is_ours, 1, memory_order_relaxed);
 	sp_capture.own_process = own_process;
-	sp_capture.period_ns = SP_NS_PER_SECOND / options.cpu_hz;
+	sp_capture.period_ns =
+		options.is_cpu_enabled ? SP_NS_PER_SECOND / options.cpu_hz : 0;
 	sp_capture.depth_frames_max = options.depth_frames_max;
 	sp_capture.timers_max = timers_allowed();
 	sp_capture.drain = drain_in_handler;
@@ -481,6 +499,7 @@ static void start(void)
 
 	if (!read_options() || !prepare_capture())
 		return;
+	prepare_heap();
 	sp_cpu_usage_read(&earlier);
 	if (earlier.cpu_ns <= LOADER_CPU_NS_MAX)
 		memset(&earlier, 0, sizeof(earlier));

@@ -131,6 +131,38 @@ void sp_heap_free(void *ptr)
 }
 
 /*
+ * The libraries linked into the agent (demangler, compression, protobuf) say malloc();
+ * the linker sends that here (--wrap), not to the program's heap.
+ */
+void *__wrap_malloc(size_t size_bytes);
+void *__wrap_calloc(size_t count, size_t size_bytes);
+void *__wrap_realloc(void *ptr, size_t size_bytes);
+void __wrap_free(void *ptr);
+
+void *__wrap_malloc(size_t size_bytes)
+{
+	return sp_heap_alloc(size_bytes);
+}
+
+void *__wrap_calloc(size_t count, size_t size_bytes)
+{
+	size_t bytes;
+
+	return __builtin_mul_overflow(count, size_bytes, &bytes) ? NULL
+								 : sp_heap_zalloc(bytes);
+}
+
+void *__wrap_realloc(void *ptr, size_t size_bytes)
+{
+	return sp_heap_realloc(ptr, size_bytes);
+}
+
+void __wrap_free(void *ptr)
+{
+	sp_heap_free(ptr);
+}
+
+/*
  * What the archive refers to and never reaches with the configuration above: its own
  * profiler (mathematics, a backtrace by libgcc) and its background threads, which would
  * make the host load two libraries more; and its fork handlers, see above.

@@ -9,6 +9,8 @@
 
 /* Visible to the host: interposers and the public API, nothing else. */
 #define SP_EXPORT __attribute__((visibility("default")))
+/* On declarations of variables that hot code reads: no way round by the GOT. */
+#define SP_HIDDEN __attribute__((visibility("hidden")))
 /* Initial-exec keeps a hook's first TLS access from calling malloc. */
 #define SP_TLS __thread __attribute__((tls_model("initial-exec")))
 #define SP_COLD __attribute__((cold, noinline))

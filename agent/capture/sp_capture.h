@@ -57,6 +57,14 @@ extern struct sp_capture sp_capture;
 /* Context: signal. */
 void sp_capture_set_state(enum sp_capture_state state);
 
+/* Context: signal. Is this our process, no copy of it? */
+static inline bool sp_capture_is_own_process(void)
+{
+	return sp_capture.own_process &&
+	       atomic_load_explicit(&sp_capture.own_process->is_ours,
+				    memory_order_relaxed);
+}
+
 /* Context: signal. Is this our process (no copy of it), and is it recording? */
 static inline bool sp_capture_is_running(void)
 {

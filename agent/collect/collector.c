@@ -6,6 +6,7 @@
 #include "sp_collector.h"
 
 #include "sp_clock.h"
+#include "sp_heap_capture.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
 #include "sp_syscall.h"
@@ -135,6 +136,7 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	name_groups(collector);
 	read_usage(collector);
 	sp_collector_read_clocks(collector);
+	sp_heap_capture_publish(collector->recording);
 	atomic_store_explicit(&header->last_update_monotonic_ns, now_ns,
 			      memory_order_relaxed);
 	atomic_store_explicit(&header->are_clocks_final, is_final, memory_order_relaxed);

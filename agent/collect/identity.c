@@ -31,7 +31,8 @@ void sp_collector_identify(struct sp_recording *recording,
 	header->process_start_ticks = identity.start_ticks;
 	header->boot_id_hash = identity.boot_id_hash;
 	header->settings_hash = sp_options_hash(options);
-	header->cpu_period_ns = UINT64_C(1000000000) / options->cpu_hz;
+	header->cpu_period_ns =
+		options->is_cpu_enabled ? UINT64_C(1000000000) / options->cpu_hz : 0;
 	copy_text(header->program, sizeof(header->program), program);
 	copy_text(header->file_pattern, sizeof(header->file_pattern),
 		  options->file_pattern);

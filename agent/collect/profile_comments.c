@@ -179,7 +179,8 @@ static void say_losses(struct sp_profile_comments *comments,
 		uint64_t count = sp_atomic_value(&header->losses[i]);
 		struct sp_text line;
 
-		if (!count)
+		/* Those of the heap stand in the heap's profiles. */
+		if (!count || !meanings[i])
 			continue;
 		begin(&line, comments);
 		sp_text_string(&line, "loss: ");

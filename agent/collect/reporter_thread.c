@@ -10,6 +10,7 @@
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_file_sink.h"
+#include "sp_heap_capture.h"
 #include "sp_log.h"
 #include "sp_modules.h"
 #include "sp_pages.h"
@@ -349,6 +350,7 @@ static void *run(void *argument)
 	int log_fd = sp_own_thread_separate();
 
 	(void)argument;
+	sp_heap_thread_is_own();
 	prctl(PR_SET_NAME, "spanprof");
 	atomic_store_explicit(&reporter.tid, (uint32_t)sp_syscall0(SYS_gettid),
 			      memory_order_relaxed);

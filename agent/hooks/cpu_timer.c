@@ -76,6 +76,8 @@ int sp_cpu_timer_arm(struct sp_slot *slot)
 		atomic_load_explicit(&slot->generation, memory_order_relaxed);
 	int timer = -EAGAIN;
 
+	if (!sp_capture.period_ns) /* no CPU profile is wanted */
+		return 0;
 	/* Every timer takes one of the user's pending signals: half stay the program's.
 	 */
 	if (atomic_fetch_add_explicit(&sp_capture.timers_armed, 1, memory_order_relaxed) <
@@ -111,9 +113,11 @@ static int forked_timer = -1;
 void sp_cpu_timer_arm_forked(void)
 {
 	int tid = (int)sp_syscall0(SYS_gettid);
-	int timer = create_timer(sp_clock_of_thread(tid), tid,
-				 make_cookie(COOKIE_INDEX_FORKED, 0));
+	int timer = -1;
 
+	if (sp_capture.period_ns)
+		timer = create_timer(sp_clock_of_thread(tid), tid,
+				     make_cookie(COOKIE_INDEX_FORKED, 0));
 	forked_timer = timer;
 	atomic_store_explicit(&forked_cookie, 0, memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.timers_armed, timer >= 0 ? 1 : 0,

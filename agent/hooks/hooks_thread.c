@@ -11,6 +11,7 @@
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_cpu_timer.h"
+#include "sp_heap_capture.h"
 #include "sp_next.h"
 #include "sp_signal.h"
 #include "sp_thread.h"
@@ -51,6 +52,7 @@ static void note_end(void *value)
 		return;
 	sp_cpu_timer_disarm(slot);
 	sp_signal_thread_end();
+	sp_heap_thread_end();
 	sp_thread_end(slot, sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID));
 }
 
@@ -89,6 +91,7 @@ static void begin_thread(struct sp_slot *slot)
 
 	pthread_setspecific(end_key, slot);
 	sp_thread_begin(slot, high - stack_bytes, high);
+	sp_heap_thread_begin(slot);
 	if (flags & SP_THREAD_SMALL_STACK)
 		sp_signal_use_own_stack();
 	sp_cpu_timer_arm(slot);

@@ -286,24 +286,39 @@ static bool is_vdso(const struct link_map *object)
 	return object->l_addr != 0 && object->l_addr == getauxval(AT_SYSINFO_EHDR);
 }
 
-SP_COLD void *sp_next_find_version(const char *name, const char *version)
+static const struct link_map *find_after_us(const char *name, const char *version,
+					    void **found)
 {
 	const struct link_map *last = last_startup_object();
 	const struct link_map *object = sp_next_own_object();
 
 	while (object != NULL && object != last) {
-		void *found;
-
 		object = object->l_next;
 		if (object == NULL)
 			break;
 		if (is_vdso(object))
 			continue;
-		found = sp_next_find_in(object, name, version);
-		if (found != NULL)
-			return found;
+		*found = sp_next_find_in(object, name, version);
+		if (*found != NULL)
+			return object;
 	}
+	*found = NULL;
 	return NULL;
+}
+
+SP_COLD const struct link_map *sp_next_find_object(const char *name)
+{
+	void *found;
+
+	return find_after_us(name, NULL, &found);
+}
+
+SP_COLD void *sp_next_find_version(const char *name, const char *version)
+{
+	void *found;
+
+	find_after_us(name, version, &found);
+	return found;
 }
 
 SP_COLD void *sp_next_find(const char *name)

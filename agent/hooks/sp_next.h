@@ -30,6 +30,9 @@ void *sp_next_find_version(const char *name, const char *version);
 void *sp_next_find_in(const struct link_map *object, const char *name,
 		      const char *version);
 
+/* As sp_next_find(), but the object that defines name. */
+const struct link_map *sp_next_find_object(const char *name);
+
 /* Context: hook. The object that this code is part of; NULL if it is not listed. */
 const struct link_map *sp_next_own_object(void);
 

@@ -54,7 +54,8 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 						    UINT32_MAX),
 					    8192},
 		[SP_SECTION_HEAP_CELLS] = {sizeof(struct sp_heap_cell),
-					   at_most(bytes / 4 / sizeof(struct sp_heap_cell),
+					   at_most(bytes / 4 /
+							   sizeof(struct sp_heap_cell),
 						   UINT32_MAX),
 					   512},
 		[SP_SECTION_LIVE_BLOCKS] =

@@ -117,7 +117,8 @@ static int check_header(const struct sp_recording_header *header,
 		    SP_GROUPS ||
 	    sp_atomic_value(&header->sections[SP_SECTION_NODES].used_items) < 1)
 		return refuse(problem, -EINVAL, "damaged: it lacks its first tables");
-	if (header->cpu_period_ns == 0 || header->cpu_period_ns > UINT64_C(1000000000))
+	if ((header->cpu_period_ns == 0 && header->heap_rate_bytes == 0) ||
+	    header->cpu_period_ns > UINT64_C(1000000000))
 		return refuse(problem, -EINVAL,
 			      "damaged or never begun: it has no period");
 	return 0;

@@ -17,7 +17,8 @@
  *   cells         struct sp_cell[]         append-only aggregates
  *   heap stacks   uint64_t[]               append-only: struct sp_heap_stack, frames
  *   heap cells    struct sp_heap_cell[]    append-only: sums of one stack and size class
- *   live blocks   struct sp_live_block[]   the live-allocation table (sp_recording_heap.h)
+ *   live blocks   struct sp_live_block[]   the live-allocation table
+ * (sp_recording_heap.h)
  *
  * The file is as long as all sections at full capacity, but only the first
  * reserved_items of a section have storage behind them. Nobody ever touches an
@@ -25,8 +26,8 @@
  *
  * Who writes: hooks and handlers write their thread's slot and ring; heap stacks, the
  * keys of heap cells and live blocks are added by the hook that samples a block.
- * Everything else is written by the one context that holds the consumer lock (the reporter
- * thread, or a handler where there is none), and every change that must be all
+ * Everything else is written by the one context that holds the consumer lock (the
+ * reporter thread, or a handler where there is none), and every change that must be all
  * or nothing goes through the journal, so that a kill between any two
  * instructions neither loses nor doubles a sample.
  */
@@ -70,18 +71,18 @@ struct sp_section {
 
 /* What was lost, and why. Monotonic counts; every one reaches the profile. */
 enum sp_loss {
-	SP_LOSS_NO_RING,      /* samples: no ring was free */
-	SP_LOSS_RING_FULL,    /* samples: the thread's ring was full */
-	SP_LOSS_TABLE_FULL,   /* samples whose stack no longer fitted the tables */
-	SP_LOSS_STACK_CUT,    /* stacks cut at the depth limit */
-	SP_LOSS_STACK_SHORT,  /* stacks that could not be walked to their root */
-	SP_LOSS_NO_SLOT,      /* threads without a slot */
-	SP_LOSS_NO_TIMER,     /* threads without a timer (RLIMIT_SIGPENDING) */
-	SP_LOSS_GROUP_FULL,   /* threads whose entry function has no group */
-	SP_LOSS_NO_SPACE,     /* requests for storage that were refused */
-	SP_LOSS_NO_MODULE_ID, /* modules beyond the module table */
-	SP_LOSS_DAMAGED,      /* records that could not be read */
-	SP_LOSS_HEAP_STACK,   /* blocks whose stack no longer fitted the tables */
+	SP_LOSS_NO_RING,	/* samples: no ring was free */
+	SP_LOSS_RING_FULL,	/* samples: the thread's ring was full */
+	SP_LOSS_TABLE_FULL,	/* samples whose stack no longer fitted the tables */
+	SP_LOSS_STACK_CUT,	/* stacks cut at the depth limit */
+	SP_LOSS_STACK_SHORT,	/* stacks that could not be walked to their root */
+	SP_LOSS_NO_SLOT,	/* threads without a slot */
+	SP_LOSS_NO_TIMER,	/* threads without a timer (RLIMIT_SIGPENDING) */
+	SP_LOSS_GROUP_FULL,	/* threads whose entry function has no group */
+	SP_LOSS_NO_SPACE,	/* requests for storage that were refused */
+	SP_LOSS_NO_MODULE_ID,	/* modules beyond the module table */
+	SP_LOSS_DAMAGED,	/* records that could not be read */
+	SP_LOSS_HEAP_STACK,	/* blocks whose stack no longer fitted the tables */
 	SP_LOSS_HEAP_UNTRACKED, /* sampled blocks that the live table had no room for */
 	SP_LOSS_HEAP_STALE,	/* sampled blocks that left by a way we cannot see */
 	SP_LOSS_HEAP_REENTERED, /* blocks of a signal handler that interrupted our hook */
@@ -123,7 +124,7 @@ struct sp_recording_header {
 	uint64_t start_realtime_ns;
 	uint64_t start_monotonic_ns;
 	uint64_t settings_hash;
-	uint64_t cpu_period_ns;
+	uint64_t cpu_period_ns; /* 0: this recording has no CPU profile */
 	uint8_t exe_build_id[32]; /* of the main program, once it has been looked at */
 	uint64_t exe_build_id_bytes;
 	char program[64]; /* base name, for %e */

@@ -42,16 +42,17 @@ struct sp_heap_cell {
 	uint32_t labels;	   /* 0 = none */
 	uint32_t unused;
 	_Atomic uint64_t freed_samples;
-	_Atomic uint64_t freed_objects, freed_bytes;	      /* double, estimates */
-	_Atomic uint64_t age_cycles;			      /* double: objects times age */
-	_Atomic uint64_t short_objects, short_bytes;	      /* double: died young */
-	_Atomic uint64_t cross_objects;			      /* double: freed elsewhere */
-	_Atomic uint64_t peak_epoch;			      /* what the next two belong to */
-	_Atomic uint64_t peak_objects, peak_bytes;	      /* double */
+	_Atomic uint64_t freed_objects, freed_bytes; /* double, estimates */
+	_Atomic uint64_t age_cycles;		     /* double: objects times age */
+	_Atomic uint64_t short_objects, short_bytes; /* double: died young */
+	_Atomic uint64_t cross_objects;		     /* double: freed elsewhere */
+	_Atomic uint64_t peak_epoch;		     /* what the next two belong to */
+	_Atomic uint64_t peak_objects, peak_bytes;   /* double */
 	/* By hooks: blocks that could not be followed, in 1/256 objects and bytes. */
 	_Atomic uint64_t untracked_objects_q8, untracked_bytes;
 };
-_Static_assert(sizeof(struct sp_heap_cell) == 128, "heap cell size is part of the layout");
+_Static_assert(sizeof(struct sp_heap_cell) == 128,
+	       "heap cell size is part of the layout");
 
 /* Younger than this at its end: short-lived. */
 #define SP_HEAP_SHORT_NS UINT64_C(1000000)
@@ -76,7 +77,8 @@ struct sp_live_block {
 	uint32_t span;		  /* span table index + 1; 0 = none */
 	uint64_t birth_and_epoch; /* birth << 20 | epoch */
 };
-_Static_assert(sizeof(struct sp_live_block) == 32, "live block size is part of the layout");
+_Static_assert(sizeof(struct sp_live_block) == 32,
+	       "live block size is part of the layout");
 
 #define SP_LIVE_STATE_MASK UINT64_C(3)
 #define SP_LIVE_CROSS (UINT64_C(1) << 2)

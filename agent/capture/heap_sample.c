@@ -1,0 +1,376 @@
+/*
+ * What happens to a block that is sampled: its stack, its cell, its entry in the live
+ * table; and at its end. Context: hook. A signal handler of the program that allocates
+ * while its thread is in here finds the thread busy; its block is counted, not
+ * followed.
+ */
+#include "heap_threads.h"
+
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_pages.h"
+#include "sp_poisson.h"
+#include "sp_recording_heap.h"
+#include "sp_unwind.h"
+
+#include <errno.h>
+
+/* A new high-water mark is at least this part above the last. */
+#define PEAK_STEP_SHIFT 10
+/* Where every block is sampled, threads tell the sum of live bytes in steps of this
+ * part of the mark. */
+#define LIVE_STEP_SHIFT 13
+
+static struct sp_recording_header *header(void)
+{
+	return sp_capture.recording.header;
+}
+
+void sp_heap_take_storage(void)
+{
+	sp_capture_wake_reporter();
+	if (sp_capture.drain)
+		sp_capture.drain();
+}
+
+/* --- the estimate of live bytes and its high-water mark --- */
+
+static void add_live(struct sp_heap_thread *self, int64_t bytes)
+{
+	int64_t step = 0;
+
+	if (sp_heap_global.is_exact && self) {
+		step = atomic_load_explicit(&header()->heap_peak_bytes,
+					    memory_order_relaxed) >>
+		       LIVE_STEP_SHIFT;
+		self->pending_live_bytes += bytes;
+		if (self->pending_live_bytes <= step && self->pending_live_bytes >= -step)
+			return;
+		bytes = self->pending_live_bytes;
+		self->pending_live_bytes = 0;
+	}
+	atomic_fetch_add_explicit(&header()->heap_live_bytes, bytes,
+				  memory_order_relaxed);
+}
+
+/* Before a block goes: if the sum was never higher, this moment is the peak. Blocks
+ * born from now on belong to the next epoch. */
+static void note_peak(const struct sp_heap_thread *self)
+{
+	int64_t live =
+		atomic_load_explicit(&header()->heap_live_bytes, memory_order_relaxed) +
+		(self ? self->pending_live_bytes : 0);
+	int64_t peak =
+		atomic_load_explicit(&header()->heap_peak_bytes, memory_order_relaxed);
+
+	if (sp_likely(live <= peak + (peak >> PEAK_STEP_SHIFT)))
+		return;
+	if (atomic_compare_exchange_strong_explicit(&header()->heap_peak_bytes, &peak,
+						    live, memory_order_relaxed,
+						    memory_order_relaxed))
+		atomic_fetch_add_explicit(&header()->heap_peak_epoch, 1,
+					  memory_order_relaxed);
+}
+
+static int64_t estimated_bytes(uint64_t size_bytes)
+{
+	if (sp_heap_global.is_exact)
+		return (int64_t)size_bytes;
+	return (int64_t)((double)size_bytes *
+			 sp_poisson_weight(size_bytes, sp_heap_global.rate_bytes));
+}
+
+/* --- the end of a sampled block --- */
+
+static uint64_t now_births(void)
+{
+	return (sp_clock_cycles() - header()->heap_start_cycles) >> SP_HEAP_BIRTH_SHIFT;
+}
+
+static uint64_t freed_word(const struct sp_live_block *block,
+			   const struct sp_heap_thread *self)
+{
+	uint64_t birth = block->birth_and_epoch >> 20;
+	uint64_t now = now_births();
+	uint64_t epoch =
+		atomic_load_explicit(&header()->heap_peak_epoch, memory_order_relaxed) &
+		SP_HEAP_EPOCH_MASK;
+	uint64_t thread = block->size_and_thread >> 48;
+	bool is_cross = !self || thread != (uint16_t)self->number;
+
+	return epoch << SP_LIVE_EPOCH_SHIFT |
+	       sp_heap_age_pack(now > birth ? now - birth : 0) << SP_LIVE_AGE_SHIFT |
+	       (is_cross ? SP_LIVE_CROSS : 0) | SP_LIVE_FREED;
+}
+
+/* From the word it has now to freed; false: another thread was first. */
+static bool end_block(struct sp_live_block *block, uint64_t word)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+	uint64_t size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
+
+	note_peak(self);
+	/* Release: the consumer reads the rest of the entry after it. */
+	if (!atomic_compare_exchange_strong_explicit(
+		    &block->word, &word, freed_word(block, self), memory_order_release,
+		    memory_order_relaxed))
+		return false;
+	add_live(self, -estimated_bytes(size_bytes));
+	return true;
+}
+
+/* In a copy of the process that nobody told us of the filter is the parent's. */
+static bool is_filter_ours(void)
+{
+	if (sp_likely(sp_capture_is_running()))
+		return true;
+	sp_heap_filter_forget();
+	return false;
+}
+
+void sp_heap_free_sampled(void *ptr)
+{
+	struct sp_heap_filter *filter = sp_heap_filter_now();
+	struct sp_live_block *block;
+	uint64_t word;
+
+	if (!is_filter_ours())
+		return;
+	block = sp_heap_live_find(&sp_capture.recording, ptr, &word);
+	if (block && end_block(block, word))
+		sp_heap_filter_remove(filter, ptr);
+}
+
+struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
+{
+	struct sp_heap_hold hold = {NULL, 0, sp_heap_filter_now()};
+
+	if (!is_filter_ours())
+		return hold;
+	hold.block = sp_heap_live_find(&sp_capture.recording, ptr, &hold.word);
+	if (hold.block && !atomic_compare_exchange_strong_explicit(
+				  &hold.block->word, &hold.word, SP_LIVE_LIVE,
+				  memory_order_relaxed, memory_order_relaxed))
+		hold.block = NULL;
+	return hold;
+}
+
+void sp_heap_release_sampled(struct sp_heap_hold hold, bool is_gone)
+{
+	void *ptr = (void *)(uintptr_t)(hold.word >> 2); // NOLINT
+
+	if (!sp_capture_is_running())
+		return;
+	if (is_gone) {
+		if (end_block(hold.block, SP_LIVE_LIVE))
+			sp_heap_filter_remove(hold.filter, ptr);
+		return;
+	}
+	atomic_store_explicit(&hold.block->word, hold.word, memory_order_release);
+	/* Whoever made a filter meanwhile did not see this address. */
+	sp_heap_filter_check_added(ptr, hold.filter, NULL);
+}
+
+/* --- its begin --- */
+
+/* The registers as they are here, in a frame of ours. */
+static inline __attribute__((always_inline)) void
+read_registers(struct sp_unwind_regs *regs)
+{
+	uint64_t *value = regs->value;
+
+	__builtin_memset(regs, 0, sizeof(*regs));
+	__asm__ volatile("movq %%rbx, %0\n\t"
+			 "movq %%rbp, %1\n\t"
+			 "movq %%rsp, %2\n\t"
+			 "movq %%r12, %3\n\t"
+			 "movq %%r13, %4\n\t"
+			 "movq %%r14, %5\n\t"
+			 "movq %%r15, %6\n\t"
+			 : "=m"(value[3]), "=m"(value[SP_DWARF_RBP]),
+			   "=m"(value[SP_DWARF_RSP]), "=m"(value[12]), "=m"(value[13]),
+			   "=m"(value[14]), "=m"(value[15]));
+	__asm__ volatile("leaq 0(%%rip), %0" : "=r"(value[SP_DWARF_RA]));
+}
+
+static void find_stack(const struct sp_heap_thread *self, uint64_t stack_pointer,
+		       struct sp_unwind_stack *stack)
+{
+	uint64_t low = 0, high = 0;
+
+	if (self->slot) {
+		low = atomic_load_explicit(&self->slot->stack_low, memory_order_relaxed);
+		high = atomic_load_explicit(&self->slot->stack_high,
+					    memory_order_relaxed);
+	}
+	stack->delta = 0;
+	stack->low = stack_pointer;
+	stack->is_guarded = !(stack_pointer >= low && stack_pointer < high);
+	stack->high = stack->is_guarded ? stack_pointer : high;
+}
+
+static uint64_t *scratch_of(struct sp_heap_thread *self)
+{
+	if (sp_unlikely(!self->frames))
+		self->frames = sp_pages_map((sp_capture.depth_frames_max + 1) *
+					    sizeof(*self->frames));
+	return self->frames;
+}
+
+static uint32_t walk(struct sp_heap_thread *self, uint64_t *frames)
+{
+	const struct sp_unwind_snapshot *snapshot =
+		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
+	struct sp_unwind_regs regs;
+	struct sp_unwind_stack stack;
+	struct sp_unwind_result result;
+
+	read_registers(&regs);
+	find_stack(self, regs.value[SP_DWARF_RSP], &stack);
+	result = sp_unwind(snapshot, &regs, &stack, frames, sp_capture.depth_frames_max);
+	if (sp_likely(result.end == SP_UNWIND_OUTERMOST))
+		return result.depth_frames;
+	if (result.end == SP_UNWIND_NO_MODULE) {
+		atomic_store_explicit(&sp_capture.wants_modules, true,
+				      memory_order_relaxed);
+		sp_capture_wake_reporter();
+	}
+	sp_recording_count(&sp_capture.recording,
+			   result.end == SP_UNWIND_FULL ? SP_LOSS_STACK_CUT
+							: SP_LOSS_STACK_SHORT,
+			   1);
+	frames[result.depth_frames] =
+		sp_frame_pseudo(result.end == SP_UNWIND_FULL ? SP_PSEUDO_TRUNCATED
+							     : SP_PSEUDO_INCOMPLETE);
+	return result.depth_frames + 1;
+}
+
+static uint32_t find_cell(struct sp_heap_thread *self, size_t size_bytes)
+{
+	uint64_t *frames = scratch_of(self);
+
+	if (sp_unlikely(!frames)) {
+		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_STACK, 1);
+		return SP_HEAP_CELL_DROPPED;
+	}
+	return sp_heap_cell_of(frames, walk(self, frames), size_bytes);
+}
+
+/* Its address is another block's now: it left behind our back. */
+static void end_stale(void *ptr)
+{
+	struct sp_heap_filter *filter = sp_heap_filter_now();
+	struct sp_live_block *block;
+	uint64_t word;
+
+	if (sp_likely(!sp_heap_may_be_sampled(ptr)))
+		return;
+	block = sp_heap_live_find(&sp_capture.recording, ptr, &word);
+	if (!block || !end_block(block, word))
+		return;
+	sp_heap_filter_remove(filter, ptr);
+	sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_STALE, 1);
+}
+
+/* No room in the live table: the block counts as allocated, and never as in use. */
+static void count_untracked(uint32_t cell_index, size_t size_bytes)
+{
+	struct sp_heap_cell *cell = sp_recording_item(&sp_capture.recording,
+						      SP_SECTION_HEAP_CELLS, cell_index);
+	double weight = sp_poisson_weight(size_bytes, sp_heap_global.rate_bytes);
+
+	atomic_fetch_add_explicit(&cell->untracked_objects_q8, (uint64_t)(weight * 256),
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&cell->untracked_bytes,
+				  (uint64_t)(weight * (double)size_bytes),
+				  memory_order_relaxed);
+	sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_UNTRACKED, 1);
+}
+
+static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
+		      uint32_t cell)
+{
+	struct sp_live_block *block = sp_heap_live_claim(&sp_capture.recording, ptr);
+	struct sp_heap_filter *filter, *in_the_making;
+
+	if (sp_unlikely(!block)) {
+		sp_heap_take_storage();
+		block = sp_heap_live_claim(&sp_capture.recording, ptr);
+		if (!block) {
+			count_untracked(cell, size_bytes);
+			return;
+		}
+	}
+	block->size_and_thread =
+		(uint64_t)self->number << 48 | (size_bytes & SP_HEAP_SIZE_MASK);
+	block->cell = cell;
+	block->span = 0;
+	block->birth_and_epoch =
+		now_births() << 20 |
+		(atomic_load_explicit(&header()->heap_peak_epoch, memory_order_relaxed) &
+		 SP_HEAP_EPOCH_MASK);
+	filter = sp_heap_filter_add(ptr, &in_the_making);
+	/* Release: whoever finds the word finds the rest. */
+	atomic_store_explicit(&block->word, (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE,
+			      memory_order_release);
+	sp_heap_filter_check_added(ptr, filter, in_the_making);
+	add_live(self, estimated_bytes(size_bytes));
+}
+
+static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
+{
+	if (!sp_heap_global.is_exact) {
+		self->sample_at =
+			self->bytes + sp_poisson_distance(&self->random_state,
+							  sp_heap_global.rate_bytes);
+		self->variance +=
+			sp_poisson_variance(size_bytes, sp_heap_global.rate_bytes);
+	}
+	end_stale(ptr);
+	add_block(self, ptr, size_bytes, find_cell(self, size_bytes));
+	if (self->slot)
+		sp_heap_thread_publish(self);
+}
+
+/* A copy of the process that nobody told us of: its thread is a wiped one. */
+static bool is_recording(struct sp_heap_thread *self)
+{
+	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
+
+	if (sp_likely(sp_capture_is_running()))
+		return self->number != 0;
+	if (!self->number || !sp_capture_is_own_process()) {
+		self->sample_at = UINT64_MAX;
+		return false;
+	}
+	/* A fork child that allocates this much is worth a recording of its own. */
+	if (state == SP_CAPTURE_FORKED && sp_capture.begin_in_child)
+		sp_capture.begin_in_child();
+	if (sp_capture_is_running())
+		return true;
+	if (!sp_heap_global.is_exact)
+		self->sample_at =
+			self->bytes + sp_poisson_distance(&self->random_state,
+							  sp_heap_global.rate_bytes);
+	return false;
+}
+
+void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
+{
+	int saved_errno = errno;
+
+	if (!is_recording(self)) {
+		errno = saved_errno;
+		return;
+	}
+	if (sp_unlikely(self->is_busy)) {
+		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_REENTERED, 1);
+		return;
+	}
+	self->is_busy = 1;
+	atomic_signal_fence(memory_order_seq_cst);
+	sample(self, ptr, size_bytes);
+	atomic_signal_fence(memory_order_seq_cst);
+	self->is_busy = 0;
+	errno = saved_errno;
+}

@@ -1,0 +1,320 @@
+/*
+ * The threads' state: a pool that is claimed from without a lock, in private memory
+ * that a fork child gets zeroed. Threads that pthread_create() made get theirs at
+ * birth and give it back at their end; others get one at their first allocation and
+ * keep it. Context: hook.
+ */
+#include "heap_threads.h"
+
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_pages.h"
+#include "sp_poisson.h"
+#include "sp_syscall.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#define THREADS_MAX 65535U
+/* Of a limited address space little is ours. */
+#define THREADS_MAX_LIMITED 1024U
+
+SP_TLS struct sp_heap_thread *sp_heap_self;
+/* The thread's end was noticed; what the C library still gives back for it only
+ * counts. */
+static SP_TLS bool has_ended;
+/* Our own thread: not the program's allocations. */
+static SP_TLS bool is_own;
+
+struct sp_heap_global sp_heap_global;
+
+static struct sp_heap_thread *pool;
+static uint32_t pool_threads;
+static _Atomic uint32_t pool_used;
+static _Atomic uint64_t free_threads; /* tag << 32 | number */
+
+/* Counts of threads that are no more, or have no state, and no slot. */
+static _Atomic uint64_t lone_allocations, lone_frees, lone_bytes;
+
+int sp_heap_capture_init(const struct sp_heap_settings *settings)
+{
+	struct rlimit limit;
+	size_t pool_bytes;
+
+	pool_threads = THREADS_MAX;
+	if (sp_syscall4(SYS_prlimit64, 0, RLIMIT_AS, NULL, &limit) == 0 &&
+	    limit.rlim_cur != RLIM_INFINITY)
+		pool_threads = THREADS_MAX_LIMITED;
+	pool_bytes = pool_threads * sizeof(*pool);
+	pool = sp_pages_map(pool_bytes);
+	if (!pool)
+		return -ENOMEM;
+	sp_syscall3(SYS_madvise, pool, pool_bytes, MADV_WIPEONFORK);
+	sp_heap_global.rate_bytes = settings->rate_bytes;
+	sp_heap_global.seed = settings->seed;
+	sp_heap_global.is_exact = settings->rate_bytes <= 1;
+	return 0;
+}
+
+/* --- the pool --- */
+
+static struct sp_heap_thread *thread_at(uint32_t number)
+{
+	return &pool[number - 1];
+}
+
+static struct sp_heap_thread *take(void)
+{
+	uint64_t head = atomic_load_explicit(&free_threads, memory_order_acquire);
+	uint32_t used;
+
+	while ((uint32_t)head) {
+		struct sp_heap_thread *thread = thread_at((uint32_t)head);
+		uint64_t next = (head >> 32) + 1;
+
+		next = next << 32 |
+		       atomic_load_explicit(&thread->next_free, memory_order_relaxed);
+		if (atomic_compare_exchange_weak_explicit(&free_threads, &head, next,
+							  memory_order_acquire,
+							  memory_order_acquire))
+			return thread;
+	}
+	used = atomic_load_explicit(&pool_used, memory_order_relaxed);
+	do {
+		if (used >= pool_threads)
+			return NULL;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&pool_used, &used, used + 1, memory_order_relaxed, memory_order_relaxed));
+	pool[used].number = used + 1;
+	return &pool[used];
+}
+
+static void give(struct sp_heap_thread *thread)
+{
+	uint64_t head = atomic_load_explicit(&free_threads, memory_order_relaxed);
+	uint64_t next;
+
+	do {
+		atomic_store_explicit(&thread->next_free, (uint32_t)head,
+				      memory_order_relaxed);
+		next = ((head >> 32) + 1) << 32 | thread->number;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&free_threads, &head, next, memory_order_release, memory_order_relaxed));
+}
+
+/* --- one thread --- */
+
+static void prepare(struct sp_heap_thread *thread, struct sp_slot *slot)
+{
+	static _Atomic uint64_t born;
+	uint64_t birth = atomic_fetch_add_explicit(&born, 1, memory_order_relaxed) + 1;
+	uint64_t state =
+		sp_heap_global.seed
+			? sp_heap_global.seed
+			: sp_clock_monotonic_ns() ^
+				  (uint64_t)(uintptr_t)__builtin_frame_address(0);
+
+	state = (state + birth) * UINT64_C(0x9e3779b97f4a7c15);
+	thread->random_state = state ? state : 1;
+	/* Neighbouring seeds give neighbouring first numbers. */
+	for (unsigned int i = 0; i < 8; i++)
+		sp_random_next(&thread->random_state);
+	thread->bytes = 0;
+	thread->allocations = 0;
+	thread->frees = 0;
+	thread->variance = 0;
+	thread->pending_live_bytes = 0;
+	thread->is_busy = 0;
+	thread->slot = slot;
+	thread->sample_at = sp_heap_global.is_exact
+				    ? 0
+				    : sp_poisson_distance(&thread->random_state,
+							  sp_heap_global.rate_bytes);
+	/* Release: the reporter thread reads the counters from here on. */
+	atomic_store_explicit(&thread->is_used, 1, memory_order_release);
+}
+
+static struct sp_heap_thread *begin(struct sp_slot *slot)
+{
+	struct sp_heap_thread *thread = take();
+
+	if (!thread)
+		return NULL;
+	prepare(thread, slot);
+	sp_heap_self = thread;
+	return thread;
+}
+
+struct sp_heap_thread *sp_heap_thread_of_caller(void)
+{
+	if (sp_heap_self)
+		return sp_heap_self;
+	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_acquire) ||
+	    has_ended || is_own || !sp_capture_is_own_process())
+		return NULL;
+	return begin(NULL);
+}
+
+void sp_heap_thread_begin(struct sp_slot *slot)
+{
+	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_acquire))
+		return;
+	if (!sp_heap_self)
+		begin(slot);
+	else
+		sp_heap_self->slot = slot;
+}
+
+/* They only grow; the reporter thread may copy them at the same time. */
+static void raise(_Atomic uint64_t *word, uint64_t value)
+{
+	uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
+
+	while (before < value &&
+	       !atomic_compare_exchange_weak_explicit(
+		       word, &before, value, memory_order_relaxed, memory_order_relaxed))
+		;
+}
+
+/* Doubles that are not negative are ordered as their bits are. */
+static uint64_t bits_of(const double *value)
+{
+	uint64_t bits;
+
+	__builtin_memcpy(&bits, value, sizeof(bits));
+	return bits;
+}
+
+void sp_heap_thread_publish(const struct sp_heap_thread *thread)
+{
+	struct sp_slot *slot = thread->slot;
+
+	raise(&slot->heap_allocations,
+	      __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED));
+	raise(&slot->heap_frees, __atomic_load_n(&thread->frees, __ATOMIC_RELAXED));
+	raise(&slot->heap_bytes, __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED));
+	raise(&slot->heap_variance, bits_of(&thread->variance));
+}
+
+void sp_heap_thread_end(void)
+{
+	struct sp_heap_thread *thread = sp_heap_self;
+
+	has_ended = true;
+	if (!thread || !thread->number)
+		return;
+	sp_heap_self = NULL;
+	if (thread->slot)
+		sp_heap_thread_publish(thread);
+	if (thread->pending_live_bytes && sp_capture_is_running())
+		atomic_fetch_add_explicit(&sp_capture.recording.header->heap_live_bytes,
+					  thread->pending_live_bytes,
+					  memory_order_relaxed);
+	atomic_store_explicit(&thread->is_used, 0, memory_order_release);
+	give(thread);
+}
+
+void sp_heap_thread_is_own(void)
+{
+	is_own = true;
+}
+
+void sp_heap_first_alloc(void *ptr, size_t size_bytes)
+{
+	struct sp_heap_thread *self = sp_heap_thread_of_caller();
+
+	if (self) {
+		sp_heap_note_alloc(ptr, size_bytes);
+		return;
+	}
+	if (is_own ||
+	    !atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+		return;
+	atomic_fetch_add_explicit(&lone_allocations, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&lone_bytes, size_bytes, memory_order_relaxed);
+	if (sp_capture_is_running())
+		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_NO_THREAD, 1);
+}
+
+void sp_heap_first_free(void)
+{
+	struct sp_heap_thread *self = sp_heap_thread_of_caller();
+
+	if (self)
+		self->frees++;
+	else if (!is_own &&
+		 atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+		atomic_fetch_add_explicit(&lone_frees, 1, memory_order_relaxed);
+}
+
+uint64_t sp_heap_thread_allocations(void)
+{
+	return sp_heap_self ? sp_heap_self->allocations : 0;
+}
+
+uint64_t sp_heap_thread_frees(void)
+{
+	return sp_heap_self ? sp_heap_self->frees : 0;
+}
+
+/* --- the process --- */
+
+void sp_heap_capture_publish(struct sp_recording *recording)
+{
+	struct sp_recording_header *header = recording->header;
+	uint32_t used = atomic_load_explicit(&pool_used, memory_order_relaxed);
+	uint64_t allocations =
+		atomic_load_explicit(&lone_allocations, memory_order_relaxed);
+	uint64_t frees = atomic_load_explicit(&lone_frees, memory_order_relaxed);
+	uint64_t bytes = atomic_load_explicit(&lone_bytes, memory_order_relaxed);
+
+	if (!header->heap_rate_bytes)
+		return;
+	for (uint32_t i = 0; i < used; i++) {
+		const struct sp_heap_thread *thread = &pool[i];
+
+		/* Acquire: pairs with prepare(). */
+		if (!atomic_load_explicit(&thread->is_used, memory_order_acquire))
+			continue;
+		if (thread->slot) {
+			sp_heap_thread_publish(thread);
+			continue;
+		}
+		allocations += __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED);
+		frees += __atomic_load_n(&thread->frees, __ATOMIC_RELAXED);
+		bytes += __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED);
+	}
+	raise(&header->orphan_heap_allocations, allocations);
+	raise(&header->orphan_heap_frees, frees);
+	raise(&header->orphan_heap_bytes, bytes);
+}
+
+void sp_heap_capture_begin(struct sp_recording *recording)
+{
+	struct sp_recording_header *header = recording->header;
+
+	if (!pool)
+		return;
+	header->heap_rate_bytes = sp_heap_global.is_exact ? 1 : sp_heap_global.rate_bytes;
+	header->heap_start_cycles = sp_clock_cycles();
+	sp_heap_filter_reset(sp_heap_global.is_exact);
+	/* Release: pairs with the first call of each thread. */
+	atomic_store_explicit(&sp_heap_global.is_ready, true, memory_order_release);
+}
+
+void sp_heap_capture_forked(void)
+{
+	if (!pool)
+		return;
+	/* The pool itself was wiped; a child that makes no recording only counts. */
+	sp_heap_self = NULL;
+	has_ended = false;
+	atomic_store_explicit(&pool_used, 0, memory_order_relaxed);
+	atomic_store_explicit(&free_threads, 0, memory_order_relaxed);
+	atomic_store_explicit(&lone_allocations, 0, memory_order_relaxed);
+	atomic_store_explicit(&lone_frees, 0, memory_order_relaxed);
+	atomic_store_explicit(&lone_bytes, 0, memory_order_relaxed);
+	sp_heap_filter_forget();
+	sp_heap_stacks_forked();
+}

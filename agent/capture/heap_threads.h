@@ -1,0 +1,61 @@
+/*
+ * What the files of the heap capture share with each other.
+ */
+#ifndef SP_HEAP_THREADS_H
+#define SP_HEAP_THREADS_H
+
+#include "sp_heap_capture.h"
+
+struct sp_heap_global {
+	_Atomic bool is_ready;
+	uint64_t rate_bytes;
+	uint64_t seed;
+	/* All blocks are sampled: the filter would always say yes. */
+	bool is_exact;
+	/* The live table wants another level, or to be absorbed. */
+	_Atomic bool wants_room;
+};
+
+extern struct sp_heap_global sp_heap_global;
+
+/* Context: hook. State of the calling thread, made if need be; NULL: none. */
+struct sp_heap_thread *sp_heap_thread_of_caller(void);
+
+/* Context: hook, collector. The counters of a thread that has a slot. */
+void sp_heap_thread_publish(const struct sp_heap_thread *thread);
+
+/* --- heap_filter.c; context: signal --- */
+
+/* An empty filter, or one that always says yes. */
+void sp_heap_filter_reset(bool is_exact);
+/* None of the blocks it knew is this process's. */
+void sp_heap_filter_forget(void);
+/* Around the store that publishes a live block: before, and after it. */
+struct sp_heap_filter *sp_heap_filter_add(const void *ptr,
+					  struct sp_heap_filter **in_the_making);
+void sp_heap_filter_check_added(const void *ptr, struct sp_heap_filter *added,
+				struct sp_heap_filter *added_in_the_making);
+/* The filter in force, asked before the block leaves the table; then that one. */
+struct sp_heap_filter *sp_heap_filter_now(void);
+void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr);
+
+/* --- heap_stacks.c; context: hook --- */
+
+/* The cell of a stack and size; SP_HEAP_CELL_DROPPED when the tables are full. */
+uint32_t sp_heap_cell_of(const uint64_t *frames, uint32_t frame_count,
+			 uint64_t size_bytes);
+/* Context: signal, in a fork child. */
+void sp_heap_stacks_forked(void);
+
+/* --- heap_live.c; context: hook --- */
+
+struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
+					const void *ptr, uint64_t *word);
+/* An entry that is this thread's until its word is stored; NULL: no room. */
+struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
+					 const void *ptr);
+
+/* Context: hook. More storage, taken here if our thread does not keep up. */
+void sp_heap_take_storage(void);
+
+#endif

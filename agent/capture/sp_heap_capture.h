@@ -1,0 +1,192 @@
+/*
+ * What the allocation hooks do besides calling through: count exactly, decide by one
+ * comparison whether a block is sampled, and ask a small filter whether a block that
+ * is given back was. Everything else is cold.
+ *
+ * Context: hook, unless said otherwise; no lock, no wait, no allocation, errno kept.
+ * The hot functions also run before our constructor and in any fork child.
+ */
+#ifndef SP_HEAP_CAPTURE_H
+#define SP_HEAP_CAPTURE_H
+
+#include "sp_compiler.h"
+#include "sp_recording.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * One thread's side of the heap profile: private memory, which a fork child gets
+ * zeroed (MADV_WIPEONFORK), so that a child never counts for its parent. Written by
+ * its thread alone; the reporter thread reads the counters.
+ */
+struct sp_heap_thread {
+	/* What every call touches. */
+	uint64_t bytes;	      /* allocated so far */
+	uint64_t sample_at;   /* the next point lies where bytes gets there; 0: always */
+	uint64_t allocations; /* realloc counts as one, and as one free */
+	uint64_t frees;
+	/* What samples touch. */
+	uint64_t random_state;
+	double variance;      /* of the estimate of bytes */
+	struct sp_slot *slot; /* NULL: nobody told us of this thread */
+	uint64_t *frames;     /* scratch for one stack */
+	int64_t pending_live_bytes;
+	uint32_t number; /* 1 and up; 0: wiped by a fork */
+	uint32_t is_busy;
+	_Atomic uint32_t is_used, next_free;
+	uint64_t unused[5];
+};
+_Static_assert(sizeof(struct sp_heap_thread) == 128, "two cache lines a thread");
+
+/* NULL until the thread's first call, and after its end. */
+extern SP_HIDDEN SP_TLS struct sp_heap_thread *sp_heap_self;
+
+/*
+ * Counting filter over the addresses of sampled blocks: a counter of 0 says that no
+ * sampled block has an address that falls there.
+ */
+struct sp_heap_filter {
+	uint64_t mask; /* counters - 1 */
+	uint64_t unused[7];
+	_Atomic uint8_t counters[];
+};
+
+extern SP_HIDDEN _Atomic(struct sp_heap_filter *) sp_heap_filter;
+
+/* Multiplicative: allocators place blocks at regular distances. */
+static inline uint64_t sp_heap_hash(const void *ptr)
+{
+	return (uint64_t)(uintptr_t)ptr * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* --- cold --- */
+
+/* On a thread without state: counts, and makes it where it can. */
+void sp_heap_first_alloc(void *ptr, size_t size_bytes);
+void sp_heap_first_free(void);
+/* A point fell into this block. */
+void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes);
+/* The filter knows this address: was it a sampled block? It ends here. */
+void sp_heap_free_sampled(void *ptr);
+
+/* --- hot --- */
+
+static inline void sp_heap_note_alloc(void *ptr, size_t size_bytes)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+
+	if (sp_unlikely(!ptr))
+		return;
+	if (sp_unlikely(!self)) {
+		sp_heap_first_alloc(ptr, size_bytes);
+		return;
+	}
+	self->allocations++;
+	self->bytes += size_bytes;
+	if (sp_unlikely(self->bytes >= self->sample_at))
+		sp_heap_sample(self, ptr, size_bytes);
+}
+
+static inline bool sp_heap_may_be_sampled(const void *ptr)
+{
+	/* Relaxed: whoever frees a block got it from whoever counted it in. */
+	const struct sp_heap_filter *filter =
+		atomic_load_explicit(&sp_heap_filter, memory_order_relaxed);
+
+	return atomic_load_explicit(
+		       &filter->counters[sp_heap_hash(ptr) >> 32 & filter->mask],
+		       memory_order_relaxed) != 0;
+}
+
+/* Before the block is given back: afterwards its address may be another thread's. */
+static inline void sp_heap_note_free(void *ptr)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+
+	if (sp_unlikely(!ptr))
+		return;
+	if (sp_likely(self != NULL))
+		self->frees++;
+	else
+		sp_heap_first_free();
+	if (sp_unlikely(sp_heap_may_be_sampled(ptr)))
+		sp_heap_free_sampled(ptr);
+}
+
+/*
+ * A block that is about to be resized may come back elsewhere, or not at all if that
+ * fails. Held, it is found under no address, but still counts as in use.
+ */
+struct sp_heap_hold {
+	struct sp_live_block *block; /* NULL: it is not a sampled one */
+	uint64_t word;
+	struct sp_heap_filter *filter; /* that it is counted in */
+};
+
+struct sp_heap_hold sp_heap_hold_sampled(void *ptr);
+void sp_heap_release_sampled(struct sp_heap_hold hold, bool is_gone);
+
+static inline struct sp_heap_hold sp_heap_hold(void *ptr)
+{
+	struct sp_heap_hold none = {NULL, 0, NULL};
+
+	return sp_unlikely(ptr && sp_heap_may_be_sampled(ptr)) ? sp_heap_hold_sampled(ptr)
+							       : none;
+}
+
+/* is_gone: the old block was given back (also by a resize in place), which counts as
+ * a free; else it lives on where it was. */
+static inline void sp_heap_release(struct sp_heap_hold hold, bool is_gone)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+
+	if (is_gone) {
+		if (sp_likely(self != NULL))
+			self->frees++;
+		else
+			sp_heap_first_free();
+	}
+	if (sp_unlikely(hold.block != NULL))
+		sp_heap_release_sampled(hold, is_gone);
+}
+
+/* The calling thread's counters; 0 for a thread without state. */
+uint64_t sp_heap_thread_allocations(void);
+uint64_t sp_heap_thread_frees(void);
+
+/* --- life --- */
+
+struct sp_heap_settings {
+	uint64_t rate_bytes; /* mean distance of points; 1: every block */
+	uint64_t seed;	     /* 0: another one each time */
+};
+
+/* Context: init. 0, or -ENOMEM: no heap profile then. */
+int sp_heap_capture_init(const struct sp_heap_settings *settings);
+
+/* Context: signal, before the recording's first use. Makes it one with a heap, if
+ * sp_heap_capture_init() was called. */
+void sp_heap_capture_begin(struct sp_recording *recording);
+
+/* Context: hook, on a thread whose slot is known; it gets its state at once. */
+void sp_heap_thread_begin(struct sp_slot *slot);
+
+/* Context: hook, on the ending thread: its counters are final now. */
+void sp_heap_thread_end(void);
+
+/* Context: collector, on our own thread: what it may allocate is not the program's. */
+void sp_heap_thread_is_own(void);
+
+/* Context: signal, in a fork child: nothing of the parent's is known here. */
+void sp_heap_capture_forked(void);
+
+/* Context: collector or signal. Copies the threads' counters to the recording. */
+void sp_heap_capture_publish(struct sp_recording *recording);
+
+/* Context: signal, consumer lock held. Larger, when many sampled blocks live. */
+void sp_heap_filter_keep_ahead(const struct sp_recording *recording);
+
+#endif

@@ -1,0 +1,189 @@
+/*
+ * Finding the allocator, at the first call of any of its functions, which may come
+ * before every constructor. Nothing here allocates, so there is no bootstrap heap and
+ * no block of ours that the program could ever meet. A library that lacks one of the
+ * rarer functions gets it from its others. Context: hook.
+ */
+#include "sp_alloc_next.h"
+
+#include "sp_compiler.h"
+#include "sp_next.h"
+#include "sp_pages.h"
+
+#include <errno.h>
+#include <stdint.h>
+
+static void find_all(void);
+
+static void *first_malloc(size_t size_bytes)
+{
+	find_all();
+	return sp_alloc_next.malloc(size_bytes);
+}
+
+static void first_free(void *ptr)
+{
+	find_all();
+	sp_alloc_next.free(ptr);
+}
+
+static void *first_calloc(size_t count, size_t size_bytes)
+{
+	find_all();
+	return sp_alloc_next.calloc(count, size_bytes);
+}
+
+static void *first_realloc(void *ptr, size_t size_bytes)
+{
+	find_all();
+	return sp_alloc_next.realloc(ptr, size_bytes);
+}
+
+static void *first_memalign(size_t alignment_bytes, size_t size_bytes)
+{
+	find_all();
+	return sp_alloc_next.memalign(alignment_bytes, size_bytes);
+}
+
+static void *first_aligned_alloc(size_t alignment_bytes, size_t size_bytes)
+{
+	find_all();
+	return sp_alloc_next.aligned_alloc(alignment_bytes, size_bytes);
+}
+
+static int first_posix_memalign(void **ptr, size_t alignment_bytes, size_t size_bytes)
+{
+	find_all();
+	return sp_alloc_next.posix_memalign(ptr, alignment_bytes, size_bytes);
+}
+
+static void *first_valloc(size_t size_bytes)
+{
+	find_all();
+	return sp_alloc_next.valloc(size_bytes);
+}
+
+static void *first_pvalloc(size_t size_bytes)
+{
+	find_all();
+	return sp_alloc_next.pvalloc(size_bytes);
+}
+
+static size_t first_malloc_usable_size(void *ptr)
+{
+	find_all();
+	return sp_alloc_next.malloc_usable_size(ptr);
+}
+
+struct sp_alloc_next sp_alloc_next = {
+	.malloc = first_malloc,
+	.free = first_free,
+	.calloc = first_calloc,
+	.realloc = first_realloc,
+	.memalign = first_memalign,
+	.aligned_alloc = first_aligned_alloc,
+	.posix_memalign = first_posix_memalign,
+	.valloc = first_valloc,
+	.pvalloc = first_pvalloc,
+	.malloc_usable_size = first_malloc_usable_size,
+};
+
+/* --- what a library may lack --- */
+
+static void *memalign_by_posix_memalign(size_t alignment_bytes, size_t size_bytes)
+{
+	void *ptr = NULL;
+	int err;
+
+	if (alignment_bytes < sizeof(void *))
+		alignment_bytes = sizeof(void *);
+	err = sp_alloc_next.posix_memalign(&ptr, alignment_bytes, size_bytes);
+	if (!err)
+		return ptr;
+	errno = err;
+	return NULL;
+}
+
+static int posix_memalign_by_memalign(void **ptr, size_t alignment_bytes,
+				      size_t size_bytes)
+{
+	int saved_errno = errno;
+	void *memory;
+
+	if (alignment_bytes % sizeof(void *) || !alignment_bytes ||
+	    (alignment_bytes & (alignment_bytes - 1)))
+		return EINVAL;
+	memory = sp_alloc_next.memalign(alignment_bytes, size_bytes);
+	errno = saved_errno;
+	if (!memory)
+		return ENOMEM;
+	*ptr = memory;
+	return 0;
+}
+
+static void *no_memalign(size_t alignment_bytes, size_t size_bytes)
+{
+	(void)alignment_bytes;
+	(void)size_bytes;
+	errno = ENOMEM;
+	return NULL;
+}
+
+static void *valloc_by_memalign(size_t size_bytes)
+{
+	return sp_alloc_next.memalign(SP_PAGE_BYTES, size_bytes);
+}
+
+static void *pvalloc_by_memalign(size_t size_bytes)
+{
+	if (size_bytes > SIZE_MAX - SP_PAGE_BYTES) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return sp_alloc_next.memalign(SP_PAGE_BYTES,
+				      SP_ROUND_UP(size_bytes, SP_PAGE_BYTES));
+}
+
+static size_t no_usable_size(void *ptr)
+{
+	(void)ptr;
+	return 0;
+}
+
+/* --- the search --- */
+
+/* Threads that meet here find, and store, the same. */
+static SP_COLD void find_all(void)
+{
+	const struct link_map *library = sp_next_find_object("malloc");
+	struct sp_alloc_next found;
+
+#define FIND(name)                                                                       \
+	found.name = (__typeof__(found.name))sp_next_find_in(library, #name, NULL)
+	FIND(malloc);
+	FIND(free);
+	FIND(calloc);
+	FIND(realloc);
+	FIND(memalign);
+	FIND(aligned_alloc);
+	FIND(posix_memalign);
+	FIND(valloc);
+	FIND(pvalloc);
+	FIND(malloc_usable_size);
+#undef FIND
+	if (!found.memalign)
+		found.memalign = found.aligned_alloc	? found.aligned_alloc
+				 : found.posix_memalign ? memalign_by_posix_memalign
+							: no_memalign;
+	if (!found.aligned_alloc)
+		found.aligned_alloc = found.memalign;
+	if (!found.posix_memalign)
+		found.posix_memalign = posix_memalign_by_memalign;
+	if (!found.valloc)
+		found.valloc = valloc_by_memalign;
+	if (!found.pvalloc)
+		found.pvalloc = pvalloc_by_memalign;
+	if (!found.malloc_usable_size)
+		found.malloc_usable_size = no_usable_size;
+	sp_alloc_next = found;
+}

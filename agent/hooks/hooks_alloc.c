@@ -1,0 +1,127 @@
+/*
+ * The C library's allocation functions. Each calls the program's own allocator, which
+ * keeps every block where it is, and then notes what happened; a block that goes away
+ * is noted before, as its address may be another thread's a moment later. Context:
+ * hook, also before our constructor.
+ *
+ * A resize counts as one allocation of the new size and one free.
+ */
+#include "sp_alloc_next.h"
+#include "sp_compiler.h"
+#include "sp_heap_capture.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+
+/* Of old programs; no header declares it any more. */
+void cfree(void *ptr);
+
+SP_EXPORT void *malloc(size_t size_bytes)
+{
+	void *ptr = sp_alloc_next.malloc(size_bytes);
+
+	sp_heap_note_alloc(ptr, size_bytes);
+	return ptr;
+}
+
+SP_EXPORT void free(void *ptr)
+{
+	sp_heap_note_free(ptr);
+	sp_alloc_next.free(ptr);
+}
+
+SP_EXPORT void cfree(void *ptr)
+{
+	sp_heap_note_free(ptr);
+	sp_alloc_next.free(ptr);
+}
+
+SP_EXPORT void *calloc(size_t count, size_t size_bytes)
+{
+	void *ptr = sp_alloc_next.calloc(count, size_bytes);
+
+	/* Where it succeeded the product does not overflow. */
+	sp_heap_note_alloc(ptr, count * size_bytes);
+	return ptr;
+}
+
+static void *resize(void *ptr, size_t size_bytes)
+{
+	struct sp_heap_hold hold;
+	void *resized;
+
+	if (!ptr) {
+		resized = sp_alloc_next.realloc(NULL, size_bytes);
+		sp_heap_note_alloc(resized, size_bytes);
+		return resized;
+	}
+	hold = sp_heap_hold(ptr);
+	resized = sp_alloc_next.realloc(ptr, size_bytes);
+	/* NULL for a size of 0 means that the block is gone. */
+	sp_heap_release(hold, resized || !size_bytes);
+	sp_heap_note_alloc(resized, size_bytes);
+	return resized;
+}
+
+SP_EXPORT void *realloc(void *ptr, size_t size_bytes)
+{
+	return resize(ptr, size_bytes);
+}
+
+SP_EXPORT void *reallocarray(void *ptr, size_t count, size_t size_bytes)
+{
+	size_t bytes;
+
+	if (__builtin_mul_overflow(count, size_bytes, &bytes)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return resize(ptr, bytes);
+}
+
+SP_EXPORT void *memalign(size_t alignment_bytes, size_t size_bytes)
+{
+	void *ptr = sp_alloc_next.memalign(alignment_bytes, size_bytes);
+
+	sp_heap_note_alloc(ptr, size_bytes);
+	return ptr;
+}
+
+SP_EXPORT void *aligned_alloc(size_t alignment_bytes, size_t size_bytes)
+{
+	void *ptr = sp_alloc_next.aligned_alloc(alignment_bytes, size_bytes);
+
+	sp_heap_note_alloc(ptr, size_bytes);
+	return ptr;
+}
+
+SP_EXPORT int posix_memalign(void **ptr, size_t alignment_bytes, size_t size_bytes)
+{
+	int err = sp_alloc_next.posix_memalign(ptr, alignment_bytes, size_bytes);
+
+	if (!err)
+		sp_heap_note_alloc(*ptr, size_bytes);
+	return err;
+}
+
+SP_EXPORT void *valloc(size_t size_bytes)
+{
+	void *ptr = sp_alloc_next.valloc(size_bytes);
+
+	sp_heap_note_alloc(ptr, size_bytes);
+	return ptr;
+}
+
+SP_EXPORT void *pvalloc(size_t size_bytes)
+{
+	void *ptr = sp_alloc_next.pvalloc(size_bytes);
+
+	sp_heap_note_alloc(ptr, size_bytes);
+	return ptr;
+}
+
+SP_EXPORT size_t malloc_usable_size(void *ptr)
+{
+	return sp_alloc_next.malloc_usable_size(ptr);
+}

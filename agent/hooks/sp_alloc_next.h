@@ -1,0 +1,28 @@
+/*
+ * The allocator that serves the program: all functions of one and the same library,
+ * the one whose malloc() the program would call without us. Always callable: until the
+ * first call has found them the members lead to code that does.
+ */
+#ifndef SP_ALLOC_NEXT_H
+#define SP_ALLOC_NEXT_H
+
+#include "sp_compiler.h"
+
+#include <stddef.h>
+
+struct sp_alloc_next {
+	void *(*malloc)(size_t size_bytes);
+	void (*free)(void *ptr);
+	void *(*calloc)(size_t count, size_t size_bytes);
+	void *(*realloc)(void *ptr, size_t size_bytes);
+	void *(*memalign)(size_t alignment_bytes, size_t size_bytes);
+	void *(*aligned_alloc)(size_t alignment_bytes, size_t size_bytes);
+	int (*posix_memalign)(void **ptr, size_t alignment_bytes, size_t size_bytes);
+	void *(*valloc)(size_t size_bytes);
+	void *(*pvalloc)(size_t size_bytes);
+	size_t (*malloc_usable_size)(void *ptr);
+};
+
+extern SP_HIDDEN struct sp_alloc_next sp_alloc_next;
+
+#endif
