@@ -1,11 +1,12 @@
 /*
- * What a CPU profile says about itself in words. Context of everything here:
- * collector.
+ * What a profile says about itself, line by line, and the lines that all kinds of
+ * profiles have. Context of everything here: collector.
  */
-#ifndef PROFILE_COMMENTS_H
-#define PROFILE_COMMENTS_H
+#ifndef SP_PROFILE_COMMENTS_H
+#define SP_PROFILE_COMMENTS_H
 
-#include "profile_cpu.h"
+#include "sp_recording.h"
+#include "sp_text.h"
 
 #define SP_COMMENTS_MAX 64
 #define SP_COMMENT_BYTES 256
@@ -16,26 +17,22 @@ struct sp_profile_comments {
 	char bytes[SP_COMMENTS_MAX][SP_COMMENT_BYTES];
 };
 
-/* A group of threads as the profile shows it. */
-struct sp_group_sum {
-	uint64_t exact_ns;
-	uint64_t periods;
-	uint64_t samples;
-	uint64_t given_periods; /* periods handed out so far: rounding never adds up */
-};
+/* A new line, to be written into line. What does not fit it is cut; when there are too
+ * many lines it replaces the last. */
+void sp_comment_begin(struct sp_text *line, struct sp_profile_comments *comments);
 
-/* Anything a double can be becomes a number that fits; what is not one becomes 0. */
-static inline uint64_t sp_profile_integer(double value)
-{
-	if (!(value > 0))
-		return 0;
-	return value < 9e18 ? (uint64_t)value : UINT64_C(9000000000000000000);
-}
+/* value / 10^digits with that many decimals. */
+void sp_comment_decimal(struct sp_text *line, uint64_t value, unsigned int digits);
+/* "12.34 %"; of nothing it is 0. */
+void sp_comment_percent(struct sp_text *line, double part, double whole);
 
-/* groups has SP_GROUPS elements. The lines lie in comments itself. */
-void sp_profile_comments_fill(struct sp_profile_comments *comments,
-			      const struct sp_recording *recording,
-			      const struct sp_cpu_totals *totals,
-			      const struct sp_group_sum *groups);
+/* Whose profile it is. */
+void sp_comments_add_process(struct sp_profile_comments *comments,
+			     const struct sp_recording_header *header);
+
+/* A line for each loss that happened and has a meaning, which are SP_LOSS_COUNT. */
+void sp_comments_add_losses(struct sp_profile_comments *comments,
+			    const struct sp_recording_header *header,
+			    const char *const *meanings);
 
 #endif

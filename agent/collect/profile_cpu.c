@@ -11,12 +11,12 @@
  */
 #include "profile_cpu.h"
 
-#include "profile_comments.h"
+#include "profile_comments_cpu.h"
+#include "profile_common.h"
 #include "sp_compiler.h"
 #include "sp_frame.h"
 #include "sp_heap.h"
 
-#include <errno.h>
 #include <string.h>
 
 #define EXTRA_SAMPLES (SP_GROUPS + 2) /* [unsampled] of groups, the rest, the agent */
@@ -248,81 +248,46 @@ static void rewind_samples(void *cursor)
 		profile->groups[i].given_periods = 0;
 }
 
-/* --- modules --- */
-
-static int list_modules(struct sp_cpu_profile *profile)
-{
-	const struct sp_recording *recording = profile->recording;
-	uint64_t count = sp_recording_used(recording, SP_SECTION_MODULES);
-	uint64_t string_bytes = sp_recording_used(recording, SP_SECTION_STRINGS);
-	const char *strings = sp_recording_item(recording, SP_SECTION_STRINGS, 0);
-
-	profile->modules = sp_heap_zalloc((count + 1) * sizeof(*profile->modules));
-	if (!profile->modules)
-		return -ENOMEM;
-	for (uint64_t i = 0; i < count; i++) {
-		const struct sp_module_record *record =
-			sp_recording_item(recording, SP_SECTION_MODULES, i);
-
-		profile->modules[i] = (struct sp_view_module){
-			.id = (uint16_t)(i + 1),
-			.is_main = record->flags & SP_MODULE_FLAG_MAIN,
-			.is_vdso = record->flags & SP_MODULE_FLAG_VDSO,
-			.base = record->base,
-			.text_start = record->text_start,
-			.text_end = record->text_end,
-			.text_file_offset = record->text_file_offset,
-			.build_id = record->build_id,
-			.build_id_bytes =
-				record->build_id_bytes <= sizeof(record->build_id)
-					? record->build_id_bytes
-					: 0,
-			.path = record->path < string_bytes ? strings + record->path : "",
-		};
-	}
-	profile->view.modules = profile->modules;
-	profile->view.module_count = (uint32_t)count;
-	return 0;
-}
-
 /* --- life --- */
+
+static void fill_view(struct sp_cpu_profile *profile, uint32_t module_count)
+{
+	struct sp_profile_view *view = &profile->view;
+
+	sp_profile_view_begin(view, profile->recording, profile->modules, module_count);
+	view->kind = "cpu";
+	view->value_types[0] = (struct sp_value_type){"samples", "count"};
+	view->value_types[1] = (struct sp_value_type){"cpu", "nanoseconds"};
+	view->value_type_count = 2;
+	view->default_value_type = 1;
+	view->period_type = (struct sp_value_type){"cpu", "nanoseconds"};
+	view->period = (int64_t)profile->recording->header->cpu_period_ns;
+	view->drop_frames = "spanprof_.*";
+	view->comments = profile->comments.lines;
+	view->comment_count = profile->comments.count;
+	view->next_sample = next_sample;
+	view->rewind = rewind_samples;
+	view->cursor = profile;
+}
 
 struct sp_cpu_profile *sp_cpu_profile_create(const struct sp_recording *recording)
 {
-	const struct sp_recording_header *header = recording->header;
 	struct sp_cpu_profile *profile = sp_heap_zalloc(sizeof(*profile));
-	uint64_t last_ns = sp_atomic_value(&header->last_update_monotonic_ns);
+	uint32_t module_count;
 
 	if (!profile)
 		return NULL;
 	profile->recording = recording;
-	profile->view = (struct sp_profile_view){
-		.kind = "cpu",
-		.value_types = {{"samples", "count"}, {"cpu", "nanoseconds"}},
-		.value_type_count = 2,
-		.default_value_type = 1,
-		.period_type = {"cpu", "nanoseconds"},
-		.period = (int64_t)header->cpu_period_ns,
-		.time_ns = (int64_t)header->start_realtime_ns,
-		.duration_ns = last_ns > header->start_monotonic_ns
-				       ? (int64_t)(last_ns - header->start_monotonic_ns)
-				       : 0,
-		.pid = (int)header->pid,
-		.drop_frames = "spanprof_.*",
-		.next_sample = next_sample,
-		.rewind = rewind_samples,
-		.cursor = profile,
-		.comments = profile->comments.lines,
-	};
-	if (list_modules(profile) != 0) {
+	profile->modules = sp_profile_modules(recording, &module_count);
+	if (!profile->modules) {
 		sp_heap_free(profile);
 		return NULL;
 	}
 	sum_groups(profile);
 	sum_totals(profile);
-	sp_profile_comments_fill(&profile->comments, recording, &profile->totals,
-				 profile->groups);
-	profile->view.comment_count = profile->comments.count;
+	sp_cpu_comments_fill(&profile->comments, recording, &profile->totals,
+			     profile->groups);
+	fill_view(profile, module_count);
 	return profile;
 }
 
