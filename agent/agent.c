@@ -5,6 +5,7 @@
  * the program runs on unprofiled.
  */
 #include "heap_jemalloc.h"
+#include "sp_alloc_next.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_collector.h"
@@ -52,6 +53,7 @@ static struct sp_options options;
 static struct sp_absorber absorber;
 static struct sp_reporter_setup reporter_setup;
 static const char *program;
+static enum sp_heap_coverage heap_coverage;
 
 /*
  * The kernel's clocks go on across exec. What they show when our constructor runs is
@@ -86,6 +88,8 @@ static int make_recording(void)
 	sp_capture.recording.header->earlier_user_ns = earlier.user_ns;
 	sp_capture.recording.header->earlier_system_ns = earlier.system_ns;
 	sp_heap_capture_begin(&sp_capture.recording);
+	atomic_store_explicit(&sp_capture.recording.header->heap_coverage, heap_coverage,
+			      memory_order_relaxed);
 	err = sp_absorber_init(&absorber, &sp_capture.recording);
 	if (err)
 		return err;
@@ -436,8 +440,11 @@ static void prepare_heap(void)
 		.seed = options.heap_seed,
 	};
 
-	if (options.is_heap_enabled && sp_heap_capture_init(&settings) != 0)
+	if (!options.is_heap_enabled)
+		return;
+	if (sp_heap_capture_init(&settings) != 0)
 		sp_log_error("no memory for the heap profile: there will be none");
+	heap_coverage = sp_alloc_coverage();
 }
 
 static bool prepare_capture(void)

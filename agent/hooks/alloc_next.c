@@ -187,3 +187,15 @@ static SP_COLD void find_all(void)
 		found.malloc_usable_size = no_usable_size;
 	sp_alloc_next = found;
 }
+
+enum sp_heap_coverage sp_alloc_coverage(void)
+{
+	const struct link_map *own = sp_next_own_object();
+
+	for (const struct link_map *object = _r_debug.r_map; object && object != own;
+	     object = object->l_next)
+		if (sp_next_find_in(object, "malloc", NULL))
+			return object == _r_debug.r_map ? SP_HEAP_PROGRAM_HAS_OWN
+							: SP_HEAP_LIBRARY_FIRST;
+	return SP_HEAP_COVERS_ALL;
+}

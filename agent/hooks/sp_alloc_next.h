@@ -7,6 +7,7 @@
 #define SP_ALLOC_NEXT_H
 
 #include "sp_compiler.h"
+#include "sp_recording.h"
 
 #include <stddef.h>
 
@@ -24,5 +25,8 @@ struct sp_alloc_next {
 };
 
 extern SP_HIDDEN struct sp_alloc_next sp_alloc_next;
+
+/* Context: init. Does malloc() lead to us, for whoever calls it by that name? */
+enum sp_heap_coverage sp_alloc_coverage(void);
 
 #endif

@@ -90,6 +90,13 @@ enum sp_loss {
 	SP_LOSS_COUNT
 };
 
+/* Whose allocations the hooks meet. */
+enum sp_heap_coverage {
+	SP_HEAP_COVERS_ALL = 0,
+	SP_HEAP_PROGRAM_HAS_OWN, /* the program itself defines malloc(): we meet none */
+	SP_HEAP_LIBRARY_FIRST,	 /* so does a library that comes before us */
+};
+
 /*
  * Redo log of one atomic change. Filled, then count is stored with release order,
  * then the writes are carried out, then count is set to 0. Whoever opens the
@@ -124,7 +131,7 @@ struct sp_recording_header {
 	uint64_t start_realtime_ns;
 	uint64_t start_monotonic_ns;
 	uint64_t settings_hash;
-	uint64_t cpu_period_ns; /* 0: this recording has no CPU profile */
+	uint64_t cpu_period_ns;	  /* 0: this recording has no CPU profile */
 	uint8_t exe_build_id[32]; /* of the main program, once it has been looked at */
 	uint64_t exe_build_id_bytes;
 	char program[64]; /* base name, for %e */
@@ -164,7 +171,7 @@ struct sp_recording_header {
 	_Atomic uint64_t heap_peak_epoch;
 	/* Exact counters of threads without a slot. */
 	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
-	_Atomic uint64_t heap_has_foreign_allocator; /* enum sp_heap_coverage */
+	_Atomic uint64_t heap_coverage; /* enum sp_heap_coverage */
 
 	uint64_t storage_bytes_max;	/* SPANPROF_RECORDING_SIZE */
 	_Atomic uint64_t storage_bytes; /* taken so far */
