@@ -9,6 +9,7 @@
 
 #include "journal.h"
 #include "layout.h"
+#include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_frame.h"
 #include "sp_pages.h"
@@ -22,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Where the bytes come from. */
@@ -268,15 +270,44 @@ static int copy_sections(struct sp_recording *recording, const struct source *so
 	return 0;
 }
 
-static int open_source(struct sp_recording *recording, const struct source *source,
-		       struct problem *problem)
+/* A recording that is still being written is read once more when its sums moved
+ * meanwhile, and taken as it is when they never rest. */
+#define READS_MAX 50
+#define READS_PAUSE_NS (SP_NS_PER_SECOND / 1000)
+
+/* Every change of the sums goes through the journal and leaves its traces there. */
+static bool has_moved(const struct sp_recording *recording, const struct source *source)
+{
+	struct sp_journal now;
+
+	return read_at(source, &now, offsetof(struct sp_recording_header, journal),
+		       sizeof(now)) == 0 &&
+	       memcmp(&now, &recording->header->journal, sizeof(now)) != 0;
+}
+
+/* Where the original had no storage there is none here either, but it may be had:
+ * the consumer's requests for more meet anonymous memory. */
+static int map_private(struct sp_recording *recording, uint64_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return -ENOMEM;
+	memset(recording, 0, sizeof(*recording));
+	recording->header = memory;
+	recording->mapped_bytes = bytes;
+	return 0;
+}
+
+static int read_once(struct sp_recording *recording, const struct source *source,
+		     struct problem *problem)
 {
 	union {
 		struct sp_recording_header header;
 		unsigned char bytes[SP_HEADER_BYTES];
 	} first;
 	struct sp_layout layout;
-	void *memory;
 	int err = read_at(source, &first, 0, sizeof(first));
 
 	if (err)
@@ -285,21 +316,33 @@ static int open_source(struct sp_recording *recording, const struct source *sour
 	err = check_header(&first.header, &layout, problem);
 	if (err)
 		return err;
-	/* Where the original had no storage there is none here either, but it may be had:
-	 * the consumer's requests for more meet anonymous memory. */
-	memory = mmap(NULL, layout.total_bytes, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		return refuse(problem, -ENOMEM, "no memory to read it into");
-	memset(recording, 0, sizeof(*recording));
-	recording->header = memory;
-	recording->mapped_bytes = layout.total_bytes;
-	memcpy(memory, &first, sizeof(first));
+	err = map_private(recording, layout.total_bytes);
+	if (err)
+		return refuse(problem, err, "no memory to read it into");
+	memcpy(recording->header, &first, sizeof(first));
+	err = copy_sections(recording, source, problem);
+	if (err)
+		sp_recording_close(recording);
+	return err;
+}
+
+static int open_source(struct sp_recording *recording, const struct source *source,
+		       struct problem *problem)
+{
+	const struct timespec pause = {.tv_nsec = READS_PAUSE_NS};
+	int err = read_once(recording, source, problem);
+
+	for (int reads = 1; !err && reads < READS_MAX && has_moved(recording, source);
+	     reads++) {
+		sp_recording_close(recording);
+		nanosleep(&pause, NULL);
+		err = read_once(recording, source, problem);
+	}
+	if (err)
+		return err;
 	end_texts(recording->header);
 	atomic_store_explicit(&recording->header->consumer, 0, memory_order_relaxed);
-	err = copy_sections(recording, source, problem);
-	if (!err)
-		err = check_all(recording, problem);
+	err = check_all(recording, problem);
 	if (err)
 		sp_recording_close(recording);
 	return err;
