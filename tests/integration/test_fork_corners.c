@@ -1,0 +1,83 @@
+/*
+ * Children that begin or end where there is little room for us: on a small stack, and
+ * in a signal's handler with the program's heap half changed.
+ */
+#include "cpu_profile.h"
+#include "victim.h"
+
+#define CHILDREN 20
+
+/* Runs it both ways; the run under the agent, with that many profiles. */
+static struct victim *run_mode(const char *mode, const char *setting, size_t profiles)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"fork_corners", mode, NULL},
+		.environment =
+			(const char *const[]){"SPANPROF_CPU_HZ=1000", setting, NULL},
+		.is_bare = true,
+	};
+	struct victim *bare = victim_run(&setup), *agent;
+
+	victim_assert_success(bare);
+	setup.is_bare = false;
+	agent = victim_run(&setup);
+	victim_assert_same(bare, agent);
+	victim_assert_clean(agent);
+	ck_assert_msg(victim_count(agent->profiles, "*.cpu.pb.gz") == profiles,
+		      "%zu profiles; the agent said: %s",
+		      victim_count(agent->profiles, "*.cpu.pb.gz"), agent->agent_lines);
+	victim_free(bare);
+	return agent;
+}
+
+/* How many profiles have more than that of the function. */
+static unsigned count_with(const struct victim *victim, const char *function,
+			   int64_t more_than_ns)
+{
+	struct victim_files files;
+	unsigned count = 0;
+
+	victim_list(victim->profiles, "*.cpu.pb.gz", &files);
+	for (size_t i = 0; i < files.count; i++) {
+		struct cpu_profile *profile = cpu_profile_read(files.paths[i]);
+
+		count += cpu_profile_with_ns(profile, function) > more_than_ns;
+		cpu_profile_free(profile);
+	}
+	victim_files_free(&files);
+	return count;
+}
+
+/* Two threads of 300 ms each. */
+START_TEST(child_of_a_small_stack_is_profiled)
+{
+	struct victim *victim = run_mode("small_stack", NULL, 2);
+
+	ck_assert_uint_eq(count_with(victim, "child_work", 540000000), 1);
+	victim_free(victim);
+}
+END_TEST
+
+/* Blocks sampled now and then, and each of them. */
+static const char *const rates[] = {"SPANPROF_HEAP_RATE=512K", "SPANPROF_HEAP_RATE=1"};
+
+/* 40 ms of CPU time and more each, some of it the parent's copying. */
+START_TEST(handler_that_interrupted_malloc_ends_the_child)
+{
+	struct victim *victim = run_mode("exit_in_malloc", rates[_i], 1 + CHILDREN);
+
+	ck_assert_uint_eq(count_with(victim, "child_allocate", 20000000), CHILDREN);
+	victim_free(victim);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	tcase_add_test(tcase, child_of_a_small_stack_is_profiled);
+	tcase_add_loop_test(tcase, handler_that_interrupted_malloc_ends_the_child, 0, 2);
+}
+
+int main(void)
+{
+	return victim_main("fork_corners", add);
+}
