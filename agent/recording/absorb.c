@@ -68,12 +68,6 @@ static struct sp_cell *dropped_cell(struct sp_absorber *absorber, uint32_t group
 				 cell == SP_CELL_NONE ? 0 : cell);
 }
 
-static void put_sum(struct sp_change *change, _Atomic uint64_t *word, uint64_t addend)
-{
-	sp_change_put(change, word,
-		      atomic_load_explicit(word, memory_order_relaxed) + addend);
-}
-
 /* A record on its way into a cell. */
 struct sample {
 	const struct sp_cpu_record *record;
@@ -151,7 +145,7 @@ static void put_loss(struct sp_absorber *absorber, struct sp_change *change,
 		     enum sp_loss loss)
 {
 	if (loss < SP_LOSS_COUNT)
-		put_sum(change, &absorber->recording->header->losses[loss], 1);
+		sp_change_add(change, &absorber->recording->header->losses[loss], 1);
 }
 
 struct consumed {
@@ -178,8 +172,8 @@ static void absorb_sample(struct sp_absorber *absorber, struct sp_ring *ring,
 	take_frames(absorber, &sample);
 	cell = find_cell(absorber, &sample, group);
 	sp_change_begin(&change, absorber->recording);
-	put_sum(&change, &cell->values[0], 1);
-	put_sum(&change, &cell->values[1], record->weight_periods);
+	sp_change_add(&change, &cell->values[0], 1);
+	sp_change_add(&change, &cell->values[1], record->weight_periods);
 	put_loss(absorber, &change, sample.loss);
 	sp_change_put(&change, &ring->tail, tail + size_bytes);
 	sp_change_commit(&change, zero_consumed, &consumed);
@@ -288,8 +282,8 @@ static void absorb_losses(struct sp_absorber *absorber, struct sp_slot *slot,
 		return;
 	cell = dropped_cell(absorber, group);
 	sp_change_begin(&change, absorber->recording);
-	put_sum(&change, &cell->values[0], samples - old_samples);
-	put_sum(&change, &cell->values[1], periods - old_periods);
+	sp_change_add(&change, &cell->values[0], samples - old_samples);
+	sp_change_add(&change, &cell->values[1], periods - old_periods);
 	sp_change_put(&change, &slot->absorbed_lost_periods, periods);
 	sp_change_put(&change, &slot->absorbed_lost_samples, samples);
 	sp_change_commit(&change, NULL, NULL);
@@ -311,13 +305,13 @@ static void retire_slot(struct sp_absorber *absorber, struct sp_slot *slot,
 	struct sp_change change;
 
 	sp_change_begin(&change, absorber->recording);
-	put_sum(&change, &group->ended_cpu_ns,
-		atomic_load_explicit(&slot->cpu_ns, memory_order_relaxed));
-	put_sum(&change, &group->ended_threads, 1);
-	put_sum(&change, &header->ended_samples,
-		atomic_load_explicit(&slot->samples, memory_order_relaxed));
-	put_sum(&change, &header->ended_handler_cycles,
-		atomic_load_explicit(&slot->handler_cycles, memory_order_relaxed));
+	sp_change_add(&change, &group->ended_cpu_ns,
+		      atomic_load_explicit(&slot->cpu_ns, memory_order_relaxed));
+	sp_change_add(&change, &group->ended_threads, 1);
+	sp_change_add(&change, &header->ended_samples,
+		      atomic_load_explicit(&slot->samples, memory_order_relaxed));
+	sp_change_add(&change, &header->ended_handler_cycles,
+		      atomic_load_explicit(&slot->handler_cycles, memory_order_relaxed));
 	/* State and thread id share a word: RETIRED, but the number stays, so that the
 	 * thread is known while the kernel still lists it. */
 	sp_change_put(&change, slot,

@@ -6,6 +6,7 @@
 #include "journal.h"
 
 #include "sp_absorb.h"
+#include "sp_double.h"
 
 void (*sp_absorber_testpoint)(const char *step);
 
@@ -36,6 +37,20 @@ void sp_change_put(struct sp_change *change, const void *word, uint64_t value)
 		(uint64_t)((const unsigned char *)word - base);
 	journal->writes[change->count].value = value;
 	change->count++;
+}
+
+void sp_change_add(struct sp_change *change, const _Atomic uint64_t *word,
+		   uint64_t addend)
+{
+	sp_change_put(change, word, sp_atomic_value(word) + addend);
+}
+
+void sp_change_add_double(struct sp_change *change, const _Atomic uint64_t *word,
+			  double addend)
+{
+	double sum = sp_double_from_bits(sp_atomic_value(word)) + addend;
+
+	sp_change_put(change, word, sp_double_to_bits(sum));
 }
 
 static void carry_out(struct sp_recording *recording, uint64_t count)

@@ -16,6 +16,12 @@ struct sp_change {
 void sp_change_begin(struct sp_change *change, struct sp_recording *recording);
 /* word must be 8-aligned inside the recording. */
 void sp_change_put(struct sp_change *change, const void *word, uint64_t value);
+/* What the word holds now and addend more; a word only once in a change. */
+void sp_change_add(struct sp_change *change, const _Atomic uint64_t *word,
+		   uint64_t addend);
+/* As sp_change_add(), for a word that holds a double. */
+void sp_change_add_double(struct sp_change *change, const _Atomic uint64_t *word,
+			  double addend);
 /*
  * From here the change will happen, come what may. between() runs after that point
  * and before the words are stored: for what must be done when the change is
