@@ -7,7 +7,9 @@
 #include "sp_absorb.h"
 
 #include "call_tree.h"
+#include "heap_absorb.h"
 #include "journal.h"
+#include "sp_double.h"
 #include "sp_frame.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
@@ -52,7 +54,7 @@ int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recordin
 	    sp_call_tree_cell(absorber, SP_CELL_CPU, node, SP_GROUP_UNKNOWN, 0) ==
 		    SP_CELL_NONE)
 		return -ENOSPC;
-	return 0;
+	return sp_heap_absorb_init(absorber);
 }
 
 void sp_absorber_fini(struct sp_absorber *absorber)
@@ -297,6 +299,20 @@ static void free_slot(struct sp_absorber *absorber, struct sp_slot *slot)
 				  memory_order_relaxed);
 }
 
+static void put_heap_counters(struct sp_change *change,
+			      struct sp_recording_header *header,
+			      const struct sp_slot *slot)
+{
+	sp_change_add(change, &header->ended_heap_allocations,
+		      sp_atomic_value(&slot->heap_allocations));
+	sp_change_add(change, &header->ended_heap_frees,
+		      sp_atomic_value(&slot->heap_frees));
+	sp_change_add(change, &header->ended_heap_bytes,
+		      sp_atomic_value(&slot->heap_bytes));
+	sp_change_add_double(change, &header->ended_heap_variance,
+			     sp_double_from_bits(sp_atomic_value(&slot->heap_variance)));
+}
+
 /* The thread is gone: its exact CPU time becomes its group's, its slot is free. */
 static void retire_slot(struct sp_absorber *absorber, struct sp_slot *slot,
 			struct sp_group *group)
@@ -312,6 +328,7 @@ static void retire_slot(struct sp_absorber *absorber, struct sp_slot *slot,
 		      atomic_load_explicit(&slot->samples, memory_order_relaxed));
 	sp_change_add(&change, &header->ended_handler_cycles,
 		      atomic_load_explicit(&slot->handler_cycles, memory_order_relaxed));
+	put_heap_counters(&change, header, slot);
 	/* State and thread id share a word: RETIRED, but the number stays, so that the
 	 * thread is known while the kernel still lists it. */
 	sp_change_put(&change, slot,
@@ -388,5 +405,7 @@ uint64_t sp_absorber_drain(struct sp_absorber *absorber)
 	for (uint64_t i = 0; i < slots; i++)
 		taken += drain_slot(absorber, sp_recording_item(absorber->recording,
 								SP_SECTION_SLOTS, i));
+	if (!absorber->wants_heap || absorber->wants_heap(absorber->context))
+		taken += sp_heap_absorb(absorber);
 	return taken;
 }

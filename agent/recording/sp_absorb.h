@@ -1,6 +1,7 @@
 /*
  * From rings to aggregates: takes records out of the rings, finds or adds their
- * stacks in the call tree and adds their weights to cells. Allocates from no heap
+ * stacks in the call tree and adds their weights to cells; and freed blocks out of the
+ * live table into their heap cells. Allocates from no heap
  * and waits for nobody, so that the handler can do it in a process that has no
  * reporter thread (yet); the same code finishes the recording of a killed process
  * in the command.
@@ -32,7 +33,13 @@ struct sp_absorber {
 	 */
 	uint32_t (*finish_stack)(void *context, const struct sp_deferred_stack *stack,
 				 uint64_t *frames, uint32_t max_frames, uint8_t *end);
+	/*
+	 * Whether the table of live blocks is worth a pass now, which takes time in
+	 * proportion to its size. NULL: at every drain.
+	 */
+	bool (*wants_heap)(void *context);
 	void *context;
+	uint64_t heap_entries_in_use;	      /* of that table, after the last pass */
 	uint64_t frames[SP_STACK_FRAMES_MAX]; /* scratch */
 };
 
@@ -52,8 +59,9 @@ void sp_absorber_fini(struct sp_absorber *absorber);
 
 /*
  * Context: signal, lock held. Drains every ring, absorbs losses, takes over the
- * exact CPU time of ended threads and frees their slots and rings. Returns how
- * many records it took.
+ * exact CPU time and heap counters of ended threads and frees their slots and rings;
+ * absorbs freed blocks, if wants_heap() says so. Returns how many records and blocks
+ * it took.
  */
 uint64_t sp_absorber_drain(struct sp_absorber *absorber);
 
