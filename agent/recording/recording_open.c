@@ -9,6 +9,7 @@
 
 #include "journal.h"
 #include "layout.h"
+#include "recording_check_heap.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_frame.h"
@@ -219,6 +220,13 @@ static int check_journal(const struct sp_recording *recording, struct problem *p
 	return 0;
 }
 
+static int check_heap(struct sp_recording *recording, struct problem *problem)
+{
+	const char *what = sp_recording_check_heap(recording);
+
+	return what ? refuse(problem, -EINVAL, what) : 0;
+}
+
 static int check_all(struct sp_recording *recording, struct problem *problem)
 {
 	int err = check_journal(recording, problem);
@@ -238,6 +246,8 @@ static int check_all(struct sp_recording *recording, struct problem *problem)
 	if (!err)
 		err = check_rings(recording, SP_SECTION_RINGS_SMALL, SP_RING_SMALL_BYTES,
 				  problem);
+	if (!err)
+		err = check_heap(recording, problem);
 	return err;
 }
 
