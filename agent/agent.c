@@ -423,6 +423,8 @@ static bool read_options(void)
 	       !options.is_disabled;
 }
 
+/* Every timer takes one of the user's pending signals: half stay the program's, but
+ * where there is only one, a profile is worth it. */
 static uint32_t timers_allowed(void)
 {
 	struct rlimit limit;
@@ -430,7 +432,7 @@ static uint32_t timers_allowed(void)
 	if (sp_syscall4(SYS_prlimit64, 0, RLIMIT_SIGPENDING, NULL, &limit) < 0 ||
 	    limit.rlim_cur / 2 > UINT32_MAX)
 		return UINT32_MAX;
-	return (uint32_t)(limit.rlim_cur / 2);
+	return limit.rlim_cur == 1 ? 1 : (uint32_t)(limit.rlim_cur / 2);
 }
 
 static void prepare_heap(void)

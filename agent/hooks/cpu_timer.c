@@ -78,8 +78,6 @@ int sp_cpu_timer_arm(struct sp_slot *slot)
 
 	if (!sp_capture.period_ns) /* no CPU profile is wanted */
 		return 0;
-	/* Every timer takes one of the user's pending signals: half stay the program's.
-	 */
 	if (atomic_fetch_add_explicit(&sp_capture.timers_armed, 1, memory_order_relaxed) <
 	    sp_capture.timers_max)
 		timer = create_timer(sp_clock_of_thread((int)tid), (int)tid,

@@ -89,6 +89,39 @@ START_TEST(limited_program_runs_as_without_us)
 }
 END_TEST
 
+/* A user whom nobody else's timers count against. */
+static void allow_one_pending_signal(void *context)
+{
+	const struct rlimit one = {.rlim_cur = 1, .rlim_max = 1};
+	unsigned user = 70000 + (unsigned)getpid();
+
+	(void)context;
+	if (setgroups(0, NULL) != 0 || setgid(user) != 0 || setuid(user) != 0 ||
+	    setrlimit(RLIMIT_SIGPENDING, &one) != 0)
+		_exit(77);
+}
+
+START_TEST(one_pending_signal_is_enough_for_main)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"busy", "300", NULL},
+		.before_exec = allow_one_pending_signal,
+	};
+	struct victim *victim = victim_run(&setup);
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	if (WIFEXITED(victim->status) && WEXITSTATUS(victim->status) == 77)
+		return;
+	victim_assert_success(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_int_gt(cpu_profile_with_ns(profile, "burn"), 250000000);
+	ck_assert(!cpu_profile_has_comment(profile, "no timer"));
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 /* Threads that get no timer show up as time without samples. */
 START_TEST(threads_without_timer_are_counted)
 {
@@ -265,6 +298,7 @@ static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, limited_program_runs_as_without_us, 0,
 			    sizeof(limits) / sizeof(limits[0]));
+	tcase_add_test(tcase, one_pending_signal_is_enough_for_main);
 	tcase_add_test(tcase, threads_without_timer_are_counted);
 	tcase_add_loop_test(tcase, impossible_places_are_said_and_harmless, 0,
 			    sizeof(places) / sizeof(places[0]));
