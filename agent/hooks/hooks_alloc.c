@@ -14,8 +14,10 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-/* Of old programs; no header declares it any more. */
-void cfree(void *ptr);
+/* Of old programs; no header declares it any more, and nobody finds it by its name
+ * alone: neither in the C library nor here. */
+SP_EXPORT void sp_cfree(void *ptr);
+__asm__(".symver sp_cfree, cfree@GLIBC_2.2.5, remove");
 
 SP_EXPORT void *malloc(size_t size_bytes)
 {
@@ -31,7 +33,7 @@ SP_EXPORT void free(void *ptr)
 	sp_alloc_next.free(ptr);
 }
 
-SP_EXPORT void cfree(void *ptr)
+void sp_cfree(void *ptr)
 {
 	sp_heap_note_free(ptr);
 	sp_alloc_next.free(ptr);
