@@ -391,13 +391,30 @@ void victim_assert_success(const struct victim *victim)
 		      victim->status, victim->errors, victim->agent_lines);
 }
 
+/* Tells the first line that differs: all of it may be more than Check can take. */
+static void assert_same_text(const char *what, const char *bare, const char *agent)
+{
+	size_t line = 1, begin = 0, i = 0;
+
+	for (; bare[i] == agent[i] && bare[i] != '\0'; i++) {
+		if (bare[i] == '\n') {
+			line++;
+			begin = i + 1;
+		}
+	}
+	ck_assert_msg(bare[i] == agent[i],
+		      "%s differs in line %zu: \"%.*s\", \"%.*s\" under the agent", what,
+		      line, (int)strcspn(bare + begin, "\n"), bare + begin,
+		      (int)strcspn(agent + begin, "\n"), agent + begin);
+}
+
 void victim_assert_same(const struct victim *bare, const struct victim *agent)
 {
 	ck_assert_msg(bare->status == agent->status,
 		      "wait status 0x%x, 0x%x under the agent; errors: %s%s",
 		      bare->status, agent->status, agent->errors, agent->agent_lines);
-	ck_assert_str_eq(bare->output, agent->output);
-	ck_assert_str_eq(bare->errors, agent->errors);
+	assert_same_text("output", bare->output, agent->output);
+	assert_same_text("errors", bare->errors, agent->errors);
 }
 
 void victim_assert_clean(const struct victim *victim)
