@@ -7,6 +7,7 @@
 #include "sp_reporter_thread.h"
 
 #include "own_thread.h"
+#include "shortage.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_file_sink.h"
@@ -229,6 +230,7 @@ static void begin(void)
 static void tell_summary(const struct sp_write_summary *summary)
 {
 	const struct sp_recording *recording = reporter.setup.recording;
+	char shortage[64];
 
 	if (summary->error) {
 		sp_log_error("cannot write the CPU profile to %s: %s; %s%s",
@@ -249,13 +251,14 @@ static void tell_summary(const struct sp_write_summary *summary)
 			1024,
 		(unsigned long long)sp_atomic_value(&recording->header->agent_cpu_ns) /
 			1000);
-	sp_log_note(
-		"wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples lost",
-		reporter.setup.options->out_dir, summary->file,
-		(unsigned long long)summary->samples,
-		(unsigned long long)(summary->cpu_ns / SP_NS_PER_SECOND),
-		(unsigned long long)(summary->cpu_ns / 1000000 % 1000),
-		(unsigned long long)summary->lost_samples);
+	sp_shortage_say(recording->header, shortage, sizeof(shortage));
+	sp_log_note("wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples "
+		    "lost%s",
+		    reporter.setup.options->out_dir, summary->file,
+		    (unsigned long long)summary->samples,
+		    (unsigned long long)(summary->cpu_ns / SP_NS_PER_SECOND),
+		    (unsigned long long)(summary->cpu_ns / 1000000 % 1000),
+		    (unsigned long long)summary->lost_samples, shortage);
 }
 
 /*

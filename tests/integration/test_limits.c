@@ -117,6 +117,7 @@ START_TEST(one_pending_signal_is_enough_for_main)
 	profile = cpu_profile_read(victim_profile(victim, 0, path));
 	ck_assert_int_gt(cpu_profile_with_ns(profile, "burn"), 250000000);
 	ck_assert(!cpu_profile_has_comment(profile, "no timer"));
+	ck_assert_ptr_null(strstr(victim->agent_lines, "no timer"));
 	cpu_profile_free(profile);
 	victim_free(victim);
 }
@@ -144,7 +145,9 @@ START_TEST(threads_without_timer_are_counted)
 	self_ns = (double)victim_number(victim->output, "self_cpu_ns");
 	ck_assert_msg(total_ns > 0.98 * self_ns && total_ns < 1.02 * self_ns + 30e6,
 		      "total %.0f ns, getrusage %.0f ns", total_ns, self_ns);
-	ck_assert(cpu_profile_has_comment(profile, "timer"));
+	ck_assert(cpu_profile_has_comment(profile, "no timer"));
+	ck_assert_ptr_nonnull(
+		strstr(victim->agent_lines, " threads had no timer (ulimit -i)"));
 	cpu_profile_free(profile);
 	victim_free(victim);
 }
