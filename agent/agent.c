@@ -4,6 +4,7 @@
  * file hands them. It never fails the host: whatever goes wrong is told once, and
  * the program runs on unprofiled.
  */
+#include "heap_absorb.h"
 #include "heap_jemalloc.h"
 #include "sp_alloc_next.h"
 #include "sp_capture.h"
@@ -87,6 +88,7 @@ static int make_recording(void)
 	sp_capture.recording.header->earlier_thread_cpu_ns = earlier_thread_cpu_ns;
 	sp_capture.recording.header->earlier_user_ns = earlier.user_ns;
 	sp_capture.recording.header->earlier_system_ns = earlier.system_ns;
+	absorber.wants_heap = sp_heap_capture_wants_absorb;
 	sp_heap_capture_begin(&sp_capture.recording);
 	atomic_store_explicit(&sp_capture.recording.header->heap_coverage, heap_coverage,
 			      memory_order_relaxed);
@@ -177,6 +179,8 @@ static void take_storage_in_need(struct sp_recording_header *header)
 	if (live >= sp_recording_reserved(&sp_capture.recording, SP_SECTION_SLOTS))
 		sp_recording_reserve(&sp_capture.recording, SP_SECTION_SLOTS,
 				     live + SLOTS_IN_NEED);
+	sp_heap_keep_ahead(&absorber);
+	sp_heap_filter_keep_ahead(&sp_capture.recording);
 }
 
 /* Context: signal. Where there is no reporter thread, or a starved one. */

@@ -116,6 +116,9 @@ static bool end_block(struct sp_live_block *block, uint64_t word)
 		    memory_order_relaxed))
 		return false;
 	add_live(self, -estimated_bytes(size_bytes));
+	if (!atomic_load_explicit(&sp_heap_global.has_freed, memory_order_relaxed))
+		atomic_store_explicit(&sp_heap_global.has_freed, true,
+				      memory_order_relaxed);
 	return true;
 }
 

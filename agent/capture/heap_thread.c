@@ -290,6 +290,34 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 	raise(&header->orphan_heap_bytes, bytes);
 }
 
+/* So small a table is gone over each time. */
+#define BLOCKS_SMALL (UINT64_C(64) << 10)
+
+static _Atomic bool is_absorb_asked;
+
+void sp_heap_capture_ask_absorb(void)
+{
+	atomic_store_explicit(&is_absorb_asked, true, memory_order_relaxed);
+}
+
+bool sp_heap_capture_wants_absorb(void *context)
+{
+	bool wants = atomic_exchange(&sp_heap_global.wants_room, false);
+
+	(void)context;
+	if (!sp_capture.recording.header->heap_rate_bytes)
+		return false;
+	if (atomic_exchange(&is_absorb_asked, false))
+		wants = true;
+	if (!wants && (!atomic_load_explicit(&sp_heap_global.has_freed,
+					     memory_order_relaxed) ||
+		       sp_recording_reserved(&sp_capture.recording,
+					     SP_SECTION_LIVE_BLOCKS) > BLOCKS_SMALL))
+		return false;
+	atomic_store_explicit(&sp_heap_global.has_freed, false, memory_order_relaxed);
+	return true;
+}
+
 void sp_heap_capture_begin(struct sp_recording *recording)
 {
 	struct sp_recording_header *header = recording->header;

@@ -12,8 +12,10 @@ struct sp_heap_global {
 	uint64_t seed;
 	/* All blocks are sampled: the filter would always say yes. */
 	bool is_exact;
-	/* The live table wants another level, or to be absorbed. */
+	/* A bucket of the live table was full. */
 	_Atomic bool wants_room;
+	/* Blocks were freed since the consumer last looked. */
+	_Atomic bool has_freed;
 };
 
 extern struct sp_heap_global sp_heap_global;

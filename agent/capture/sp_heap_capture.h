@@ -186,6 +186,15 @@ void sp_heap_capture_forked(void);
 /* Context: collector or signal. Copies the threads' counters to the recording. */
 void sp_heap_capture_publish(struct sp_recording *recording);
 
+/*
+ * Context: signal, consumer lock held; for struct sp_absorber. Is the live table to be
+ * gone over? Where it is large, only when it is short of room or somebody asked.
+ */
+bool sp_heap_capture_wants_absorb(void *context);
+
+/* Context: collector. Before values are read that must be complete. */
+void sp_heap_capture_ask_absorb(void);
+
 /* Context: signal, consumer lock held. Larger, when many sampled blocks live. */
 void sp_heap_filter_keep_ahead(const struct sp_recording *recording);
 

@@ -5,6 +5,7 @@
  */
 #include "sp_collector.h"
 
+#include "heap_absorb.h"
 #include "sp_clock.h"
 #include "sp_heap_capture.h"
 #include "sp_recording_writer.h"
@@ -14,6 +15,7 @@
 
 #define LISTING_PERIOD_NS SP_NS_PER_SECOND
 #define CLOCKS_PERIOD_NS (SP_NS_PER_SECOND / 4)
+#define HEAP_PERIOD_NS (2 * SP_NS_PER_SECOND)
 /* Less CPU time than this since the last look: the program sleeps. */
 #define IDLE_CPU_NS UINT64_C(1000000)
 /* Free rings and slots kept ready for threads that are about to come. */
@@ -42,6 +44,8 @@ static void keep_storage_ahead(struct sp_collector *collector)
 			  without_ring < RINGS_AHEAD ? RINGS_AHEAD : without_ring);
 	if (live + SLOTS_AHEAD > sp_recording_reserved(recording, SP_SECTION_SLOTS))
 		sp_recording_reserve(recording, SP_SECTION_SLOTS, live + 2 * SLOTS_AHEAD);
+	sp_heap_keep_ahead(collector->absorber);
+	sp_heap_filter_keep_ahead(recording);
 }
 
 void sp_collector_keep_ahead(struct sp_collector *collector)
@@ -148,6 +152,10 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 	uint64_t taken = 0;
 	bool is_awake;
 
+	if (is_final || now_ns - collector->last_heap_ns >= HEAP_PERIOD_NS) {
+		collector->last_heap_ns = now_ns;
+		sp_heap_capture_ask_absorb();
+	}
 	if (sp_absorber_try_lock(collector->absorber,
 				 (uint32_t)sp_syscall0(SYS_gettid))) {
 		taken = sp_absorber_drain(collector->absorber);

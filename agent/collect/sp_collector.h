@@ -34,7 +34,7 @@ struct sp_collector {
 	const struct sp_collector_calls *calls;
 	int own_tid;
 	uint64_t listing_round;
-	uint64_t last_listing_ns, last_clocks_ns;
+	uint64_t last_listing_ns, last_clocks_ns, last_heap_ns;
 	struct sp_strangers strangers;
 	uint64_t last_host_cpu_ns;
 	uint64_t agent_cpu_before_ns; /* of reporter threads of this process that ended */
