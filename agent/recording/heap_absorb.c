@@ -7,7 +7,6 @@
 #include "heap_absorb.h"
 
 #include "journal.h"
-#include "sp_clock.h"
 #include "sp_double.h"
 #include "sp_frame.h"
 #include "sp_poisson.h"
@@ -16,8 +15,6 @@
 
 #include <errno.h>
 
-/* Before anybody has measured it. */
-#define CYCLES_PER_SECOND_GUESS 2.5e9
 /* Kept beyond what is used, or this part of it if that is more. */
 #define STACK_WORDS_AHEAD 8192U
 #define CELLS_AHEAD 128U
@@ -141,16 +138,6 @@ static struct freed_block read_block(const struct sp_recording_header *header,
 	};
 }
 
-static bool is_short_lived(const struct sp_recording_header *header,
-			   const struct freed_block *freed)
-{
-	uint64_t measured = sp_atomic_value(&header->cycles_per_second);
-	double per_second = measured ? (double)measured : CYCLES_PER_SECOND_GUESS;
-
-	return freed->age_cycles * (double)SP_NS_PER_SECOND <
-	       (double)SP_HEAP_SHORT_NS * per_second;
-}
-
 /*
  * A block belongs to the last peak of its life if it was born before that peak and
  * died after it. Sums of an older peak are of no use any more.
@@ -180,7 +167,7 @@ static void put_block(struct sp_change *change, const struct sp_recording_header
 	sp_change_add_double(change, &cell->freed_bytes, freed->bytes);
 	sp_change_add_double(change, &cell->age_cycles,
 			     freed->objects * freed->age_cycles);
-	if (is_short_lived(header, freed)) {
+	if (sp_heap_is_short_lived(header, freed->age_cycles)) {
 		sp_change_add_double(change, &cell->short_objects, freed->objects);
 		sp_change_add_double(change, &cell->short_bytes, freed->bytes);
 	}

@@ -56,6 +56,18 @@ _Static_assert(sizeof(struct sp_heap_cell) == 128,
 
 /* Younger than this at its end: short-lived. */
 #define SP_HEAP_SHORT_NS UINT64_C(1000000)
+/* Before anybody has measured it. */
+#define SP_HEAP_CYCLES_PER_SECOND_GUESS 2.5e9
+
+/* Context: signal. Of a block that was freed at this age. */
+static inline bool sp_heap_is_short_lived(const struct sp_recording_header *header,
+					  double age_cycles)
+{
+	uint64_t measured = sp_atomic_value(&header->cycles_per_second);
+	double per_second = measured ? (double)measured : SP_HEAP_CYCLES_PER_SECOND_GUESS;
+
+	return age_cycles * 1e9 < (double)SP_HEAP_SHORT_NS * per_second;
+}
 
 enum sp_live_state {
 	SP_LIVE_FREE = 0,

@@ -1,0 +1,221 @@
+/*
+ * Lines about the heap. What a sampled profile estimates is known exactly for the sum
+ * over the whole program, so that each profile says how far off it is, and how far
+ * off it had to be expected. Context: collector.
+ */
+#include "profile_comments_heap.h"
+
+#include "profile_common.h"
+
+static void say(struct sp_profile_comments *comments, const char *text)
+{
+	struct sp_text line;
+
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, text);
+}
+
+static void say_sampling(struct sp_profile_comments *comments,
+			 const struct sp_heap_values *values)
+{
+	struct sp_text line;
+
+	if (values->rate_bytes <= 1) {
+		say(comments,
+		    "sampling: none, every allocation is recorded (heap:rate=1)");
+		return;
+	}
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "sampling: a point every ");
+	sp_text_decimal(&line, values->rate_bytes);
+	sp_text_string(&line, " allocated bytes, on average; a block of S bytes that "
+			      "meets one counts as 1 / (1 - exp(-S / ");
+	sp_text_decimal(&line, values->rate_bytes);
+	sp_text_string(&line, ")) blocks: values are estimates");
+}
+
+static void say_exact(struct sp_profile_comments *comments,
+		      const struct sp_heap_totals *totals)
+{
+	struct sp_text line;
+
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "exact: ");
+	sp_text_decimal(&line, totals->exact_bytes);
+	sp_text_string(&line, " bytes in ");
+	sp_text_decimal(&line, totals->exact_allocations);
+	sp_text_string(&line, " allocations, ");
+	sp_text_decimal(&line, totals->exact_frees);
+	sp_text_string(&line, " frees (counted, not sampled; a realloc is one of each)");
+}
+
+/* How far the estimate is from the truth, and how far such estimates are. */
+static void say_estimate(struct sp_profile_comments *comments,
+			 const struct sp_heap_totals *totals)
+{
+	double exact_bytes = (double)totals->exact_bytes;
+	double estimate_bytes = totals->of[SP_HEAP_ALLOC_BYTES];
+	double error_bytes = totals->standard_error_bytes;
+	double distance_bytes = estimate_bytes - exact_bytes;
+	struct sp_text line;
+
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "estimate: ");
+	sp_text_decimal(&line, sp_profile_integer(estimate_bytes + 0.5));
+	sp_text_string(&line, " bytes allocated");
+	if (totals->exact_bytes) {
+		sp_text_string(&line, ", ");
+		sp_comment_decimal(
+			&line,
+			sp_profile_integer(estimate_bytes / exact_bytes * 1e4 + 0.5), 4);
+		sp_text_string(&line, " times the exact number");
+	}
+	if (error_bytes > 0) {
+		sp_text_string(&line, "; its standard error is ");
+		sp_text_decimal(&line, sp_profile_integer(error_bytes + 0.5));
+		sp_text_string(&line, " bytes (");
+		sp_comment_percent(&line, error_bytes, exact_bytes);
+		sp_text_string(&line, "), it is ");
+		sp_comment_decimal(
+			&line,
+			sp_profile_integer(
+				(distance_bytes < 0 ? -distance_bytes : distance_bytes) /
+					error_bytes * 100 +
+				0.5),
+			2);
+		sp_text_string(&line,
+			       distance_bytes < 0
+				       ? " standard errors below the exact number"
+				       : " standard errors above the exact number");
+	}
+}
+
+static void say_moment(struct sp_text *line, uint64_t since_start_ns)
+{
+	sp_comment_decimal(line, since_start_ns / 1000000, 3);
+	sp_text_string(line, " s");
+}
+
+static void say_peak(struct sp_profile_comments *comments,
+		     const struct sp_heap_totals *totals)
+{
+	struct sp_text line;
+
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "peak: ");
+	sp_text_decimal(&line, sp_profile_integer(totals->of[SP_HEAP_PEAK_BYTES] + 0.5));
+	sp_text_string(&line, " bytes in use ");
+	if (totals->is_peak_now) {
+		sp_text_string(&line, "now, when this profile was made");
+	} else {
+		sp_text_string(&line, "at high-water mark number ");
+		sp_text_decimal(&line, totals->peak_epoch);
+		if (totals->peak_after_ns) {
+			sp_text_string(&line, ", later than ");
+			say_moment(&line, totals->peak_after_ns);
+		}
+		if (totals->peak_before_ns != UINT64_MAX) {
+			sp_text_string(&line, totals->peak_after_ns ? " and before "
+								    : ", before ");
+			say_moment(&line, totals->peak_before_ns);
+		}
+		if (totals->peak_after_ns || totals->peak_before_ns != UINT64_MAX)
+			sp_text_string(&line, " from the start");
+	}
+	say(comments,
+	    "peak rule: looked for whenever a sampled block is freed; a new mark "
+	    "is more than 1/1024 above the last, so that the true peak may be "
+	    "that much higher");
+}
+
+static void say_lifetimes(struct sp_profile_comments *comments,
+			  const struct sp_heap_values *values)
+{
+	say(comments, "freed_objects, freed_space: blocks that have been freed; those in "
+		      "use are in the heap profile");
+	say(comments, "short_lived_objects, short_lived_space: of these, blocks freed "
+		      "within 1 ms of their allocation");
+	say(comments,
+	    "cross_thread_objects: of these, blocks freed by another thread than "
+	    "the one that allocated them");
+	say(comments,
+	    "total_age: the sum of the ages at which they were freed; divided by "
+	    "freed_objects it is the mean age");
+	if (!values->cycles_per_second)
+		say(comments, "ages are unknown, and short-lived is a guess: the program "
+			      "ended before its clock was compared with real time");
+}
+
+static void say_losses(struct sp_profile_comments *comments,
+		       const struct sp_recording_header *header)
+{
+	static const char *const meanings[SP_LOSS_COUNT] = {
+		[SP_LOSS_HEAP_STACK] = "samples dropped, shown as [dropped]: the "
+				       "recording is full (SPANPROF_RECORDING_SIZE)",
+		[SP_LOSS_HEAP_UNTRACKED] =
+			"sampled blocks not followed, shown as allocated but neither in "
+			"use nor freed: no room (SPANPROF_RECORDING_SIZE)",
+		[SP_LOSS_HEAP_STALE] =
+			"sampled blocks freed in a way that the profiler cannot see; "
+			"shown in use until their address came again",
+		[SP_LOSS_HEAP_REENTERED] =
+			"samples dropped: allocated in a signal handler that interrupted "
+			"the profiler",
+		[SP_LOSS_HEAP_NO_THREAD] = "allocations that were only counted: in "
+					   "threads that the profiler cannot follow",
+		[SP_LOSS_STACK_CUT] = "stacks of all profiles cut at the depth limit "
+				      "(SPANPROF_DEPTH)",
+		[SP_LOSS_STACK_SHORT] = "stacks of all profiles that could not be walked "
+					"to their root",
+		[SP_LOSS_NO_SPACE] = "requests for storage refused",
+		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
+		[SP_LOSS_DAMAGED] = "records that could not be read",
+	};
+
+	sp_comments_add_losses(comments, header, meanings);
+}
+
+/* Why the hooks meet no allocations; NULL: they do. */
+static const char *describe_coverage(uint64_t coverage)
+{
+	switch (coverage) {
+	case SP_HEAP_PROGRAM_HAS_OWN:
+		return "not covered: the program defines malloc() itself, so that the "
+		       "profiler does not see its allocations";
+	case SP_HEAP_LIBRARY_FIRST:
+		return "not covered: a library that comes before the profiler defines "
+		       "malloc(), so that it does not see the program's allocations";
+	default:
+		return NULL;
+	}
+}
+
+static void say_coverage(struct sp_profile_comments *comments,
+			 const struct sp_recording_header *header)
+{
+	const char *text = describe_coverage(sp_atomic_value(&header->heap_coverage));
+
+	if (text)
+		say(comments, text);
+}
+
+void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_view which,
+			   const struct sp_heap_values *values)
+{
+	const struct sp_recording_header *header = values->recording->header;
+
+	comments->count = 0;
+	sp_comments_add_process(comments, header);
+	say_sampling(comments, values);
+	say_exact(comments, &values->totals);
+	say_estimate(comments, &values->totals);
+	if (which == SP_HEAP_VIEW_PEAK)
+		say_peak(comments, &values->totals);
+	if (which == SP_HEAP_VIEW_LIFETIMES)
+		say_lifetimes(comments, values);
+	if (which == SP_HEAP_VIEW_LEAKS)
+		say(comments, "leaks: what was in use when this profile was made; that "
+			      "the program still reaches it cannot be told");
+	say_coverage(comments, header);
+	say_losses(comments, header);
+}

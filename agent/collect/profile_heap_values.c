@@ -1,0 +1,319 @@
+/*
+ * One pass over the live table adds what lives, and what died and was not absorbed
+ * yet, to what the cells say. Nothing of the recording changes the values after that,
+ * so that all profiles tell of one moment and tell the same twice. A sampled block
+ * stands for several (sp_poisson.h); one that was moved or resized is one that was
+ * freed and another that was allocated.
+ *
+ * The peak: whenever a sampled block is about to be freed and the estimate of live
+ * bytes is more than 1/1024 above the last high-water mark, that moment becomes the
+ * mark and an epoch ends. At the mark lived the blocks of earlier epochs that still
+ * live, or that died in a later one. If more lives now than at the mark, the peak is
+ * now.
+ *
+ * Context: collector.
+ */
+#include "profile_heap_values.h"
+
+#include "profile_common.h"
+#include "sp_double.h"
+#include "sp_heap.h"
+#include "sp_poisson.h"
+
+#include <emmintrin.h>
+#include <errno.h>
+#include <string.h>
+
+/* No sum that a program can reach; what is above is damage. */
+#define SUM_MAX 1e30
+
+static const struct sp_heap_cell *cell_at(const struct sp_heap_values *values,
+					  uint64_t index)
+{
+	return sp_recording_item(values->recording, SP_SECTION_HEAP_CELLS, index);
+}
+
+/* What no sum can be counts for nothing. */
+static double double_of(const _Atomic uint64_t *word)
+{
+	double value = sp_double_from_bits(sp_atomic_value(word));
+
+	return value >= 0 && value < SUM_MAX ? value : 0;
+}
+
+/* Epochs are kept in 20 bits; there are far fewer marks than half of what fits. */
+static bool is_earlier(uint64_t epoch, uint64_t mark)
+{
+	uint64_t distance = (mark - epoch) & SP_HEAP_EPOCH_MASK;
+
+	return distance != 0 && distance <= SP_HEAP_EPOCH_MASK / 2;
+}
+
+/* --- cells --- */
+
+static void take_cell(struct sp_heap_values *values, uint64_t index)
+{
+	const struct sp_heap_cell *cell = cell_at(values, index);
+	double *value = values->cells[index].of;
+	uint64_t epochs_since =
+		sp_atomic_value(&cell->peak_epoch) ^ values->totals.peak_epoch;
+
+	value[SP_HEAP_FREED_OBJECTS] = double_of(&cell->freed_objects);
+	value[SP_HEAP_FREED_BYTES] = double_of(&cell->freed_bytes);
+	value[SP_HEAP_SHORT_OBJECTS] = double_of(&cell->short_objects);
+	value[SP_HEAP_SHORT_BYTES] = double_of(&cell->short_bytes);
+	value[SP_HEAP_CROSS_OBJECTS] = double_of(&cell->cross_objects);
+	value[SP_HEAP_AGE_CYCLES] = double_of(&cell->age_cycles);
+	if (!(epochs_since & SP_HEAP_EPOCH_MASK)) {
+		value[SP_HEAP_PEAK_OBJECTS] = double_of(&cell->peak_objects);
+		value[SP_HEAP_PEAK_BYTES] = double_of(&cell->peak_bytes);
+	}
+	/* Blocks that could not be followed are neither in use nor freed. */
+	value[SP_HEAP_ALLOC_OBJECTS] =
+		value[SP_HEAP_FREED_OBJECTS] +
+		(double)sp_atomic_value(&cell->untracked_objects_q8) / 256;
+	value[SP_HEAP_ALLOC_BYTES] = value[SP_HEAP_FREED_BYTES] +
+				     (double)sp_atomic_value(&cell->untracked_bytes);
+}
+
+/* --- blocks --- */
+
+/* What one block stands for. */
+struct sample {
+	double objects, bytes;
+	uint64_t birth, birth_epoch;
+	double *value; /* of its cell */
+};
+
+/* Births of blocks between which the mark lies. */
+struct peak_time {
+	uint64_t after, before;
+};
+
+static bool take_sample(const struct sp_heap_values *values,
+			const struct sp_live_block *block, struct sample *sample)
+{
+	uint64_t size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
+
+	if (block->cell >= values->cell_count)
+		return false;
+	sample->objects = sp_poisson_weight(size_bytes, values->rate_bytes);
+	sample->bytes = (double)size_bytes * sample->objects;
+	sample->birth = block->birth_and_epoch >> 20;
+	sample->birth_epoch = block->birth_and_epoch & SP_HEAP_EPOCH_MASK;
+	sample->value = values->cells[block->cell].of;
+	sample->value[SP_HEAP_ALLOC_OBJECTS] += sample->objects;
+	sample->value[SP_HEAP_ALLOC_BYTES] += sample->bytes;
+	return true;
+}
+
+static void add_at_peak(const struct sample *sample)
+{
+	sample->value[SP_HEAP_PEAK_OBJECTS] += sample->objects;
+	sample->value[SP_HEAP_PEAK_BYTES] += sample->bytes;
+}
+
+static void add_live(const struct sample *sample, uint64_t mark, struct peak_time *time)
+{
+	sample->value[SP_HEAP_INUSE_OBJECTS] += sample->objects;
+	sample->value[SP_HEAP_INUSE_BYTES] += sample->bytes;
+	if (is_earlier(sample->birth_epoch, mark)) {
+		add_at_peak(sample);
+		if (sample->birth > time->after)
+			time->after = sample->birth;
+	} else if (sample->birth < time->before) {
+		time->before = sample->birth;
+	}
+}
+
+/* As when it is absorbed. */
+static void add_freed(const struct sp_heap_values *values, const struct sample *sample,
+		      uint64_t word)
+{
+	uint64_t mark = values->totals.peak_epoch;
+	uint64_t age = sp_heap_age_unpack(word >> SP_LIVE_AGE_SHIFT & SP_LIVE_AGE_MASK);
+	double age_cycles = (double)age * (1U << SP_HEAP_BIRTH_SHIFT);
+
+	sample->value[SP_HEAP_FREED_OBJECTS] += sample->objects;
+	sample->value[SP_HEAP_FREED_BYTES] += sample->bytes;
+	sample->value[SP_HEAP_AGE_CYCLES] += sample->objects * age_cycles;
+	if (sp_heap_is_short_lived(values->recording->header, age_cycles)) {
+		sample->value[SP_HEAP_SHORT_OBJECTS] += sample->objects;
+		sample->value[SP_HEAP_SHORT_BYTES] += sample->bytes;
+	}
+	if (word & SP_LIVE_CROSS)
+		sample->value[SP_HEAP_CROSS_OBJECTS] += sample->objects;
+	/* It may have died after a mark that was set since we looked. */
+	if (is_earlier(sample->birth_epoch, mark) &&
+	    !is_earlier(word >> SP_LIVE_EPOCH_SHIFT, mark))
+		add_at_peak(sample);
+}
+
+static void take_blocks(struct sp_heap_values *values, struct peak_time *time)
+{
+	const struct sp_live_block *table =
+		sp_recording_item(values->recording, SP_SECTION_LIVE_BLOCKS, 0);
+	uint64_t count = sp_live_blocks_of_levels(sp_live_levels_in(
+		sp_recording_reserved(values->recording, SP_SECTION_LIVE_BLOCKS)));
+
+	for (uint64_t i = 0; i < count; i++) {
+		/* Once only: the word may change, the rest does not. Acquire: pairs with
+		 * the store that published the block. */
+		uint64_t word =
+			atomic_load_explicit(&table[i].word, memory_order_acquire);
+		uint64_t state = word & SP_LIVE_STATE_MASK;
+		struct sample sample;
+
+		if ((state != SP_LIVE_LIVE && state != SP_LIVE_FREED) ||
+		    !take_sample(values, &table[i], &sample))
+			continue;
+		if (state == SP_LIVE_LIVE)
+			add_live(&sample, values->totals.peak_epoch, time);
+		else
+			add_freed(values, &sample, word);
+	}
+}
+
+/* --- totals --- */
+
+static uint64_t birth_ns(const struct sp_heap_values *values, uint64_t birth)
+{
+	return values->cycles_per_second
+		       ? sp_profile_integer((double)birth * (1U << SP_HEAP_BIRTH_SHIFT) *
+					    1e9 / (double)values->cycles_per_second)
+		       : 0;
+}
+
+static double sum_of(const struct sp_heap_values *values, enum sp_heap_value which)
+{
+	double sum = 0;
+
+	for (uint64_t i = 0; i < values->cell_count; i++)
+		sum += values->cells[i].of[which];
+	return sum;
+}
+
+static void find_peak(struct sp_heap_values *values, const struct peak_time *time)
+{
+	struct sp_heap_totals *totals = &values->totals;
+	int64_t mark_bytes = atomic_load_explicit(
+		&values->recording->header->heap_peak_bytes, memory_order_relaxed);
+
+	totals->peak_after_ns = birth_ns(values, time->after);
+	totals->peak_before_ns = time->before != UINT64_MAX && values->cycles_per_second
+					 ? birth_ns(values, time->before)
+					 : UINT64_MAX;
+	totals->is_peak_now = totals->peak_epoch == 0 ||
+			      sum_of(values, SP_HEAP_INUSE_BYTES) >= (double)mark_bytes;
+	for (uint64_t i = 0; totals->is_peak_now && i < values->cell_count; i++) {
+		double *value = values->cells[i].of;
+
+		value[SP_HEAP_PEAK_OBJECTS] = value[SP_HEAP_INUSE_OBJECTS];
+		value[SP_HEAP_PEAK_BYTES] = value[SP_HEAP_INUSE_BYTES];
+	}
+}
+
+static double square_root(double value)
+{
+	/* The C library's is in another library, which the program may not have. */
+	return _mm_cvtsd_f64(_mm_sqrt_pd(_mm_set1_pd(value)));
+}
+
+static void sum_counters(struct sp_heap_values *values)
+{
+	const struct sp_recording *recording = values->recording;
+	const struct sp_recording_header *header = recording->header;
+	uint64_t slots = sp_recording_used(recording, SP_SECTION_SLOTS);
+	struct sp_heap_totals *totals = &values->totals;
+	double variance = double_of(&header->ended_heap_variance);
+
+	totals->exact_allocations = sp_atomic_value(&header->ended_heap_allocations) +
+				    sp_atomic_value(&header->orphan_heap_allocations);
+	totals->exact_frees = sp_atomic_value(&header->ended_heap_frees) +
+			      sp_atomic_value(&header->orphan_heap_frees);
+	totals->exact_bytes = sp_atomic_value(&header->ended_heap_bytes) +
+			      sp_atomic_value(&header->orphan_heap_bytes);
+	for (uint64_t i = 0; i < slots; i++) {
+		const struct sp_slot *slot =
+			sp_recording_item(recording, SP_SECTION_SLOTS, i);
+		uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+
+		if (state != SP_SLOT_LIVE && state != SP_SLOT_ENDED)
+			continue;
+		totals->exact_allocations += sp_atomic_value(&slot->heap_allocations);
+		totals->exact_frees += sp_atomic_value(&slot->heap_frees);
+		totals->exact_bytes += sp_atomic_value(&slot->heap_bytes);
+		variance += double_of(&slot->heap_variance);
+	}
+	totals->standard_error_bytes = square_root(variance);
+	totals->lost_samples = sp_atomic_value(&header->losses[SP_LOSS_HEAP_STACK]) +
+			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_UNTRACKED]) +
+			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_REENTERED]);
+}
+
+/* --- life --- */
+
+int sp_heap_values_init(struct sp_heap_values *values,
+			const struct sp_recording *recording)
+{
+	struct peak_time time = {0, UINT64_MAX};
+
+	memset(values, 0, sizeof(*values));
+	values->recording = recording;
+	values->rate_bytes = recording->header->heap_rate_bytes;
+	values->cycles_per_second =
+		sp_atomic_value(&recording->header->cycles_per_second);
+	values->cell_count = sp_recording_used(recording, SP_SECTION_HEAP_CELLS);
+	values->cells = sp_heap_zalloc((values->cell_count + 1) * sizeof(*values->cells));
+	if (!values->cells)
+		return -ENOMEM;
+	values->totals.peak_epoch = sp_atomic_value(&recording->header->heap_peak_epoch);
+	for (uint64_t i = 0; i < values->cell_count; i++)
+		take_cell(values, i);
+	take_blocks(values, &time);
+	find_peak(values, &time);
+	for (unsigned int which = 0; which < SP_HEAP_VALUES; which++)
+		values->totals.of[which] = sum_of(values, which);
+	sum_counters(values);
+	return 0;
+}
+
+void sp_heap_values_fini(struct sp_heap_values *values)
+{
+	sp_heap_free(values->cells);
+	values->cells = NULL;
+}
+
+bool sp_heap_values_stack(const struct sp_heap_values *values, uint64_t cell_index,
+			  const uint64_t **frames, uint32_t *frame_count)
+{
+	static const uint64_t dropped =
+		(uint64_t)SP_MODULE_PSEUDO << SP_FRAME_MODULE_SHIFT | SP_PSEUDO_DROPPED;
+	const struct sp_heap_cell *cell = cell_at(values, cell_index);
+	uint64_t words = sp_recording_used(values->recording, SP_SECTION_HEAP_STACKS);
+	const struct sp_heap_stack *stack;
+
+	if (cell_index == SP_HEAP_CELL_DROPPED) {
+		*frames = &dropped;
+		*frame_count = 1;
+		return true;
+	}
+	/* Acquire: pairs with the hook that filled the cell. */
+	if (!atomic_load_explicit(&cell->is_filled, memory_order_acquire) ||
+	    cell->stack >= words || words - cell->stack < SP_HEAP_STACK_WORDS)
+		return false;
+	stack = sp_recording_item(values->recording, SP_SECTION_HEAP_STACKS, cell->stack);
+	if (stack->frame_count > words - cell->stack - SP_HEAP_STACK_WORDS)
+		return false;
+	*frames = stack->frames;
+	*frame_count = stack->frame_count;
+	return true;
+}
+
+uint64_t sp_heap_values_size_class(const struct sp_heap_values *values,
+				   uint64_t cell_index)
+{
+	return cell_index == SP_HEAP_CELL_DROPPED
+		       ? 0
+		       : cell_at(values, cell_index)->size_class_bytes;
+}
