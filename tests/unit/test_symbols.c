@@ -6,7 +6,7 @@
 
 #include "sp_elf_file.h"
 #include "sp_heap.h"
-#include "test_symbols_elf.h"
+#include "symbols_fixture.h"
 
 #include <stdbool.h>
 #include <sys/auxv.h>
@@ -20,23 +20,20 @@ struct listed {
 
 static struct listed *listed;
 static size_t listed_count;
-static struct sp_symbols *symbols;
 
 static void setup(void)
 {
-	enter_scratch();
+	symbols_setup("program", false);
 	listed = calloc(LISTED_MAX, sizeof(*listed));
 	listed_count = 0;
-	symbols = sp_symbols_create();
 }
 
 static void teardown(void)
 {
-	sp_symbols_destroy(symbols);
 	for (size_t i = 0; i < listed_count; i++)
 		free(listed[i].name);
 	free(listed);
-	leave_scratch();
+	symbols_teardown();
 }
 
 static bool has_tool(const char *tool)

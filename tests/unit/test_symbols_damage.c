@@ -4,7 +4,7 @@
  */
 #include "sp_symbols.h"
 
-#include "test_symbols_elf.h"
+#include "symbols_fixture.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -13,22 +13,9 @@
 #define MUTATIONS_OF_REAL 1500
 #define REAL_BYTES_MAX ((size_t)256 * 1024)
 
-static struct sp_symbols *symbols;
-static char *path;
-
 static void setup(void)
 {
-	enter_scratch();
-	path = strdup(in_scratch("victim"));
-	symbols = sp_symbols_create();
-	sp_symbols_set_places(symbols, scratch, scratch);
-}
-
-static void teardown(void)
-{
-	sp_symbols_destroy(symbols);
-	free(path);
-	leave_scratch();
+	symbols_setup("victim", true);
 }
 
 static uint64_t next_random(uint64_t *state)
@@ -39,7 +26,7 @@ static uint64_t next_random(uint64_t *state)
 
 static void resolve_many(uint64_t last)
 {
-	struct sp_view_module module = {.id = 1, .path = path};
+	struct sp_view_module module = {.id = 1, .path = file_path};
 	struct sp_symbol_query queries[40];
 
 	for (size_t i = 0; i < 40; i++)
@@ -109,7 +96,7 @@ START_TEST(mutations_of_a_small_file_never_crash)
 
 		damaged = elf;
 		mutate(damaged.bytes, hit, &state);
-		write_file(path, damaged.bytes, sizeof(damaged.bytes));
+		write_file(file_path, damaged.bytes, sizeof(damaged.bytes));
 		resolve_many(TINY_BYTES);
 	}
 }
@@ -121,7 +108,7 @@ START_TEST(file_cut_anywhere_never_crashes)
 
 	fill_tiny(&elf);
 	for (size_t size_bytes = 0; size_bytes < TINY_BYTES; size_bytes += 37) {
-		write_file(path, elf.bytes, size_bytes);
+		write_file(file_path, elf.bytes, size_bytes);
 		resolve_many(TINY_BYTES);
 	}
 }
@@ -130,11 +117,11 @@ END_TEST
 START_TEST(undamaged_file_of_these_tests_does_give_names)
 {
 	static struct tiny_elf elf;
-	struct sp_view_module module = {.id = 1, .path = path};
+	struct sp_view_module module = {.id = 1, .path = file_path};
 	struct sp_symbol_query query = {.offset = TINY_TEXT + 0x62};
 
 	fill_tiny(&elf);
-	write_file(path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
 	ck_assert_str_eq(query.name, "ns::Func<1>");
 }
@@ -156,7 +143,7 @@ START_TEST(mutations_of_a_real_file_never_crash)
 		/* The section headers stand at the end. */
 		if (i % 3 == 0)
 			mutate(damaged + size_bytes - 2048, 2048, &state);
-		write_file(path, damaged, size_bytes);
+		write_file(file_path, damaged, size_bytes);
 		resolve_many(size_bytes);
 	}
 	free(original);
@@ -168,7 +155,7 @@ START_TEST(counts_of_section_zero_are_believed_within_bounds)
 {
 	static struct tiny_elf elf;
 	Elf64_Ehdr *header = (Elf64_Ehdr *)(void *)elf.bytes;
-	struct sp_view_module module = {.id = 1, .path = path};
+	struct sp_view_module module = {.id = 1, .path = file_path};
 	struct sp_symbol_query query = {.offset = TINY_TEXT + 0x62};
 
 	fill_tiny(&elf);
@@ -176,11 +163,11 @@ START_TEST(counts_of_section_zero_are_believed_within_bounds)
 	header->e_shstrndx = SHN_XINDEX;
 	tiny_section(&elf, TINY_NULL)->sh_size = TINY_SECTION_COUNT;
 	tiny_section(&elf, TINY_NULL)->sh_link = TINY_SECTION_NAMES;
-	write_file(path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
 	ck_assert_str_eq(query.name, "ns::Func<1>");
 	tiny_section(&elf, TINY_NULL)->sh_size = UINT64_MAX;
-	write_file(path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	resolve_many(TINY_BYTES);
 }
 END_TEST
@@ -188,7 +175,7 @@ END_TEST
 START_TEST(unwind_entry_with_a_wrong_cie_covers_nothing)
 {
 	static struct tiny_elf elf;
-	struct sp_view_module module = {.id = 1, .path = path};
+	struct sp_view_module module = {.id = 1, .path = file_path};
 	struct sp_symbol_query query = {.offset = TINY_TEXT + 4};
 	uint32_t at = TINY_BYTES - 24, cie_distance = TINY_FRAMES + 24 + 4 - at;
 
@@ -197,13 +184,13 @@ START_TEST(unwind_entry_with_a_wrong_cie_covers_nothing)
 	memcpy(elf.bytes + at, elf.bytes + TINY_FRAMES, 24);
 	/* Only entries after their CIE are valid: this one is refused... */
 	memcpy(elf.bytes + TINY_FRAMES + 24 + 4, &cie_distance, 4);
-	write_file(path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
 	ck_assert_str_eq(query.name, "victim+0x2004");
 	/* ...and one that points at the middle of nowhere too. */
 	cie_distance = 1;
 	memcpy(elf.bytes + TINY_FRAMES + 24 + 4, &cie_distance, 4);
-	write_file(path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
 	ck_assert_str_eq(query.name, "victim+0x2004");
 }
@@ -217,12 +204,12 @@ START_TEST(file_that_shrinks_while_it_is_read_never_crashes)
 	pid_t child;
 
 	fill_tiny(&elf);
-	write_file(path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	child = fork();
 	if (child == 0) {
 		for (;;) {
-			(void)!truncate(path, 0x200);
-			write_file(path, elf.bytes, sizeof(elf.bytes));
+			(void)!truncate(file_path, 0x200);
+			write_file(file_path, elf.bytes, sizeof(elf.bytes));
 		}
 	}
 	for (int i = 0; i < 2000; i++)
@@ -239,7 +226,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, setup, symbols_teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, undamaged_file_of_these_tests_does_give_names);
 	tcase_add_test(tc, mutations_of_a_small_file_never_crash);

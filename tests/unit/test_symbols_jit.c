@@ -4,38 +4,25 @@
 #include "sp_perf_map.h"
 #include "sp_symbols.h"
 
-#include "test_symbols_elf.h"
+#include "symbols_fixture.h"
 
 #include <time.h>
 
 #define PID 4711
 
-static struct sp_symbols *symbols;
-static char *path;
-
 static void setup(void)
 {
-	enter_scratch();
-	path = strdup(in_scratch("perf-4711.map"));
-	symbols = sp_symbols_create();
-	sp_symbols_set_places(symbols, scratch, scratch);
-}
-
-static void teardown(void)
-{
-	sp_symbols_destroy(symbols);
-	free(path);
-	leave_scratch();
+	symbols_setup("perf-4711.map", true);
 }
 
 static void write_map(const char *text)
 {
-	write_file(path, text, strlen(text));
+	write_file(file_path, text, strlen(text));
 }
 
 static void append(const char *text)
 {
-	FILE *file = fopen(path, "a");
+	FILE *file = fopen(file_path, "a");
 
 	ck_assert_ptr_nonnull(file);
 	fputs(text, file);
@@ -169,7 +156,7 @@ START_TEST(symbolic_link_is_not_followed)
 	static const char target[] = "1000 10 trap\n";
 
 	write_file(in_scratch("elsewhere"), target, sizeof(target) - 1);
-	ck_assert_int_eq(symlink(in_scratch("elsewhere"), path), 0);
+	ck_assert_int_eq(symlink(in_scratch("elsewhere"), file_path), 0);
 	expect(0x1000, NULL);
 }
 END_TEST
@@ -179,14 +166,14 @@ START_TEST(strangers_file_is_not_read)
 	if (geteuid() != 0)
 		return; /* only root can give files away */
 	write_map("1000 10 trap\n");
-	ck_assert_int_eq(chown(path, 12345, 12345), 0);
+	ck_assert_int_eq(chown(file_path, 12345, 12345), 0);
 	expect(0x1000, NULL);
 }
 END_TEST
 
 START_TEST(pipe_does_not_hold_up_the_caller)
 {
-	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	ck_assert_int_eq(mkfifo(file_path, 0600), 0);
 	expect(0x1000, NULL);
 }
 END_TEST
@@ -201,7 +188,7 @@ END_TEST
 START_TEST(overlong_line_is_cut_and_the_next_ones_are_read)
 {
 	char *name = malloc(200001);
-	FILE *file = fopen(path, "w");
+	FILE *file = fopen(file_path, "w");
 
 	memset(name, 'n', 200000);
 	name[200000] = '\0';
@@ -219,7 +206,7 @@ END_TEST
 START_TEST(large_shuffled_file_is_searched_correctly)
 {
 	enum { LINES = 200000 };
-	FILE *file = fopen(path, "w");
+	FILE *file = fopen(file_path, "w");
 	char name[32];
 
 	/* 99991 is prime: every number comes once, out of order. */
@@ -250,7 +237,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, setup, symbols_teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, line_names_the_addresses_it_covers);
 	tcase_add_test(tc, later_line_at_the_same_address_wins);

@@ -5,55 +5,12 @@
 
 #include "sp_elf_file.h"
 #include "sp_heap.h"
-#include "test_heap.h"
-#include "test_symbols_elf.h"
+#include "symbols_module.h"
 
 #include <errno.h>
 #include <time.h>
 
-#define FOO (TINY_TEXT + 0x100)
 #define WEAK_FUNCTION ELF64_ST_INFO(STB_WEAK, STT_FUNC)
-#define LOCAL_FUNCTION ELF64_ST_INFO(STB_LOCAL, STT_FUNC)
-
-static struct tiny_elf elf;
-static struct sp_symbols *symbols;
-static struct sp_view_module module;
-
-static void setup(void)
-{
-	enter_scratch();
-	tiny_init(&elf);
-	symbols = sp_symbols_create();
-	ck_assert_ptr_nonnull(symbols);
-	sp_symbols_set_places(symbols, scratch, scratch);
-	module = (struct sp_view_module){.id = 1, .path = strdup(in_scratch("tiny.so"))};
-}
-
-static void teardown(void)
-{
-	sp_symbols_destroy(symbols);
-	free((void *)(uintptr_t)module.path);
-	leave_scratch();
-}
-
-static struct sp_symbol_query ask(uint64_t offset)
-{
-	struct sp_symbol_query query = {.offset = offset};
-
-	write_file(module.path, elf.bytes, sizeof(elf.bytes));
-	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
-	ck_assert_ptr_nonnull(query.name);
-	ck_assert_ptr_nonnull(query.system_name);
-	return query;
-}
-
-static void expect(uint64_t offset, const char *name, uint64_t start)
-{
-	struct sp_symbol_query query = ask(offset);
-
-	ck_assert_str_eq(query.name, name);
-	ck_assert_uint_eq(query.start_offset, start);
-}
 
 START_TEST(symbol_names_every_address_it_covers_and_no_other)
 {
@@ -140,7 +97,7 @@ START_TEST(neighbouring_addresses_each_find_their_own_symbol)
 		tiny_add(&elf, name, FOO + i, 1, TINY_FUNCTION);
 		queries[i].offset = FOO + i;
 	}
-	write_file(module.path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, queries, 64), 0);
 	for (unsigned int i = 0; i < 64; i++) {
 		snprintf(name, sizeof(name), "f%u", i);
@@ -160,7 +117,7 @@ START_TEST(labels_of_many_addresses_reach_to_the_next_start)
 	tiny_add(&elf, "first", FOO, 0, TINY_FUNCTION);
 	tiny_add_fde(&elf, FOO, 0x20);
 	tiny_add_fde(&elf, FOO + 0x20, 0x20);
-	write_file(module.path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, queries, 4), 0);
 	ck_assert_str_eq(queries[0].name, "first");
 	ck_assert_str_eq(queries[1].name, "first");
@@ -291,7 +248,7 @@ START_TEST(long_name_is_cut_not_lost)
 	tiny_add(&elf, name, FOO, 0x40, TINY_FUNCTION);
 	expect(FOO, name, FOO);
 
-	ck_assert_int_eq(sp_elf_open(&file, module.path), 0);
+	ck_assert_int_eq(sp_elf_open(&file, file_path), 0);
 	table = file.symtab;
 	for (int is_kept = 0; is_kept < 2; is_kept++) {
 		char small[280];
@@ -316,7 +273,7 @@ START_TEST(unsorted_addresses_are_refused_but_have_names)
 	struct sp_symbol_query queries[2] = {{.offset = FOO + 4}, {.offset = FOO}};
 
 	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
-	write_file(module.path, elf.bytes, sizeof(elf.bytes));
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, queries, 2), -EINVAL);
 	ck_assert_str_eq(queries[0].name, "tiny.so+0x2104");
 	ck_assert_str_eq(queries[1].name, "tiny.so+0x2100");
@@ -337,7 +294,7 @@ START_TEST(table_of_overlapping_giants_is_given_up_in_time)
 	for (uint32_t i = 0; i < SYMBOLS; i++)
 		memcpy(bytes + TINY_BYTES + i * sizeof(Elf64_Sym), tiny_symbol(&elf, 1),
 		       sizeof(Elf64_Sym));
-	write_file(module.path, bytes, TINY_BYTES + SYMBOLS * sizeof(Elf64_Sym));
+	write_file(file_path, bytes, TINY_BYTES + SYMBOLS * sizeof(Elf64_Sym));
 	for (size_t i = 0; i < ADDRESSES; i++)
 		queries[i].offset = TINY_TEXT + i * 2;
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
@@ -350,222 +307,6 @@ START_TEST(table_of_overlapping_giants_is_given_up_in_time)
 			 100);
 	free(bytes);
 	free(queries);
-}
-END_TEST
-
-static const uint8_t build_id[20] = {0xab, 0xcd, 3,  4,	 5,  6,	 7,  8,	 9,  10,
-				     11,   12,	 13, 14, 15, 16, 17, 18, 19, 20};
-static const uint8_t other_id[20] = {0xab, 0xcd, 99};
-#define DEBUG_DIRECTORY ".build-id/ab"
-#define DEBUG_FILE DEBUG_DIRECTORY "/cd030405060708090a0b0c0d0e0f1011121314.debug"
-
-static void set_module_id(const uint8_t *id)
-{
-	module.build_id = id;
-	module.build_id_bytes = 20;
-}
-
-/* tiny.so gets no symbols; a debug file with foo appears at path. */
-static void write_debug_file(const char *path, const uint8_t *id)
-{
-	struct tiny_elf debug;
-
-	tiny_init(&debug);
-	if (id)
-		tiny_set_build_id(&debug, id, 20);
-	tiny_add(&debug, "hidden", FOO, 0x40, LOCAL_FUNCTION);
-	mkdir(in_scratch(".build-id"), 0700);
-	mkdir(in_scratch(DEBUG_DIRECTORY), 0700);
-	mkdir(in_scratch(".debug"), 0700);
-	write_file(in_scratch(path), debug.bytes, sizeof(debug.bytes));
-}
-
-START_TEST(file_with_the_modules_build_id_names_it)
-{
-	tiny_set_build_id(&elf, build_id, 20);
-	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
-	set_module_id(build_id);
-	expect(FOO + 1, "foo", FOO);
-}
-END_TEST
-
-START_TEST(file_with_another_build_id_was_replaced_and_names_nothing)
-{
-	tiny_set_build_id(&elf, other_id, 20);
-	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
-	tiny_add_fde(&elf, FOO, 0x40);
-	set_module_id(build_id);
-	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
-}
-END_TEST
-
-START_TEST(file_that_lost_its_build_id_names_nothing)
-{
-	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
-	set_module_id(build_id);
-	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
-}
-END_TEST
-
-START_TEST(deleted_file_is_looked_up_again_by_build_id)
-{
-	char *path = strdup(in_scratch("tiny.so (deleted)"));
-	const char *plain = module.path;
-	struct sp_symbol_query query = {.offset = FOO + 1};
-
-	tiny_set_build_id(&elf, build_id, 20);
-	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
-	write_file(plain, elf.bytes, sizeof(elf.bytes));
-	module.path = path;
-	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
-	ck_assert_str_eq(query.name, "tiny.so+0x2101");
-	set_module_id(build_id);
-	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
-	ck_assert_str_eq(query.name, "foo");
-	module.path = plain;
-	free(path);
-}
-END_TEST
-
-START_TEST(debug_file_is_found_by_build_id)
-{
-	tiny_set_build_id(&elf, build_id, 20);
-	write_debug_file(DEBUG_FILE, build_id);
-	expect(FOO + 1, "hidden", FOO);
-	set_module_id(build_id);
-	expect(FOO + 1, "hidden", FOO);
-}
-END_TEST
-
-START_TEST(debug_file_names_a_module_whose_file_was_replaced)
-{
-	tiny_set_build_id(&elf, other_id, 20);
-	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
-	write_debug_file(DEBUG_FILE, build_id);
-	set_module_id(build_id);
-	expect(FOO + 1, "hidden", FOO);
-}
-END_TEST
-
-START_TEST(debug_file_with_another_build_id_is_refused)
-{
-	tiny_set_build_id(&elf, build_id, 20);
-	write_debug_file(DEBUG_FILE, other_id);
-	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
-}
-END_TEST
-
-START_TEST(debug_file_is_found_by_link_beside_the_file)
-{
-	tiny_set_build_id(&elf, build_id, 20);
-	tiny_set_link(&elf, "tiny.debug", 0);
-	write_debug_file("tiny.debug", build_id);
-	expect(FOO + 1, "hidden", FOO);
-}
-END_TEST
-
-START_TEST(debug_file_is_found_by_link_in_the_debug_directory)
-{
-	tiny_set_build_id(&elf, build_id, 20);
-	tiny_set_link(&elf, "tiny.debug", 0);
-	write_debug_file(".debug/tiny.debug", build_id);
-	expect(FOO + 1, "hidden", FOO);
-}
-END_TEST
-
-static uint32_t checksum_of(const char *path)
-{
-	FILE *file = fopen(path, "rb");
-	uint32_t crc = UINT32_MAX;
-	int byte;
-
-	while ((byte = fgetc(file)) != EOF) {
-		crc ^= (uint32_t)byte;
-		for (int bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xedb88320) : 0);
-	}
-	fclose(file);
-	return ~crc;
-}
-
-START_TEST(linked_file_without_build_id_needs_the_right_checksum)
-{
-	uint32_t crc;
-
-	write_debug_file("tiny.debug", NULL);
-	crc = checksum_of(in_scratch("tiny.debug"));
-	tiny_set_link(&elf, "tiny.debug", crc ^ 1);
-	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
-	tiny_set_link(&elf, "tiny.debug", crc);
-	expect(FOO + 1, "hidden", FOO);
-}
-END_TEST
-
-START_TEST(absent_file_gives_offsets)
-{
-	struct sp_symbol_query query = {.offset = 0x1234};
-
-	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
-	ck_assert_str_eq(query.name, "tiny.so+0x1234");
-	ck_assert_ptr_eq(query.name, query.system_name);
-	free((void *)(uintptr_t)module.path);
-	module.path = NULL;
-	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
-	ck_assert_str_eq(query.name, "[module]+0x1234");
-}
-END_TEST
-
-START_TEST(what_is_no_regular_file_gives_offsets)
-{
-	struct sp_symbol_query query = {.offset = 0x1234};
-
-	ck_assert_int_eq(mkfifo(module.path, 0600), 0);
-	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
-	ck_assert_str_eq(query.name, "tiny.so+0x1234");
-	unlink(module.path);
-	ck_assert_int_eq(mkdir(module.path, 0700), 0);
-	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
-	ck_assert_str_eq(query.name, "tiny.so+0x1234");
-}
-END_TEST
-
-START_TEST(every_address_has_a_name_however_short_memory_is)
-{
-	size_t used_before = test_heap_used_bytes();
-	int failures = 0;
-
-	tiny_set_build_id(&elf, build_id, 20);
-	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
-	tiny_add(&elf, "_Z3barv", FOO, 0x40, TINY_FUNCTION);
-	tiny_add_fde(&elf, FOO + 0x40, 0x40);
-	write_debug_file(DEBUG_FILE, build_id);
-	write_file(module.path, elf.bytes, sizeof(elf.bytes));
-	for (size_t allowed = 0; allowed < 40; allowed++) {
-		struct sp_symbol_query queries[2] = {{.offset = FOO},
-						     {.offset = FOO + 0x50}};
-		struct sp_symbols *fresh;
-		int err;
-
-		test_heap_refuse_after(allowed);
-		fresh = sp_symbols_create();
-		if (fresh) {
-			sp_symbols_set_places(fresh, scratch, scratch);
-			err = sp_symbols_resolve(fresh, &module, queries, 2);
-			ck_assert(err == 0 || err == -ENOMEM);
-			failures += err != 0;
-			for (int i = 0; i < 2; i++) {
-				ck_assert_ptr_nonnull(queries[i].name);
-				ck_assert_ptr_nonnull(queries[i].system_name);
-				ck_assert_uint_le(queries[i].start_offset,
-						  queries[i].offset);
-			}
-			(void)sp_symbols_resolve_jit(fresh, 1, FOO);
-		}
-		sp_symbols_destroy(fresh);
-		ck_assert_uint_eq(test_heap_used_bytes(), used_before);
-	}
-	test_heap_refuse_after(SIZE_MAX);
-	ck_assert_int_gt(failures, 5);
 }
 END_TEST
 
@@ -584,7 +325,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, setup_module, symbols_teardown);
 	tcase_add_test(tc, symbol_names_every_address_it_covers_and_no_other);
 	tcase_add_test(tc, unwind_entry_names_an_address_without_symbol_by_its_start);
 	tcase_add_test(tc, symbol_without_size_names_the_function_that_starts_with_it);
@@ -607,19 +348,6 @@ int main(void)
 	tcase_add_test(tc, long_name_is_cut_not_lost);
 	tcase_add_test(tc, unsorted_addresses_are_refused_but_have_names);
 	tcase_add_test(tc, table_of_overlapping_giants_is_given_up_in_time);
-	tcase_add_test(tc, file_with_the_modules_build_id_names_it);
-	tcase_add_test(tc, file_with_another_build_id_was_replaced_and_names_nothing);
-	tcase_add_test(tc, file_that_lost_its_build_id_names_nothing);
-	tcase_add_test(tc, deleted_file_is_looked_up_again_by_build_id);
-	tcase_add_test(tc, debug_file_is_found_by_build_id);
-	tcase_add_test(tc, debug_file_names_a_module_whose_file_was_replaced);
-	tcase_add_test(tc, debug_file_with_another_build_id_is_refused);
-	tcase_add_test(tc, debug_file_is_found_by_link_beside_the_file);
-	tcase_add_test(tc, debug_file_is_found_by_link_in_the_debug_directory);
-	tcase_add_test(tc, linked_file_without_build_id_needs_the_right_checksum);
-	tcase_add_test(tc, absent_file_gives_offsets);
-	tcase_add_test(tc, what_is_no_regular_file_gives_offsets);
-	tcase_add_test(tc, every_address_has_a_name_however_short_memory_is);
 	tcase_add_test(tc, equal_names_are_one_string);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

@@ -2,12 +2,8 @@
  * A small ELF file put together in memory, so that tests can say exactly which
  * symbols, unwind entries and build id it has. Addresses are file offsets.
  */
-#ifndef TEST_SYMBOLS_ELF_H
-#define TEST_SYMBOLS_ELF_H
-
-/* The tests of the reporters bring a stand-in for sp_symbols in the library all
- * unit tests link; having the real one in the program itself leaves it out. */
-#include "symbols.c" /* NOLINT(bugprone-suspicious-include) */
+#ifndef TINY_ELF_H
+#define TINY_ELF_H
 
 #include <check.h>
 #include <elf.h>
@@ -181,33 +177,6 @@ static inline void write_file(const char *path, const void *bytes, size_t size_b
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(write(fd, bytes, size_bytes), (ssize_t)size_bytes);
 	close(fd);
-}
-
-/* A directory of one test; removed with all in it by leave_scratch(). */
-static char scratch[64];
-
-static inline void enter_scratch(void)
-{
-	strcpy(scratch, "/tmp/sp-symbols-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(scratch));
-}
-
-static inline void leave_scratch(void)
-{
-	char command[96];
-
-	snprintf(command, sizeof(command), "rm -rf %s", scratch);
-	ck_assert_int_eq(system(command), 0);
-}
-
-static inline const char *in_scratch(const char *name)
-{
-	static char paths[4][256];
-	static unsigned int next;
-	char *path = paths[next++ % 4];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", scratch, name);
-	return path;
 }
 
 #endif

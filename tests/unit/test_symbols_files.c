@@ -1,0 +1,251 @@
+/*
+ * Which file names a module: the one it was loaded from, if it is still that one, or
+ * a debug file that belongs to it; and what becomes of the names when there is none,
+ * or no memory.
+ */
+#include "sp_symbols.h"
+
+#include "symbols_module.h"
+#include "test_heap.h"
+
+#include <errno.h>
+
+static const uint8_t build_id[20] = {0xab, 0xcd, 3,  4,	 5,  6,	 7,  8,	 9,  10,
+				     11,   12,	 13, 14, 15, 16, 17, 18, 19, 20};
+static const uint8_t other_id[20] = {0xab, 0xcd, 99};
+#define DEBUG_DIRECTORY ".build-id/ab"
+#define DEBUG_FILE DEBUG_DIRECTORY "/cd030405060708090a0b0c0d0e0f1011121314.debug"
+
+static void set_module_id(const uint8_t *id)
+{
+	module.build_id = id;
+	module.build_id_bytes = 20;
+}
+
+/* tiny.so gets no symbols; a debug file with hidden appears under that name. */
+static void write_debug_file(const char *name, const uint8_t *id)
+{
+	struct tiny_elf debug;
+
+	tiny_init(&debug);
+	if (id)
+		tiny_set_build_id(&debug, id, 20);
+	tiny_add(&debug, "hidden", FOO, 0x40, LOCAL_FUNCTION);
+	mkdir(in_scratch(".build-id"), 0700);
+	mkdir(in_scratch(DEBUG_DIRECTORY), 0700);
+	mkdir(in_scratch(".debug"), 0700);
+	write_file(in_scratch(name), debug.bytes, sizeof(debug.bytes));
+}
+
+START_TEST(file_with_the_modules_build_id_names_it)
+{
+	tiny_set_build_id(&elf, build_id, 20);
+	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
+	set_module_id(build_id);
+	expect(FOO + 1, "foo", FOO);
+}
+END_TEST
+
+START_TEST(file_with_another_build_id_was_replaced_and_names_nothing)
+{
+	tiny_set_build_id(&elf, other_id, 20);
+	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
+	tiny_add_fde(&elf, FOO, 0x40);
+	set_module_id(build_id);
+	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
+}
+END_TEST
+
+START_TEST(file_that_lost_its_build_id_names_nothing)
+{
+	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
+	set_module_id(build_id);
+	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
+}
+END_TEST
+
+START_TEST(deleted_file_is_looked_up_again_by_build_id)
+{
+	struct sp_symbol_query query = {.offset = FOO + 1};
+
+	tiny_set_build_id(&elf, build_id, 20);
+	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
+	module.path = in_scratch("tiny.so (deleted)");
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_str_eq(query.name, "tiny.so+0x2101");
+	set_module_id(build_id);
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_str_eq(query.name, "foo");
+}
+END_TEST
+
+START_TEST(debug_file_is_found_by_build_id)
+{
+	tiny_set_build_id(&elf, build_id, 20);
+	write_debug_file(DEBUG_FILE, build_id);
+	expect(FOO + 1, "hidden", FOO);
+	set_module_id(build_id);
+	expect(FOO + 1, "hidden", FOO);
+}
+END_TEST
+
+START_TEST(debug_file_names_a_module_whose_file_was_replaced)
+{
+	tiny_set_build_id(&elf, other_id, 20);
+	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
+	write_debug_file(DEBUG_FILE, build_id);
+	set_module_id(build_id);
+	expect(FOO + 1, "hidden", FOO);
+}
+END_TEST
+
+START_TEST(debug_file_with_another_build_id_is_refused)
+{
+	tiny_set_build_id(&elf, build_id, 20);
+	write_debug_file(DEBUG_FILE, other_id);
+	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
+}
+END_TEST
+
+START_TEST(debug_file_is_found_by_link_beside_the_file)
+{
+	tiny_set_build_id(&elf, build_id, 20);
+	tiny_set_link(&elf, "tiny.debug", 0);
+	write_debug_file("tiny.debug", build_id);
+	expect(FOO + 1, "hidden", FOO);
+}
+END_TEST
+
+START_TEST(debug_file_is_found_by_link_in_the_debug_directory)
+{
+	tiny_set_build_id(&elf, build_id, 20);
+	tiny_set_link(&elf, "tiny.debug", 0);
+	write_debug_file(".debug/tiny.debug", build_id);
+	expect(FOO + 1, "hidden", FOO);
+}
+END_TEST
+
+static uint32_t checksum_of(const char *name)
+{
+	FILE *file = fopen(in_scratch(name), "rb");
+	uint32_t crc = UINT32_MAX;
+	int byte;
+
+	while ((byte = fgetc(file)) != EOF) {
+		crc ^= (uint32_t)byte;
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0xedb88320) : 0);
+	}
+	fclose(file);
+	return ~crc;
+}
+
+START_TEST(linked_file_without_build_id_needs_the_right_checksum)
+{
+	uint32_t crc;
+
+	write_debug_file("tiny.debug", NULL);
+	crc = checksum_of("tiny.debug");
+	tiny_set_link(&elf, "tiny.debug", crc ^ 1);
+	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
+	tiny_set_link(&elf, "tiny.debug", crc);
+	expect(FOO + 1, "hidden", FOO);
+}
+END_TEST
+
+START_TEST(absent_file_gives_offsets)
+{
+	struct sp_symbol_query query = {.offset = 0x1234};
+
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_str_eq(query.name, "tiny.so+0x1234");
+	ck_assert_ptr_eq(query.name, query.system_name);
+	module.path = NULL;
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_str_eq(query.name, "[module]+0x1234");
+}
+END_TEST
+
+START_TEST(what_is_no_regular_file_gives_offsets)
+{
+	struct sp_symbol_query query = {.offset = 0x1234};
+
+	ck_assert_int_eq(mkfifo(file_path, 0600), 0);
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_str_eq(query.name, "tiny.so+0x1234");
+	unlink(file_path);
+	ck_assert_int_eq(mkdir(file_path, 0700), 0);
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_str_eq(query.name, "tiny.so+0x1234");
+}
+END_TEST
+
+START_TEST(every_address_has_a_name_however_short_memory_is)
+{
+	size_t used_before = test_heap_used_bytes();
+	int failures = 0;
+
+	tiny_set_build_id(&elf, build_id, 20);
+	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
+	tiny_add(&elf, "_Z3barv", FOO, 0x40, TINY_FUNCTION);
+	tiny_add_fde(&elf, FOO + 0x40, 0x40);
+	write_debug_file(DEBUG_FILE, build_id);
+	write_file(file_path, elf.bytes, sizeof(elf.bytes));
+	for (size_t allowed = 0; allowed < 40; allowed++) {
+		struct sp_symbol_query queries[2] = {{.offset = FOO},
+						     {.offset = FOO + 0x50}};
+		struct sp_symbols *fresh;
+		int err;
+
+		test_heap_refuse_after(allowed);
+		fresh = sp_symbols_create();
+		if (fresh) {
+			sp_symbols_set_places(fresh, scratch, scratch);
+			err = sp_symbols_resolve(fresh, &module, queries, 2);
+			ck_assert(err == 0 || err == -ENOMEM);
+			failures += err != 0;
+			for (int i = 0; i < 2; i++) {
+				ck_assert_ptr_nonnull(queries[i].name);
+				ck_assert_ptr_nonnull(queries[i].system_name);
+				ck_assert_uint_le(queries[i].start_offset,
+						  queries[i].offset);
+			}
+			(void)sp_symbols_resolve_jit(fresh, 1, FOO);
+		}
+		sp_symbols_destroy(fresh);
+		ck_assert_uint_eq(test_heap_used_bytes(), used_before);
+	}
+	test_heap_refuse_after(SIZE_MAX);
+	ck_assert_int_gt(failures, 5);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("symbols_files");
+	TCase *tc = tcase_create("one module");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup_module, symbols_teardown);
+	tcase_add_test(tc, file_with_the_modules_build_id_names_it);
+	tcase_add_test(tc, file_with_another_build_id_was_replaced_and_names_nothing);
+	tcase_add_test(tc, file_that_lost_its_build_id_names_nothing);
+	tcase_add_test(tc, deleted_file_is_looked_up_again_by_build_id);
+	tcase_add_test(tc, debug_file_is_found_by_build_id);
+	tcase_add_test(tc, debug_file_names_a_module_whose_file_was_replaced);
+	tcase_add_test(tc, debug_file_with_another_build_id_is_refused);
+	tcase_add_test(tc, debug_file_is_found_by_link_beside_the_file);
+	tcase_add_test(tc, debug_file_is_found_by_link_in_the_debug_directory);
+	tcase_add_test(tc, linked_file_without_build_id_needs_the_right_checksum);
+	tcase_add_test(tc, absent_file_gives_offsets);
+	tcase_add_test(tc, what_is_no_regular_file_gives_offsets);
+	tcase_add_test(tc, every_address_has_a_name_however_short_memory_is);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? 1 : 0;
+}
