@@ -2,34 +2,11 @@
  * From rings to sums: what counts where, what happens when there is no room, and what
  * records and threads may not do to us.
  */
-#include "test_recording_fixture.h"
-
-#include <check.h>
-
-static struct sp_recording recording;
-static struct sp_absorber *absorber;
-static struct sp_slot *slot;
-static struct sp_ring *ring;
-static struct test_tally tally;
+#include "test_thread_fixture.h"
 
 static void setup_one_thread(void)
 {
-	ck_assert_int_eq(
-		test_recording_make(&recording, "/proc/nonexistent", UINT64_C(2) << 20),
-		0);
-	absorber = calloc(1, sizeof(*absorber));
-	ck_assert_ptr_nonnull(absorber);
-	ck_assert_int_eq(sp_absorber_init(absorber, &recording), 0);
-	slot = test_thread(&recording, 7, true);
-	ck_assert_ptr_nonnull(slot);
-	ring = test_ring_of(&recording, slot);
-}
-
-static void teardown(void)
-{
-	sp_absorber_fini(absorber);
-	free(absorber);
-	sp_recording_detach(&recording);
+	begin_one_thread(UINT64_C(2) << 20, 7);
 }
 
 static uint64_t drain(void)

@@ -2,9 +2,8 @@
  * Rings and their pool: two producers on one thread, one consumer on another, and
  * threads that take and give back.
  */
-#include "test_recording_fixture.h"
+#include "test_thread_fixture.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -22,32 +21,9 @@
 #define HAS_LATE_SIGNALS false
 #endif
 
-static struct sp_recording recording;
-static struct sp_absorber *absorber;
-static struct sp_slot *slot;
-static struct sp_ring *ring;
-static struct test_tally tally;
-
-/* Anonymous: what the file is like is no matter here. */
 static void setup_one_thread(void)
 {
-	ck_assert_int_eq(
-		test_recording_make(&recording, "/proc/nonexistent", UINT64_C(8) << 20),
-		0);
-	absorber = calloc(1, sizeof(*absorber));
-	ck_assert_ptr_nonnull(absorber);
-	ck_assert_int_eq(sp_absorber_init(absorber, &recording), 0);
-	slot = test_thread(&recording, 1, true);
-	ck_assert_ptr_nonnull(slot);
-	ring = test_ring_of(&recording, slot);
-}
-
-static void teardown(void)
-{
-	sp_absorber_testpoint = NULL;
-	sp_absorber_fini(absorber);
-	free(absorber);
-	sp_recording_detach(&recording);
+	begin_one_thread(UINT64_C(8) << 20, 1);
 }
 
 static void begin_at(uint64_t position)
