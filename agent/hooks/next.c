@@ -261,7 +261,7 @@ const struct link_map *sp_next_own_object(void)
  * The last object of the start-up. What is loaded later is appended behind it
  * and may go at any moment; the first look-up comes before the program's main().
  */
-static const struct link_map *last_startup_object(void)
+const struct link_map *sp_next_last_object(void)
 {
 	static _Atomic(const struct link_map *) cached;
 	/* Relaxed here and below: threads that meet agree on objects that were there
@@ -289,7 +289,7 @@ static bool is_vdso(const struct link_map *object)
 static const struct link_map *find_after_us(const char *name, const char *version,
 					    void **found)
 {
-	const struct link_map *last = last_startup_object();
+	const struct link_map *last = sp_next_last_object();
 	const struct link_map *object = sp_next_own_object();
 
 	while (object != NULL && object != last) {
@@ -318,6 +318,21 @@ SP_COLD void *sp_next_find_version(const char *name, const char *version)
 	void *found;
 
 	find_after_us(name, version, &found);
+	return found;
+}
+
+SP_COLD void *sp_next_find_first(const char *name, const char *version)
+{
+	const struct link_map *last = sp_next_last_object();
+	const struct link_map *object = _r_debug.r_map;
+	void *found = NULL;
+
+	for (; object != NULL && found == NULL; object = object->l_next) {
+		if (!is_vdso(object))
+			found = sp_next_find_in(object, name, version);
+		if (object == last)
+			break;
+	}
 	return found;
 }
 

@@ -24,6 +24,12 @@ void *sp_next_find(const char *name);
 void *sp_next_find_version(const char *name, const char *version);
 
 /*
+ * As sp_next_find_version(), but the first of all definitions: what an object of the
+ * start-up is bound to. version NULL asks for the default.
+ */
+void *sp_next_find_first(const char *name, const char *version);
+
+/*
  * Context: signal. The same within one object; version NULL asks for the default.
  * Reads the object's own tables only, so whoever calls keeps it loaded.
  */
@@ -35,6 +41,9 @@ const struct link_map *sp_next_find_object(const char *name);
 
 /* Context: hook. The object that this code is part of; NULL if it is not listed. */
 const struct link_map *sp_next_own_object(void);
+
+/* Context: hook. The last object of the start-up in the loader's list. */
+const struct link_map *sp_next_last_object(void);
 
 /*
  * SP_NEXT(poll)(fds, count, timeout_ms) calls the next poll(). Each place that says

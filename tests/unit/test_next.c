@@ -85,6 +85,20 @@ START_TEST(own_definitions_are_skipped)
 }
 END_TEST
 
+START_TEST(first_definition_is_what_the_program_is_bound_to)
+{
+	void *old = dlvsym(RTLD_DEFAULT, "pthread_cond_wait", "GLIBC_2.2.5");
+
+	ck_assert_ptr_eq(sp_next_find_first("pthread_cond_wait", NULL),
+			 dlsym(RTLD_DEFAULT, "pthread_cond_wait"));
+	ck_assert_ptr_eq(sp_next_find_first("pthread_cond_wait", "GLIBC_2.2.5"), old);
+	ck_assert_ptr_null(sp_next_find_first("spanprof_no_such_function", NULL));
+	ck_assert_ptr_null(sp_next_find_first("__vdso_gettimeofday", NULL));
+	ck_assert_ptr_nonnull(sp_next_last_object());
+	ck_assert_ptr_null(sp_next_last_object()->l_next);
+}
+END_TEST
+
 START_TEST(the_kernel_object_is_never_the_next_one)
 {
 	uintptr_t vdso = getauxval(AT_SYSINFO_EHDR);
@@ -236,6 +250,7 @@ int main(void)
 	tcase_add_test(loaded, finds_what_is_kept_only_for_old_programs);
 	tcase_add_test(loaded, unknown_and_empty_names_have_no_next_definition);
 	tcase_add_test(loaded, own_definitions_are_skipped);
+	tcase_add_test(loaded, first_definition_is_what_the_program_is_bound_to);
 	tcase_add_test(loaded, the_kernel_object_is_never_the_next_one);
 	tcase_add_test(loaded, cached_call_reaches_the_real_function);
 	tcase_add_loop_test(made, object_with_the_old_hash_table_is_searched, 0, 2);
