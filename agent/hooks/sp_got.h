@@ -1,0 +1,62 @@
+/*
+ * Replaces functions in the modules that call them: a module reaches a function of
+ * another through slots that the loader fills (the global offset table), and there
+ * another address can be put. For functions that we must not export: a program that
+ * finds mallocx() would believe in an allocator that is not there.
+ *
+ * Slots are changed by single stores, so that other threads call the one function or
+ * the other. What the loader has made read-only becomes writable for the moment of a
+ * store.
+ */
+#ifndef SP_GOT_H
+#define SP_GOT_H
+
+#include <link.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Names have at most 255 characters here; longer ones are not asked for. */
+struct sp_got_patch {
+	/* Is a function of this name one to replace? Asked for every import. */
+	bool (*is_wanted)(const char *name, void *context);
+	/*
+	 * What a slot of that name is to hold. target is what it leads to now: a
+	 * program may have several functions of a name, and a slot may have been
+	 * changed before, by us or by others. 0, or target, leaves it.
+	 */
+	uint64_t (*replacement_for)(const char *name, uint64_t target, void *context);
+	void *context;
+	/* Modules to leave alone, ended by NULL; may be NULL itself. We are skipped
+	 * always. */
+	const struct link_map *const *skipped;
+};
+
+struct sp_got_result {
+	uint32_t replaced; /* slots */
+	uint32_t failed;   /* slots that could not be written, modules not read */
+	uint32_t unbound;  /* slots of wanted names that lead nowhere yet */
+};
+
+/*
+ * Context: init, before the program has threads. Patches every module that is loaded.
+ * Slots that the loader fills at their first call are taken to lead where it would
+ * lead them. Adds to result.
+ */
+void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result *result);
+
+/*
+ * Context: collector. Patches a module that was loaded later and may be unloaded at any
+ * moment, which makes this fail and does no harm. start is where the module begins;
+ * link_map is what the loader says is there (_dl_find_object, once it knows the module
+ * the slots are filled). Nobody knows where a slot that waits for its first call
+ * will lead, as the module may look names up in other modules first: such slots
+ * are left and counted. Function pointers in variables that the program may change
+ * are left.
+ *
+ * Adds to result. 0, also when there was nothing to do, or -errno when the module could
+ * not be read to its end. To be called again it is harmless.
+ */
+int sp_got_patch_module(uint64_t start, const struct link_map *link_map,
+			const struct sp_got_patch *patch, struct sp_got_result *result);
+
+#endif
