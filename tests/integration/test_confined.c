@@ -5,9 +5,6 @@
 #include "cpu_profile.h"
 #include "victim.h"
 
-#include <stdio.h>
-#include <sys/wait.h>
-
 static const struct {
 	const char *mode;
 	bool is_profiled_on;
@@ -19,30 +16,24 @@ static const struct {
 
 START_TEST(program_lives_in_its_confinement)
 {
-	struct victim *bare = victim_run_bare("confined", modes[_i].mode);
-	struct victim *agent;
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"confined", modes[_i].mode, NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
 	struct cpu_profile *profile;
 	char path[PATH_MAX];
 
-	if (WIFEXITED(bare->status) && WEXITSTATUS(bare->status) == 77) {
-		printf("%s is not permitted here\n", modes[_i].mode);
-		victim_free(bare);
+	if (victim == NULL)
 		return;
-	}
-	victim_assert_success(bare);
-	agent = victim_run_agent("confined", modes[_i].mode);
-	victim_assert_same(bare, agent);
-	ck_assert_str_eq(agent->output, "done\n");
-	victim_assert_clean(agent);
-	profile = cpu_profile_read(victim_profile(agent, 0, path));
+	ck_assert_str_eq(victim->output, "done\n");
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
 	ck_assert_int_gt(cpu_profile_with_ns(profile, "burn"), 200000000);
 	if (modes[_i].is_profiled_on)
 		ck_assert_int_gt(cpu_profile_with_ns(profile, "work_on"), 0);
 	else
 		ck_assert_int_eq(cpu_profile_with_ns(profile, "work_on"), 0);
 	cpu_profile_free(profile);
-	victim_free(bare);
-	victim_free(agent);
+	victim_free(victim);
 }
 END_TEST
 

@@ -7,27 +7,21 @@
 
 #define CHILDREN 20
 
-/* Runs it both ways; the run under the agent, with that many profiles. */
+/* The run under the agent, with that many profiles. */
 static struct victim *run_mode(const char *mode, const char *setting, size_t profiles)
 {
-	struct victim_setup setup = {
+	const struct victim_setup setup = {
 		.argv = (const char *const[]){"fork_corners", mode, NULL},
 		.environment =
 			(const char *const[]){"SPANPROF_CPU_HZ=1000", setting, NULL},
-		.is_bare = true,
 	};
-	struct victim *bare = victim_run(&setup), *agent;
+	struct victim *victim = victim_run_both(&setup);
 
-	victim_assert_success(bare);
-	setup.is_bare = false;
-	agent = victim_run(&setup);
-	victim_assert_same(bare, agent);
-	victim_assert_clean(agent);
-	ck_assert_msg(victim_count(agent->profiles, "*.cpu.pb.gz") == profiles,
+	ck_assert_ptr_nonnull(victim);
+	ck_assert_msg(victim_count(victim->profiles, "*.cpu.pb.gz") == profiles,
 		      "%zu profiles; the agent said: %s",
-		      victim_count(agent->profiles, "*.cpu.pb.gz"), agent->agent_lines);
-	victim_free(bare);
-	return agent;
+		      victim_count(victim->profiles, "*.cpu.pb.gz"), victim->agent_lines);
+	return victim;
 }
 
 /* How many profiles have more than that of the function. */

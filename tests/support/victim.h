@@ -54,6 +54,14 @@ struct victim *victim_run(const struct victim_setup *setup);
 	victim_run_list(true, (const char *const[]){__VA_ARGS__, NULL})
 struct victim *victim_run_list(bool is_bare, const char *const *argv);
 
+/*
+ * Runs it bare, which must succeed, then under the agent, and asserts that nobody can
+ * tell but by the profile: the same output, errors and status, no recording left. The
+ * run under the agent; NULL when the bare one says by its status, 77, that it is not
+ * permitted here.
+ */
+struct victim *victim_run_both(const struct victim_setup *setup);
+
 /* Starts without waiting; victim_finish() waits. Output is readable after that only. */
 struct victim *victim_start(const struct victim_setup *setup);
 void victim_finish(struct victim *victim);
