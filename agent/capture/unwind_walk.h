@@ -28,7 +28,9 @@ struct sp_walk {
 	bool is_interrupted;	  /* pc is an instruction, not a return address */
 	uint8_t stack_jumps_left; /* signal frames may change the stack, not for ever */
 	bool is_rbp_known, is_rbx_known;
-	uint64_t pc, rsp, rbp, rbx;
+	/* pc and rsp are no neighbours, else gcc would write both by one vector store,
+	 * and the next step would have to wait for it. */
+	uint64_t pc, rbp, rsp, rbx;
 	/* Where all registers of an interrupted frame are: what the walk began with,
 	 * or, at NULL, uc_mcontext.gregs on the stack. */
 	const struct sp_unwind_regs *regs;
