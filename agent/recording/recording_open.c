@@ -261,11 +261,20 @@ static void end_texts(struct sp_recording_header *header)
 	header->out_dir[sizeof(header->out_dir) - 1] = '\0';
 }
 
+/* Of the heap's tables the last comes first: see is_of_one_moment(). */
+static const enum sp_section_kind copied_in_order[SP_SECTION_COUNT] = {
+	SP_SECTION_GROUPS,     SP_SECTION_SLOTS,       SP_SECTION_MODULES,
+	SP_SECTION_STRINGS,    SP_SECTION_RINGS_LARGE, SP_SECTION_RINGS_SMALL,
+	SP_SECTION_NODES,      SP_SECTION_CELLS,       SP_SECTION_LIVE_BLOCKS,
+	SP_SECTION_HEAP_CELLS, SP_SECTION_HEAP_STACKS,
+};
+
 static int copy_sections(struct sp_recording *recording, const struct source *source,
 			 struct problem *problem)
 {
-	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
-		const struct sp_section *section = &recording->header->sections[kind];
+	for (unsigned int i = 0; i < SP_SECTION_COUNT; i++) {
+		const struct sp_section *section =
+			&recording->header->sections[copied_in_order[i]];
 		int err = read_at(source, sp_recording_at(recording, section->offset),
 				  section->offset,
 				  sp_atomic_value(&section->reserved_items) *
@@ -280,19 +289,70 @@ static int copy_sections(struct sp_recording *recording, const struct source *so
 	return 0;
 }
 
+static int read_section_table(const struct source *source,
+			      struct sp_section sections[SP_SECTION_COUNT])
+{
+	return read_at(source, sections, offsetof(struct sp_recording_header, sections),
+		       sizeof(*sections) * SP_SECTION_COUNT);
+}
+
+/* Storage comes before the items in it: read the other way around, these never seem to
+ * be more than it holds. */
+static int read_header(const struct source *source, struct sp_recording_header *header)
+{
+	struct sp_section later[SP_SECTION_COUNT];
+	int err = read_at(source, header, 0, SP_HEADER_BYTES);
+
+	if (!err)
+		err = read_section_table(source, later);
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT && !err; kind++)
+		atomic_store_explicit(&header->sections[kind].reserved_items,
+				      sp_atomic_value(&later[kind].reserved_items),
+				      memory_order_relaxed);
+	return err;
+}
+
 /* A recording that is still being written is read once more when its sums moved
  * meanwhile, and taken as it is when they never rest. */
 #define READS_MAX 50
 #define READS_PAUSE_NS (SP_NS_PER_SECOND / 1000)
 
-/* Every change of the sums goes through the journal and leaves its traces there. */
-static bool has_moved(const struct sp_recording *recording, const struct source *source)
+/* False: there is storage now that was not copied. */
+static bool take_heap_counts(struct sp_recording *recording, const struct source *source)
+{
+	struct sp_section *sections = recording->header->sections;
+	struct sp_section now[SP_SECTION_COUNT];
+
+	if (read_section_table(source, now) != 0)
+		return true;
+	for (unsigned int kind = SP_SECTION_HEAP_STACKS; kind <= SP_SECTION_LIVE_BLOCKS;
+	     kind++) {
+		uint64_t reserved = sp_atomic_value(&sections[kind].reserved_items);
+		uint64_t used = sp_atomic_value(&now[kind].used_items);
+
+		if (sp_atomic_value(&now[kind].reserved_items) != reserved)
+			return false;
+		if (used <= reserved)
+			atomic_store_explicit(&sections[kind].used_items, used,
+					      memory_order_relaxed);
+	}
+	return true;
+}
+
+/*
+ * Every change of the sums goes through the journal and leaves its traces there. Hooks
+ * write without it: a stack, then a cell that points to it, then a block of that cell.
+ * These are copied the other way around and counted last, so that nothing in the
+ * copy points to what was not there yet.
+ */
+static bool is_of_one_moment(struct sp_recording *recording, const struct source *source)
 {
 	struct sp_journal now;
 
-	return read_at(source, &now, offsetof(struct sp_recording_header, journal),
-		       sizeof(now)) == 0 &&
-	       memcmp(&now, &recording->header->journal, sizeof(now)) != 0;
+	return take_heap_counts(recording, source) &&
+	       (read_at(source, &now, offsetof(struct sp_recording_header, journal),
+			sizeof(now)) != 0 ||
+		memcmp(&now, &recording->header->journal, sizeof(now)) == 0);
 }
 
 /* Where the original had no storage there is none here either, but it may be had:
@@ -318,7 +378,7 @@ static int read_once(struct sp_recording *recording, const struct source *source
 		unsigned char bytes[SP_HEADER_BYTES];
 	} first;
 	struct sp_layout layout;
-	int err = read_at(source, &first, 0, sizeof(first));
+	int err = read_header(source, &first.header);
 
 	if (err)
 		return refuse(problem, -EINVAL,
@@ -342,8 +402,8 @@ static int open_source(struct sp_recording *recording, const struct source *sour
 	const struct timespec pause = {.tv_nsec = READS_PAUSE_NS};
 	int err = read_once(recording, source, problem);
 
-	for (int reads = 1; !err && reads < READS_MAX && has_moved(recording, source);
-	     reads++) {
+	for (int reads = 1;
+	     !err && !is_of_one_moment(recording, source) && reads < READS_MAX; reads++) {
 		sp_recording_close(recording);
 		nanosleep(&pause, NULL);
 		err = read_once(recording, source, problem);
