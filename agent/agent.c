@@ -22,6 +22,7 @@
 #include "sp_reporter_thread.h"
 #include "sp_ring.h"
 #include "sp_signal.h"
+#include "sp_span_capture.h"
 #include "sp_syscall.h"
 #include "sp_text.h"
 #include "sp_thread.h"
@@ -152,6 +153,7 @@ static void adopt_thread(int tid, bool is_main)
 		main_stack(&low, &high);
 		atomic_store_explicit(&slot->stack_low, low, memory_order_relaxed);
 		atomic_store_explicit(&slot->stack_high, high, memory_order_relaxed);
+		sp_thread_set_own_slot(slot);
 		sp_heap_thread_begin(slot);
 	}
 	sp_cpu_timer_arm(slot);
@@ -232,6 +234,7 @@ static void begin_in_child(void)
 		atomic_store_explicit(&slot->stack_high, forked_stack_high,
 				      memory_order_relaxed);
 		sp_cpu_timer_give_forked(slot);
+		sp_thread_set_own_slot(slot);
 		sp_heap_thread_begin(slot);
 	}
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
@@ -272,7 +275,9 @@ static void after_fork_in_child(void)
 	earlier_thread_cpu_ns = 0;
 	note_forked_stack();
 	sp_hooks_thread_forked();
+	sp_thread_set_own_slot(NULL);
 	sp_heap_capture_forked();
+	sp_span_capture_forked();
 	sp_reporter_thread_forked();
 	atomic_store_explicit(&sp_capture.own_process->is_ours, 1, memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
@@ -512,6 +517,7 @@ static void start(void)
 
 	if (!read_options() || !prepare_capture())
 		return;
+	sp_clock_init();
 	prepare_heap();
 	sp_cpu_usage_read(&earlier);
 	if (earlier.cpu_ns <= LOADER_CPU_NS_MAX)

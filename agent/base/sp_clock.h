@@ -6,6 +6,7 @@
 
 #include "sp_syscall.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -68,6 +69,19 @@ static inline void sp_cpu_usage_read(struct sp_cpu_usage *usage)
 static inline uint64_t sp_clock_cycles(void)
 {
 	return __builtin_ia32_rdtsc();
+}
+
+/* Does the time-stamp counter run at one rate in every state of the processor? Until
+ * sp_clock_init() it is taken not to. */
+extern bool sp_clock_has_steady_cycles;
+
+/* Context: init. */
+void sp_clock_init(void);
+
+/* The clock of spans: the time-stamp counter where it is steady, else nanoseconds. */
+static inline uint64_t sp_clock_ticks(void)
+{
+	return sp_clock_has_steady_cycles ? sp_clock_cycles() : sp_clock_monotonic_ns();
 }
 
 #endif

@@ -25,3 +25,9 @@ void sp_capture_wake_reporter(void)
 	    atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		sp_syscall3(SYS_futex, &sp_capture.wake, FUTEX_WAKE_PRIVATE, 1);
 }
+
+void sp_capture_take_storage(void)
+{
+	if (sp_capture.drain)
+		sp_capture.drain();
+}

@@ -11,6 +11,7 @@
 #include "sp_pages.h"
 #include "sp_poisson.h"
 #include "sp_recording_heap.h"
+#include "sp_span_capture.h"
 #include "sp_unwind.h"
 
 #include <errno.h>
@@ -24,13 +25,6 @@
 static struct sp_recording_header *header(void)
 {
 	return sp_capture.recording.header;
-}
-
-void sp_heap_take_storage(void)
-{
-	sp_capture_wake_reporter();
-	if (sp_capture.drain)
-		sp_capture.drain();
 }
 
 /* --- the estimate of live bytes and its high-water mark --- */
@@ -84,7 +78,7 @@ static int64_t estimated_bytes(uint64_t size_bytes)
 
 static uint64_t now_births(void)
 {
-	return (sp_clock_cycles() - header()->heap_start_cycles) >> SP_HEAP_BIRTH_SHIFT;
+	return (sp_clock_cycles() - header()->start_cycles) >> SP_HEAP_BIRTH_SHIFT;
 }
 
 static uint64_t freed_word(const struct sp_live_block *block,
@@ -108,6 +102,7 @@ static bool end_block(struct sp_live_block *block, uint64_t word)
 {
 	struct sp_heap_thread *self = sp_heap_self;
 	uint64_t size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
+	uint32_t span = block->span;
 
 	note_peak(self);
 	/* Release: the consumer reads the rest of the entry after it. */
@@ -116,6 +111,8 @@ static bool end_block(struct sp_live_block *block, uint64_t word)
 		    memory_order_relaxed))
 		return false;
 	add_live(self, -estimated_bytes(size_bytes));
+	if (span)
+		sp_span_add_live(span, -1, -estimated_bytes(size_bytes));
 	if (!atomic_load_explicit(&sp_heap_global.has_freed, memory_order_relaxed))
 		atomic_store_explicit(&sp_heap_global.has_freed, true,
 				      memory_order_relaxed);
@@ -248,7 +245,8 @@ static uint32_t walk(struct sp_heap_thread *self, uint64_t *frames)
 	return result.depth_frames + 1;
 }
 
-static uint32_t find_cell(struct sp_heap_thread *self, size_t size_bytes)
+static uint32_t find_cell(struct sp_heap_thread *self, size_t size_bytes,
+			  uint32_t label_set)
 {
 	uint64_t *frames = scratch_of(self);
 
@@ -256,7 +254,7 @@ static uint32_t find_cell(struct sp_heap_thread *self, size_t size_bytes)
 		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_STACK, 1);
 		return SP_HEAP_CELL_DROPPED;
 	}
-	return sp_heap_cell_of(frames, walk(self, frames), size_bytes);
+	return sp_heap_cell_of(frames, walk(self, frames), size_bytes, label_set);
 }
 
 /* Its address is another block's now: it left behind our back. */
@@ -291,13 +289,13 @@ static void count_untracked(uint32_t cell_index, size_t size_bytes)
 }
 
 static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
-		      uint32_t cell)
+		      uint32_t cell, uint32_t span)
 {
 	struct sp_live_block *block = sp_heap_live_claim(&sp_capture.recording, ptr);
 	struct sp_heap_filter *filter, *in_the_making;
 
 	if (sp_unlikely(!block)) {
-		sp_heap_take_storage();
+		sp_capture_take_storage();
 		block = sp_heap_live_claim(&sp_capture.recording, ptr);
 		if (!block) {
 			count_untracked(cell, size_bytes);
@@ -307,7 +305,7 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 	block->size_and_thread =
 		(uint64_t)self->number << 48 | (size_bytes & SP_HEAP_SIZE_MASK);
 	block->cell = cell;
-	block->span = 0;
+	block->span = span;
 	block->birth_and_epoch =
 		now_births() << 20 |
 		(atomic_load_explicit(&header()->heap_peak_epoch, memory_order_relaxed) &
@@ -318,10 +316,14 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 			      memory_order_release);
 	sp_heap_filter_check_added(ptr, filter, in_the_making);
 	add_live(self, estimated_bytes(size_bytes));
+	if (span)
+		sp_span_add_live(span, 1, estimated_bytes(size_bytes));
 }
 
 static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
+	struct sp_span_mark mark = sp_span_mark();
+
 	if (!sp_heap_global.is_exact) {
 		self->sample_at =
 			self->bytes + sp_poisson_distance(&self->random_state,
@@ -330,7 +332,8 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 			sp_poisson_variance(size_bytes, sp_heap_global.rate_bytes);
 	}
 	end_stale(ptr);
-	add_block(self, ptr, size_bytes, find_cell(self, size_bytes));
+	add_block(self, ptr, size_bytes, find_cell(self, size_bytes, mark.label_set),
+		  mark.span);
 	if (self->slot)
 		sp_heap_thread_publish(self);
 }

@@ -309,10 +309,10 @@ bool sp_heap_capture_wants_absorb(void *context)
 		return false;
 	if (atomic_exchange(&is_absorb_asked, false))
 		wants = true;
-	if (!wants && (!atomic_load_explicit(&sp_heap_global.has_freed,
-					     memory_order_relaxed) ||
-		       sp_recording_reserved(&sp_capture.recording,
-					     SP_SECTION_LIVE_BLOCKS) > BLOCKS_SMALL))
+	if (!wants &&
+	    (!atomic_load_explicit(&sp_heap_global.has_freed, memory_order_relaxed) ||
+	     sp_recording_reserved(&sp_capture.recording, SP_SECTION_LIVE_BLOCKS) >
+		     BLOCKS_SMALL))
 		return false;
 	atomic_store_explicit(&sp_heap_global.has_freed, false, memory_order_relaxed);
 	return true;
@@ -325,7 +325,6 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 	if (!pool)
 		return;
 	header->heap_rate_bytes = sp_heap_global.is_exact ? 1 : sp_heap_global.rate_bytes;
-	header->heap_start_cycles = sp_clock_cycles();
 	sp_heap_filter_reset(sp_heap_global.is_exact);
 	/* Release: pairs with the first call of each thread. */
 	atomic_store_explicit(&sp_heap_global.is_ready, true, memory_order_release);

@@ -43,9 +43,10 @@ void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr);
 
 /* --- heap_stacks.c; context: hook --- */
 
-/* The cell of a stack and size; SP_HEAP_CELL_DROPPED when the tables are full. */
+/* The cell of a stack, size and label set; SP_HEAP_CELL_DROPPED when the tables are
+ * full. */
 uint32_t sp_heap_cell_of(const uint64_t *frames, uint32_t frame_count,
-			 uint64_t size_bytes);
+			 uint64_t size_bytes, uint32_t label_set);
 /* Context: signal, in a fork child. */
 void sp_heap_stacks_forked(void);
 
@@ -56,8 +57,5 @@ struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
 /* An entry that is this thread's until its word is stored; NULL: no room. */
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 					 const void *ptr);
-
-/* Context: hook. More storage, taken here if our thread does not keep up. */
-void sp_heap_take_storage(void);
 
 #endif

@@ -75,6 +75,10 @@ static inline bool sp_capture_is_running(void)
 				    memory_order_relaxed);
 }
 
+/* Context: signal. For whoever found a table full: drains the rings and takes storage
+ * at once, unless somebody is at it. System calls, no wait. */
+void sp_capture_take_storage(void);
+
 /* Context: signal. One futex call at most; never waits. */
 void sp_capture_wake_reporter(void);
 

@@ -31,6 +31,10 @@ struct sp_slot *sp_thread_adopt(int tid, uint64_t entry_address);
  * final. */
 void sp_thread_end(struct sp_slot *slot, uint64_t cpu_ns);
 
+/* Context: hook. The calling thread's slot; NULL: none that anybody told us of. */
+struct sp_slot *sp_thread_own_slot(void);
+void sp_thread_set_own_slot(struct sp_slot *slot);
+
 /* Context: signal. */
 uint32_t sp_thread_slot_index(const struct sp_slot *slot);
 struct sp_slot *sp_thread_slot_at(uint32_t index);

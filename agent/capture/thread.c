@@ -6,9 +6,22 @@
 #include "sp_thread.h"
 
 #include "sp_clock.h"
+#include "sp_compiler.h"
 #include "sp_syscall.h"
 
 #define PROBES_MAX 64U
+
+static SP_TLS struct sp_slot *own_slot;
+
+struct sp_slot *sp_thread_own_slot(void)
+{
+	return own_slot;
+}
+
+void sp_thread_set_own_slot(struct sp_slot *slot)
+{
+	own_slot = slot;
+}
 
 uint32_t sp_thread_slot_index(const struct sp_slot *slot)
 {
@@ -125,6 +138,7 @@ static void prepare(struct sp_slot *slot, uint64_t entry_address)
 	atomic_store_explicit(&slot->absorbed_lost_periods, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->listed, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->start_flags, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->label_set, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_allocations, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_frees, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_bytes, 0, memory_order_relaxed);

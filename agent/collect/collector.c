@@ -98,18 +98,20 @@ static void read_usage(struct sp_collector *collector)
 
 static void calibrate_cycles(struct sp_collector *collector, uint64_t now_ns)
 {
-	static uint64_t first_ns, first_cycles;
-	uint64_t cycles = sp_clock_cycles();
+	struct sp_recording_header *header = collector->recording->header;
+	uint64_t elapsed_ns = now_ns - header->start_monotonic_ns;
+	uint64_t cycles_per_second;
 
-	if (!first_ns) {
-		first_ns = now_ns;
-		first_cycles = cycles;
-	} else if (now_ns - first_ns > 1000000) {
-		atomic_store_explicit(&collector->recording->header->cycles_per_second,
-				      (uint64_t)((double)(cycles - first_cycles) * 1e9 /
-						 (double)(now_ns - first_ns)),
-				      memory_order_relaxed);
-	}
+	if (elapsed_ns < 1000000)
+		return;
+	cycles_per_second = (uint64_t)((double)(sp_clock_cycles() - header->start_cycles) *
+				       1e9 / (double)elapsed_ns);
+	atomic_store_explicit(&header->cycles_per_second, cycles_per_second,
+			      memory_order_relaxed);
+	atomic_store_explicit(&header->span_ticks_per_second,
+			      sp_clock_has_steady_cycles ? cycles_per_second
+							 : SP_NS_PER_SECOND,
+			      memory_order_relaxed);
 }
 
 /* Does the program do anything? Its threads and clocks need no look otherwise. */

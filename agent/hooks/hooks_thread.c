@@ -14,6 +14,7 @@
 #include "sp_heap_capture.h"
 #include "sp_next.h"
 #include "sp_signal.h"
+#include "sp_span_capture.h"
 #include "sp_thread.h"
 
 #include <limits.h>
@@ -52,6 +53,8 @@ static void note_end(void *value)
 		return;
 	sp_cpu_timer_disarm(slot);
 	sp_signal_thread_end();
+	sp_span_thread_end();
+	sp_thread_set_own_slot(NULL);
 	sp_heap_thread_end();
 	sp_thread_end(slot, sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID));
 }
@@ -91,6 +94,7 @@ static void begin_thread(struct sp_slot *slot)
 
 	pthread_setspecific(end_key, slot);
 	sp_thread_begin(slot, high - stack_bytes, high);
+	sp_thread_set_own_slot(slot);
 	sp_heap_thread_begin(slot);
 	if (flags & SP_THREAD_SMALL_STACK)
 		sp_signal_use_own_stack();

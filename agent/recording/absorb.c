@@ -11,6 +11,7 @@
 #include "journal.h"
 #include "sp_double.h"
 #include "sp_frame.h"
+#include "sp_recording_span.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
 
@@ -40,7 +41,7 @@ void sp_absorber_unlock(struct sp_absorber *absorber)
 int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recording)
 {
 	const uint64_t dropped = sp_frame_pseudo(SP_PSEUDO_DROPPED);
-	uint32_t node;
+	struct sp_cell key = {.kind = SP_CELL_CPU, .group = SP_GROUP_UNKNOWN};
 	int err;
 
 	absorber->recording = recording;
@@ -49,10 +50,8 @@ int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recordin
 	if (err)
 		return err;
 	/* Node 1 and cell 0: where a sample can always go. */
-	node = sp_call_tree_intern(absorber, &dropped, 1);
-	if (node == SP_NODE_NONE ||
-	    sp_call_tree_cell(absorber, SP_CELL_CPU, node, SP_GROUP_UNKNOWN, 0) ==
-		    SP_CELL_NONE)
+	key.node = sp_call_tree_intern(absorber, &dropped, 1);
+	if (key.node == SP_NODE_NONE || sp_call_tree_cell(absorber, &key) == SP_CELL_NONE)
 		return -ENOSPC;
 	return sp_heap_absorb_init(absorber);
 }
@@ -64,7 +63,8 @@ void sp_absorber_fini(struct sp_absorber *absorber)
 
 static struct sp_cell *dropped_cell(struct sp_absorber *absorber, uint32_t group)
 {
-	uint32_t cell = sp_call_tree_cell(absorber, SP_CELL_CPU, 1, group, 0);
+	const struct sp_cell key = {.node = 1, .kind = SP_CELL_CPU, .group = group};
+	uint32_t cell = sp_call_tree_cell(absorber, &key);
 
 	return sp_recording_item(absorber->recording, SP_SECTION_CELLS,
 				 cell == SP_CELL_NONE ? 0 : cell);
@@ -126,15 +126,22 @@ static void take_frames(struct sp_absorber *absorber, struct sample *sample)
 static struct sp_cell *find_cell(struct sp_absorber *absorber, struct sample *sample,
 				 uint32_t group)
 {
-	uint32_t node = SP_NODE_NONE;
+	struct sp_cell key = {
+		.node = SP_NODE_NONE,
+		.kind = SP_CELL_CPU,
+		.mode = sample->record->mode,
+		.group = group,
+		.labels = sample->record->label_set,
+	};
 	uint32_t cell = SP_CELL_NONE;
 
 	if (sample->frame_count)
-		node = sp_call_tree_intern(absorber, absorber->frames,
-					   sample->frame_count);
-	if (node != SP_NODE_NONE)
-		cell = sp_call_tree_cell(absorber, SP_CELL_CPU, node, group,
-					 sample->record->mode);
+		key.node = sp_call_tree_intern(absorber, absorber->frames,
+					       sample->frame_count);
+	if (key.labels >= sp_recording_used(absorber->recording, SP_SECTION_LABEL_SETS))
+		key.labels = SP_LABEL_SET_NONE;
+	if (key.node != SP_NODE_NONE)
+		cell = sp_call_tree_cell(absorber, &key);
 	if (cell != SP_CELL_NONE)
 		return sp_recording_item(absorber->recording, SP_SECTION_CELLS, cell);
 	if (sample->frame_count)

@@ -42,10 +42,11 @@ static uint64_t node_hash(uint32_t parent, uint64_t frame)
 	return mix(frame, parent);
 }
 
-static uint64_t cell_hash(enum sp_cell_kind kind, uint32_t node, uint32_t group,
-			  uint16_t mode)
+static uint64_t cell_hash(const struct sp_cell *cell)
 {
-	return mix((uint64_t)node << 32 | group, (uint64_t)kind << 16 | mode);
+	return mix((uint64_t)cell->node << 32 | cell->group,
+		   (uint64_t)cell->labels << 32 | (uint64_t)cell->kind << 16 |
+			   cell->mode);
 }
 
 static bool is_same_node(const struct sp_node *node, uint32_t parent, uint64_t frame)
@@ -53,11 +54,10 @@ static bool is_same_node(const struct sp_node *node, uint32_t parent, uint64_t f
 	return node->frame == frame && node->parent == parent;
 }
 
-static bool is_same_cell(const struct sp_cell *cell, enum sp_cell_kind kind,
-			 uint32_t node, uint32_t group, uint16_t mode)
+static bool is_same_cell(const struct sp_cell *a, const struct sp_cell *b)
 {
-	return cell->node == node && cell->group == group && cell->kind == kind &&
-	       cell->mode == mode;
+	return a->node == b->node && a->group == b->group && a->kind == b->kind &&
+	       a->mode == b->mode && a->labels == b->labels;
 }
 
 /* Where the search for a hash goes on, entry by entry. */
@@ -116,15 +116,12 @@ static struct probe find_cell(const struct sp_absorber *absorber,
 			      const struct sp_index *index, const struct sp_cell *key,
 			      uint32_t *found)
 {
-	enum sp_cell_kind kind = (enum sp_cell_kind)key->kind;
-	struct probe probe =
-		probe_begin(index, cell_hash(kind, key->node, key->group, key->mode));
+	struct probe probe = probe_begin(index, cell_hash(key));
 	uint32_t item;
 
 	*found = SP_CELL_NONE;
 	while (probe_next(&probe, &item))
-		if (is_same_cell(cell_at(absorber, item), kind, key->node, key->group,
-				 key->mode)) {
+		if (is_same_cell(cell_at(absorber, item), key)) {
 			*found = item;
 			break;
 		}
@@ -278,31 +275,28 @@ uint32_t sp_call_tree_intern(struct sp_absorber *absorber, const uint64_t *frame
 	return node;
 }
 
-uint32_t sp_call_tree_cell(struct sp_absorber *absorber, enum sp_cell_kind kind,
-			   uint32_t node, uint32_t group, uint16_t mode)
+uint32_t sp_call_tree_cell(struct sp_absorber *absorber, const struct sp_cell *key)
 {
-	const struct sp_cell key = {
-		.node = node, .kind = (uint16_t)kind, .mode = mode, .group = group};
 	struct sp_cell *cell;
 	uint32_t item;
-	struct probe probe = find_cell(absorber, &absorber->cells, &key, &item);
+	struct probe probe = find_cell(absorber, &absorber->cells, key, &item);
 
 	if (item != SP_CELL_NONE)
 		return item;
 	if (is_half_full(&absorber->cells)) {
 		if (!make_room(absorber, &absorber->cells, build_cells))
 			return SP_CELL_NONE;
-		probe = find_cell(absorber, &absorber->cells, &key, &item);
+		probe = find_cell(absorber, &absorber->cells, key, &item);
 	}
 	item = next_item(absorber, SP_SECTION_CELLS);
 	if (item == UINT32_MAX || !index_put(&absorber->cells, &probe, item))
 		return SP_CELL_NONE;
 	cell = cell_at(absorber, item);
-	cell->node = node;
-	cell->kind = (uint16_t)kind;
-	cell->mode = mode;
-	cell->group = group;
-	cell->labels = 0;
+	cell->node = key->node;
+	cell->kind = key->kind;
+	cell->mode = key->mode;
+	cell->group = key->group;
+	cell->labels = key->labels;
 	for (unsigned int i = 0; i < SP_CELL_VALUES; i++)
 		atomic_store_explicit(&cell->values[i], 0, memory_order_relaxed);
 	publish_item(absorber, SP_SECTION_CELLS, item);

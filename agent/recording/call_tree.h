@@ -19,7 +19,6 @@ uint32_t sp_call_tree_intern(struct sp_absorber *absorber, const uint64_t *frame
 			     uint32_t frame_count);
 
 /* The cell of that key, or SP_CELL_NONE when the table is full. */
-uint32_t sp_call_tree_cell(struct sp_absorber *absorber, enum sp_cell_kind kind,
-			   uint32_t node, uint32_t group, uint16_t mode);
+uint32_t sp_call_tree_cell(struct sp_absorber *absorber, const struct sp_cell *key);
 
 #endif

@@ -6,6 +6,7 @@
 #include "layout.h"
 
 #include "sp_recording_heap.h"
+#include "sp_recording_span.h"
 
 #include "sp_compiler.h"
 #include "sp_pages.h"
@@ -64,6 +65,20 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 					  bytes / sizeof(struct sp_live_block))),
 				  SP_LIVE_LEVEL0_BLOCKS),
 			 SP_LIVE_LEVEL0_BLOCKS},
+		[SP_SECTION_SPAN_TEXT] = {1, at_least(bytes / 16, 65536), 4096},
+		[SP_SECTION_CALLSITES] = {sizeof(struct sp_callsite),
+					  at_most(bytes / 64 / sizeof(struct sp_callsite),
+						  65536),
+					  128},
+		[SP_SECTION_SPAN_PATHS] =
+			{sizeof(struct sp_span_path),
+			 at_most(bytes / 16 / sizeof(struct sp_span_path), 1048576), 32},
+		[SP_SECTION_LABEL_SETS] =
+			{sizeof(struct sp_label_set),
+			 at_most(bytes / 8 / sizeof(struct sp_label_set), 1048576), 36},
+		[SP_SECTION_SPANS] = {sizeof(struct sp_span),
+				      at_most(bytes / 4 / sizeof(struct sp_span), 262144),
+				      64},
 	};
 	uint64_t offset = SP_HEADER_BYTES;
 

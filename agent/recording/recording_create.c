@@ -11,6 +11,7 @@
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_pages.h"
+#include "sp_recording_span.h"
 #include "sp_syscall.h"
 #include "sp_text.h"
 
@@ -173,6 +174,21 @@ static int create_in(struct sp_recording *recording, const char *directory,
 	return err;
 }
 
+/* Text 0 is "", label set 0 the empty one, 1 that of whatever finds no room. */
+static void begin_spans(struct sp_recording *recording)
+{
+	struct sp_section *sections = recording->header->sections;
+	struct sp_label_set *sets =
+		sp_recording_item(recording, SP_SECTION_LABEL_SETS, 0);
+
+	for (unsigned int i = 0; i <= SP_LABEL_SET_OTHER; i++)
+		atomic_store_explicit(&sets[i].is_filled, 1, memory_order_relaxed);
+	atomic_store_explicit(&sections[SP_SECTION_SPAN_TEXT].used_items, 1,
+			      memory_order_relaxed);
+	atomic_store_explicit(&sections[SP_SECTION_LABEL_SETS].used_items,
+			      SP_LABEL_SET_OTHER + 1, memory_order_relaxed);
+}
+
 static void init_rings_and_header(struct sp_recording *recording)
 {
 	struct sp_recording_header *header = recording->header;
@@ -183,11 +199,13 @@ static void init_rings_and_header(struct sp_recording *recording)
 	header->pid = (uint32_t)sp_syscall0(SYS_getpid);
 	header->start_realtime_ns = sp_clock_realtime_ns();
 	header->start_monotonic_ns = sp_clock_monotonic_ns();
+	header->start_cycles = sp_clock_cycles();
 	/* Node 0 is the empty stack, string 0 the empty string. */
 	atomic_store_explicit(&header->sections[SP_SECTION_NODES].used_items, 1,
 			      memory_order_relaxed);
 	atomic_store_explicit(&header->sections[SP_SECTION_STRINGS].used_items, 1,
 			      memory_order_relaxed);
+	begin_spans(recording);
 	/* Last: a reader takes a file without it for one that is not made yet. */
 	atomic_thread_fence(memory_order_release);
 	for (unsigned int i = 0; i < sizeof(header->magic); i++)

@@ -58,6 +58,11 @@ enum sp_section_kind {
 	SP_SECTION_HEAP_STACKS,
 	SP_SECTION_HEAP_CELLS,
 	SP_SECTION_LIVE_BLOCKS,
+	SP_SECTION_SPAN_TEXT,
+	SP_SECTION_CALLSITES,
+	SP_SECTION_SPAN_PATHS,
+	SP_SECTION_LABEL_SETS,
+	SP_SECTION_SPANS,
 	SP_SECTION_COUNT
 };
 
@@ -87,6 +92,10 @@ enum sp_loss {
 	SP_LOSS_HEAP_STALE,	/* sampled blocks that left by a way we cannot see */
 	SP_LOSS_HEAP_REENTERED, /* blocks of a signal handler that interrupted our hook */
 	SP_LOSS_HEAP_NO_THREAD, /* allocations of threads without state of ours */
+	SP_LOSS_SPAN_NO_ROOM,	/* spans that were not followed: no room */
+	SP_LOSS_SPAN_MISUSE,	/* calls that made no sense, and were healed */
+	SP_LOSS_SPAN_EVICTED,	/* closed spans whose memory is no longer followed */
+	SP_LOSS_SPAN_LABELS,	/* label sets, or texts of them, beyond their tables */
 	SP_LOSS_COUNT
 };
 
@@ -130,6 +139,7 @@ struct sp_recording_header {
 	uint64_t boot_id_hash;
 	uint64_t start_realtime_ns;
 	uint64_t start_monotonic_ns;
+	uint64_t start_cycles; /* of the time-stamp counter, at the same moment */
 	uint64_t settings_hash;
 	uint64_t cpu_period_ns;	  /* 0: this recording has no CPU profile */
 	uint8_t exe_build_id[32]; /* of the main program, once it has been looked at */
@@ -165,13 +175,17 @@ struct sp_recording_header {
 
 	/* Heap. A mean sampling distance of 0: this recording has no heap profile. */
 	uint64_t heap_rate_bytes;
-	uint64_t heap_start_cycles; /* birth times count from here */
 	/* Estimated live bytes, their high-water mark, and how often that moved. */
 	_Atomic int64_t heap_live_bytes, heap_peak_bytes;
 	_Atomic uint64_t heap_peak_epoch;
 	/* Exact counters of threads without a slot. */
 	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
 	_Atomic uint64_t heap_coverage; /* enum sp_heap_coverage */
+
+	/* Spans: their clock's ticks, and the part of root spans that is followed. */
+	_Atomic uint64_t span_ticks_per_second;
+	uint64_t span_probability_millionths; /* 0: this recording has no spans */
+	uint64_t has_exact_span_cpu;
 
 	uint64_t storage_bytes_max;	/* SPANPROF_RECORDING_SIZE */
 	_Atomic uint64_t storage_bytes; /* taken so far */
@@ -241,7 +255,9 @@ struct sp_slot {
 	/* Exact, by hooks on this thread and the reporter thread; they only grow. */
 	_Atomic uint64_t heap_allocations, heap_frees, heap_bytes;
 	_Atomic uint64_t heap_variance; /* a double: of the estimate of heap_bytes */
-	uint64_t unused[10];
+	_Atomic uint32_t label_set;	/* by hooks on this thread: of its next sample */
+	uint32_t unused_word;
+	uint64_t unused[9];
 };
 _Static_assert(sizeof(struct sp_slot) == 256, "slot size is part of the layout");
 
@@ -307,7 +323,7 @@ struct sp_cpu_record {
 	uint16_t frame_count;
 	uint8_t mode;
 	uint8_t end; /* enum sp_unwind_end */
-	uint32_t unused;
+	uint32_t label_set;
 	uint64_t frames[]; /* sp_frame.h, leaf first */
 };
 

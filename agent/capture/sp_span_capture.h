@@ -1,0 +1,104 @@
+/*
+ * Spans on the program's side: creating, entering, leaving and closing them, and which
+ * one a thread works for at this moment. What happens between two of a thread's events
+ * is charged to the span it had entered last. Sources of spans (agent/spans) call
+ * these; the CPU timer's handler and the heap hooks read the thread's label set.
+ *
+ * Context: hook, unless said otherwise; no lock, no wait, no allocation from the
+ * program's heap, errno kept. Wrong use is counted and healed.
+ */
+#ifndef SP_SPAN_CAPTURE_H
+#define SP_SPAN_CAPTURE_H
+
+#include "sp_compiler.h"
+#include "sp_recording_span.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Handles: generation << 32 | index + 1. */
+#define SP_SPAN_NONE UINT64_C(0)
+#define SP_SPAN_CURRENT UINT64_MAX
+/* Left out by the head sampler, and so are its children. */
+#define SP_SPAN_UNSAMPLED (UINT64_MAX - 1)
+
+struct sp_span_settings {
+	bool has_exact_cpu;		 /* read the thread's CPU clock at each event */
+	bool has_ids;			 /* samples carry span and trace ids */
+	uint32_t probability_millionths; /* of a root span to be followed */
+	const char *labels; /* recorded keys, separated by commas; "" = none */
+};
+
+/* Context: init. */
+void sp_span_capture_init(const struct sp_span_settings *settings);
+
+/* Context: signal. Are spans followed in this process? */
+bool sp_span_is_on(void);
+
+struct sp_span_site {
+	const char *name, *target, *file; /* NULL = "" */
+	uint32_t line;
+	enum sp_span_source source;
+};
+
+/* The callsite's index, UINT32_MAX when there is no room (counted). */
+uint32_t sp_span_callsite(const struct sp_span_site *site);
+
+struct sp_slot;
+
+/* What another process or thread said about the span around ours. */
+struct sp_span_context {
+	uint8_t trace_id[16];
+	uint8_t span_id[8]; /* zero: none */
+};
+
+/*
+ * A new span within parent (a handle, SP_SPAN_CURRENT, SP_SPAN_NONE). remote: what it
+ * continues, or NULL. SP_SPAN_NONE when there is no room (counted).
+ */
+uint64_t sp_span_create(uint32_t callsite, uint64_t parent,
+			const struct sp_span_context *remote);
+
+/* is_scoped: it ends when the caller's frame goes, however that happens. */
+void sp_span_enter(uint64_t handle, bool is_scoped);
+void sp_span_exit(uint64_t handle);
+void sp_span_close(uint64_t handle);
+
+/* handle SP_SPAN_NONE: the current one. */
+void sp_span_label(uint64_t handle, const char *key, const char *value);
+void sp_span_follows(uint64_t handle, uint64_t cause);
+uint64_t sp_span_current(void);
+
+/* Scoped spans whose frames lie below stack_pointer are no more: a longjmp, an
+ * exception or a cancellation went past them. */
+void sp_span_unwind_to(uint64_t stack_pointer);
+
+/* --- life of threads and processes --- */
+
+void sp_span_thread_begin(struct sp_slot *slot);
+/* Leaves everything that the thread has entered. */
+void sp_span_thread_end(void);
+/* Context: signal, in a fork child. */
+void sp_span_capture_forked(void);
+/* Context: signal. The process's own span: of threads that have entered none. */
+void sp_span_set_root(uint64_t handle);
+
+/* --- what samples read --- */
+
+/* The calling thread's label set and span (index + 1). */
+struct sp_span_mark {
+	uint32_t label_set;
+	uint32_t span;
+};
+struct sp_span_mark sp_span_mark(void);
+
+/* Context: signal. Label set of the thread that owns the slot. */
+uint32_t sp_span_label_set_of(const struct sp_slot *slot);
+
+/* Context: hook. A sampled block of the span (index + 1) begins or ends. */
+void sp_span_add_live(uint32_t span, int64_t blocks, int64_t bytes);
+
+/* Context: consumer. The entry may be used again. */
+void sp_span_give_back(uint32_t index);
+
+#endif

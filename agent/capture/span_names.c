@@ -1,0 +1,184 @@
+/*
+ * See span_names.h. Texts are found again by their hash like everything else, so that
+ * the same name costs its bytes once. Context: hook.
+ */
+#include "span_names.h"
+
+#include "sp_capture.h"
+#include "sp_intern.h"
+
+#include <string.h>
+
+#define TEXT_BYTES_MAX 256U
+
+static void *item_of(enum sp_section_kind kind, uint32_t item)
+{
+	return sp_recording_item(&sp_capture.recording, kind, item);
+}
+
+static uint64_t hash_of_text_at(uint32_t offset);
+static uint64_t hash_of_callsite(uint32_t item)
+{
+	return ((struct sp_callsite *)item_of(SP_SECTION_CALLSITES, item))->hash;
+}
+
+static uint64_t hash_of_path(uint32_t item)
+{
+	return ((struct sp_span_path *)item_of(SP_SECTION_SPAN_PATHS, item))->hash;
+}
+
+static uint64_t hash_of_label_set(uint32_t item)
+{
+	return ((struct sp_label_set *)item_of(SP_SECTION_LABEL_SETS, item))->hash;
+}
+
+static struct sp_intern texts = {.hash_of = hash_of_text_at};
+static struct sp_intern callsites = {.hash_of = hash_of_callsite};
+static struct sp_intern paths = {.hash_of = hash_of_path};
+static struct sp_intern label_sets = {.hash_of = hash_of_label_set};
+
+static uint64_t hash_of_bytes(const char *bytes, size_t count)
+{
+	uint64_t hash = count + 1;
+
+	for (size_t i = 0; i < count; i++)
+		hash = sp_intern_mix(hash, (unsigned char)bytes[i]);
+	return hash;
+}
+
+static uint64_t hash_of_text_at(uint32_t offset)
+{
+	const char *text = item_of(SP_SECTION_SPAN_TEXT, offset);
+
+	return hash_of_bytes(text, strlen(text));
+}
+
+static uint32_t count_no_room(enum sp_loss loss)
+{
+	sp_recording_count(&sp_capture.recording, loss, 1);
+	return UINT32_MAX;
+}
+
+uint32_t sp_span_text(const char *text)
+{
+	size_t count = 0;
+	uint64_t hash;
+	uint32_t offset;
+	char *copy;
+
+	if (!text || !*text)
+		return 0;
+	while (count < TEXT_BYTES_MAX - 1 && text[count])
+		count++;
+	hash = hash_of_bytes(text, count);
+	offset = sp_intern_find(&texts, hash);
+	if (offset != SP_INTERN_NONE)
+		return offset;
+	if (!sp_intern_append(SP_SECTION_SPAN_TEXT, count + 1, &offset)) {
+		count_no_room(SP_LOSS_SPAN_LABELS);
+		return 0;
+	}
+	copy = item_of(SP_SECTION_SPAN_TEXT, offset);
+	memcpy(copy, text, count);
+	copy[count] = '\0';
+	return sp_intern_add(&texts, hash, offset);
+}
+
+uint32_t sp_span_callsite(const struct sp_span_site *site)
+{
+	uint32_t name, target, file, item;
+	struct sp_callsite *callsite;
+	uint64_t hash;
+
+	if (!sp_span_is_on())
+		return UINT32_MAX;
+	name = sp_span_text(site->name);
+	target = sp_span_text(site->target);
+	file = sp_span_text(site->file);
+	hash = sp_intern_mix(((uint64_t)name << 32 | target) + 1,
+			     (uint64_t)file << 32 | site->line);
+	hash = sp_intern_mix(hash, site->source);
+	item = sp_intern_find(&callsites, hash);
+	if (item != SP_INTERN_NONE)
+		return item;
+	if (!sp_intern_append(SP_SECTION_CALLSITES, 1, &item))
+		return count_no_room(SP_LOSS_SPAN_NO_ROOM);
+	callsite = item_of(SP_SECTION_CALLSITES, item);
+	callsite->name = name;
+	callsite->target = target;
+	callsite->file = file;
+	callsite->line = site->line;
+	callsite->source = site->source;
+	callsite->hash = hash;
+	/* Release, here and below: pairs with readers of the recording. */
+	atomic_store_explicit(&callsite->is_filled, 1, memory_order_release);
+	return sp_intern_add(&callsites, hash, item);
+}
+
+uint32_t sp_span_path(uint32_t callsite, uint32_t parent)
+{
+	uint64_t hash = sp_intern_mix(parent + UINT64_C(1), callsite + UINT64_C(1));
+	uint32_t item = sp_intern_find(&paths, hash);
+	struct sp_span_path *path;
+
+	if (sp_likely(item != SP_INTERN_NONE))
+		return item;
+	if (!sp_intern_append(SP_SECTION_SPAN_PATHS, 1, &item))
+		return count_no_room(SP_LOSS_SPAN_NO_ROOM);
+	path = item_of(SP_SECTION_SPAN_PATHS, item);
+	path->parent = parent;
+	path->callsite = callsite;
+	path->depth = 1;
+	if (parent)
+		path->depth += ((struct sp_span_path *)item_of(SP_SECTION_SPAN_PATHS,
+							       parent - 1))
+				       ->depth;
+	path->hash = hash;
+	atomic_store_explicit(&path->is_filled, 1, memory_order_release);
+	return sp_intern_add(&paths, hash, item);
+}
+
+static uint64_t word_at(const uint8_t *bytes)
+{
+	uint64_t word;
+
+	memcpy(&word, bytes, sizeof(word));
+	return word;
+}
+
+uint32_t sp_span_label_set(const struct sp_span_labels *labels)
+{
+	uint64_t hash = labels->path;
+	struct sp_label_set *set;
+	uint32_t item;
+
+	hash = sp_intern_mix(hash, word_at(labels->trace_id));
+	hash = sp_intern_mix(hash, word_at(labels->trace_id + 8));
+	hash = sp_intern_mix(hash, word_at(labels->span_id));
+	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && labels->texts[i]; i += 2)
+		hash = sp_intern_mix(hash, (uint64_t)labels->texts[i] << 32 |
+						   labels->texts[i + 1]);
+	item = sp_intern_find(&label_sets, hash);
+	if (sp_likely(item != SP_INTERN_NONE))
+		return item;
+	if (!sp_intern_append(SP_SECTION_LABEL_SETS, 1, &item)) {
+		count_no_room(SP_LOSS_SPAN_LABELS);
+		return SP_LABEL_SET_OTHER;
+	}
+	set = item_of(SP_SECTION_LABEL_SETS, item);
+	set->path = labels->path;
+	memcpy(set->trace_id, labels->trace_id, sizeof(set->trace_id));
+	memcpy(set->span_id, labels->span_id, sizeof(set->span_id));
+	memcpy(set->labels, labels->texts, sizeof(set->labels));
+	set->hash = hash;
+	atomic_store_explicit(&set->is_filled, 1, memory_order_release);
+	return sp_intern_add(&label_sets, hash, item);
+}
+
+void sp_span_names_forked(void)
+{
+	sp_intern_forget(&texts);
+	sp_intern_forget(&callsites);
+	sp_intern_forget(&paths);
+	sp_intern_forget(&label_sets);
+}

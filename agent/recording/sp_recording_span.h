@@ -1,0 +1,113 @@
+/*
+ * The span part of the recording. A callsite is a place in a program that makes spans;
+ * a path is a callsite within the path of the span around it (a scope), and where the
+ * sums of all its spans are kept; a span is one request, query or region; a label set
+ * is what a sample carries.
+ *
+ * Callsites, paths and label sets are appended by whichever hook meets them first,
+ * found by hash, and published by is_filled. A span's entry is claimed by the hook
+ * that creates it and written by hooks with atomic sums; the consumer takes over what
+ * was added since it last looked, and frees the entry when the span is closed and none
+ * of its memory is left.
+ */
+#ifndef SP_RECORDING_SPAN_H
+#define SP_RECORDING_SPAN_H
+
+#include "sp_recording.h"
+
+/* Texts of the span part: offsets into SP_SECTION_SPAN_TEXT, NUL-terminated; 0 = "". */
+
+struct sp_callsite {
+	_Atomic uint32_t is_filled;
+	uint32_t line;
+	uint32_t name, target, file; /* texts */
+	uint32_t source;	     /* enum sp_span_source */
+	uint64_t hash;
+};
+_Static_assert(sizeof(struct sp_callsite) == 32, "callsite size is part of the layout");
+
+/* Where spans come from; one file of agent/spans each. */
+enum sp_span_source {
+	SP_SPAN_SOURCE_API,
+	SP_SPAN_SOURCE_ENVIRONMENT,
+	SP_SPAN_SOURCE_OTEL_THREAD,
+	SP_SPAN_SOURCE_CUSTOM_LABELS,
+	SP_SPAN_SOURCE_FUNCTIONS,
+	SP_SPAN_SOURCE_THREAD_NAMES,
+	SP_SPAN_SOURCE_PROCESS_TITLE,
+	SP_SPAN_SOURCE_COUNT
+};
+
+/* Recorded labels of a span: texts, keys and values in turn. */
+#define SP_SPAN_LABELS_MAX 8U
+
+struct sp_span_path {
+	_Atomic uint32_t is_filled;
+	uint32_t parent;   /* path + 1; 0 = outermost */
+	uint32_t callsite; /* index */
+	uint32_t depth;	   /* 1 = outermost */
+	uint64_t hash;
+	/* Consumer, in journal changes: sums over the path's spans. Ticks are those of
+	 * the header's span_ticks_per_second. */
+	_Atomic uint64_t spans; /* closed */
+	_Atomic uint64_t busy_ticks, idle_ticks;
+	_Atomic uint64_t cpu_ns;
+	_Atomic uint64_t allocations, alloc_bytes;
+	_Atomic uint64_t enters;
+	uint64_t unused[6];
+};
+_Static_assert(sizeof(struct sp_span_path) == 128, "path size is part of the layout");
+
+/* What a sample carries besides its stack. Label set 0 is empty. */
+#define SP_LABEL_SET_NONE 0U
+#define SP_LABEL_SET_OTHER 1U /* [other]: the table was full */
+struct sp_label_set {
+	_Atomic uint32_t is_filled;
+	uint32_t path; /* path + 1; 0 = none */
+	uint64_t hash;
+	uint8_t trace_id[16], span_id[8];	 /* zero: not kept */
+	uint32_t labels[2 * SP_SPAN_LABELS_MAX]; /* texts: key, value, …; 0 = end */
+	uint64_t unused;
+};
+_Static_assert(sizeof(struct sp_label_set) == 112,
+	       "label set size is part of the layout");
+
+enum sp_span_state {
+	SP_SPAN_FREE = 0,
+	SP_SPAN_CLAIMED, /* being written */
+	SP_SPAN_OPEN,
+	SP_SPAN_CLOSED, /* final, to be absorbed */
+	SP_SPAN_HELD,	/* absorbed; memory of it is still in use */
+};
+
+/* A handle: generation << 32 | index + 1. */
+struct sp_span {
+	/* Fixed from creation on. */
+	_Atomic uint32_t state;
+	_Atomic uint32_t generation;
+	uint32_t path, label_set;
+	uint64_t parent;  /* handle; 0 = none */
+	uint64_t follows; /* handle of the span it follows from; 0 = none */
+	uint8_t trace_id[16];
+	uint64_t span_id;
+	uint64_t created_ticks;
+	/* By hooks of any thread. */
+	_Atomic uint64_t busy_ticks;
+	_Atomic uint64_t cpu_ns;
+	_Atomic uint64_t allocations, alloc_bytes;
+	_Atomic uint64_t enters;
+	_Atomic uint64_t closed_ticks;
+	_Atomic int64_t live_blocks, live_bytes; /* estimates; sampled blocks of it */
+	/* By the consumer: what it has taken over. */
+	_Atomic uint64_t absorbed_busy_ticks, absorbed_idle_ticks;
+	_Atomic uint64_t absorbed_cpu_ns;
+	_Atomic uint64_t absorbed_allocations, absorbed_alloc_bytes;
+	_Atomic uint64_t absorbed_enters;
+	_Atomic uint32_t entered_now; /* hooks: how often it is entered at this moment */
+	_Atomic uint32_t is_announced;
+	_Atomic uint32_t next_free;	  /* index + 1 */
+	_Atomic uint32_t is_close_wanted; /* closed while it was entered */
+};
+_Static_assert(sizeof(struct sp_span) == 192, "span size is part of the layout");
+
+#endif
