@@ -262,19 +262,22 @@ static void end_texts(struct sp_recording_header *header)
 }
 
 /* Of the heap's tables the last comes first: see is_of_one_moment(). */
-static const enum sp_section_kind copied_in_order[SP_SECTION_COUNT] = {
-	SP_SECTION_GROUPS,     SP_SECTION_SLOTS,       SP_SECTION_MODULES,
-	SP_SECTION_STRINGS,    SP_SECTION_RINGS_LARGE, SP_SECTION_RINGS_SMALL,
-	SP_SECTION_NODES,      SP_SECTION_CELLS,       SP_SECTION_LIVE_BLOCKS,
-	SP_SECTION_HEAP_CELLS, SP_SECTION_HEAP_STACKS,
-};
+static enum sp_section_kind copied_as(unsigned int number)
+{
+	bool is_of_heap =
+		number >= SP_SECTION_HEAP_STACKS && number <= SP_SECTION_LIVE_BLOCKS;
+
+	return (enum sp_section_kind)(is_of_heap ? SP_SECTION_HEAP_STACKS +
+							   SP_SECTION_LIVE_BLOCKS - number
+						 : number);
+}
 
 static int copy_sections(struct sp_recording *recording, const struct source *source,
 			 struct problem *problem)
 {
 	for (unsigned int i = 0; i < SP_SECTION_COUNT; i++) {
 		const struct sp_section *section =
-			&recording->header->sections[copied_in_order[i]];
+			&recording->header->sections[copied_as(i)];
 		int err = read_at(source, sp_recording_at(recording, section->offset),
 				  section->offset,
 				  sp_atomic_value(&section->reserved_items) *
@@ -317,15 +320,15 @@ static int read_header(const struct source *source, struct sp_recording_header *
 #define READS_MAX 50
 #define READS_PAUSE_NS (SP_NS_PER_SECOND / 1000)
 
-/* False: there is storage now that was not copied. */
-static bool take_heap_counts(struct sp_recording *recording, const struct source *source)
+/* Of the tables that hooks add to. False: there is storage now that was not copied. */
+static bool take_newer_counts(struct sp_recording *recording, const struct source *source)
 {
 	struct sp_section *sections = recording->header->sections;
 	struct sp_section now[SP_SECTION_COUNT];
 
 	if (read_section_table(source, now) != 0)
 		return true;
-	for (unsigned int kind = SP_SECTION_HEAP_STACKS; kind <= SP_SECTION_LIVE_BLOCKS;
+	for (unsigned int kind = SP_SECTION_HEAP_STACKS; kind < SP_SECTION_COUNT;
 	     kind++) {
 		uint64_t reserved = sp_atomic_value(&sections[kind].reserved_items);
 		uint64_t used = sp_atomic_value(&now[kind].used_items);
@@ -349,7 +352,7 @@ static bool is_of_one_moment(struct sp_recording *recording, const struct source
 {
 	struct sp_journal now;
 
-	return take_heap_counts(recording, source) &&
+	return take_newer_counts(recording, source) &&
 	       (read_at(source, &now, offsetof(struct sp_recording_header, journal),
 			sizeof(now)) != 0 ||
 		memcmp(&now, &recording->header->journal, sizeof(now)) == 0);
