@@ -99,21 +99,6 @@ static void mend_blocks(struct sp_recording *recording)
 	}
 }
 
-const char *sp_recording_check_heap(struct sp_recording *recording)
-{
-	uint64_t rate_bytes = recording->header->heap_rate_bytes;
-
-	if (!rate_bytes)
-		return NULL;
-	if (rate_bytes > SP_HEAP_SIZE_MASK)
-		return "damaged: its heap sampling rate makes no sense";
-	if (!begins_right(recording))
-		return "damaged: its heap tables begin wrong";
-	mend_cells(recording);
-	mend_blocks(recording);
-	return NULL;
-}
-
 /* --- sums --- */
 
 /* Adds up to *sum; false when that, or the value, cannot be. Not a number is neither
@@ -239,4 +224,24 @@ bool sp_recording_has_sane_heap_sums(const struct sp_recording *recording)
 		add_exact(&sums, recording) &&
 		is_sane_balance(&header->heap_live_bytes) &&
 		is_sane_balance(&header->heap_peak_bytes));
+}
+
+/* --- all --- */
+
+const char *sp_recording_check_heap(struct sp_recording *recording)
+{
+	uint64_t rate_bytes = recording->header->heap_rate_bytes;
+
+	if (!rate_bytes)
+		return NULL;
+	if (rate_bytes > SP_HEAP_SIZE_MASK)
+		return "damaged: its heap sampling rate makes no sense";
+	if (!begins_right(recording))
+		return "damaged: its heap tables begin wrong";
+	mend_cells(recording);
+	mend_blocks(recording);
+	/* Here already: what is absorbed could carry a sum over the end of its word. */
+	if (!sp_recording_has_sane_heap_sums(recording))
+		return "damaged: its heap sums make no sense";
+	return NULL;
 }

@@ -16,7 +16,7 @@
 const char *sp_recording_check_heap(struct sp_recording *recording);
 
 /*
- * When its blocks are absorbed: whether all sums are numbers that can be true, and
+ * Also when its blocks are absorbed: whether all sums are numbers that can be true, and
  * stay far from the limits of 64 bits when they are added up (SP_HEAP_SUM_MAX for
  * objects and bytes, SP_HEAP_AGE_MAX for objects times cycles).
  */

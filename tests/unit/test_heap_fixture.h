@@ -111,6 +111,39 @@ static inline void test_heap_freed(struct sp_live_block *entry,
 			      memory_order_release);
 }
 
+/* Something in every table of the heap: cells with sums, blocks of every state. */
+static inline int test_heap_fill(struct sp_recording *recording)
+{
+	int err;
+
+	for (uint32_t i = 0; i < 40; i++) {
+		struct test_block block = {
+			.cell = i % 8 ? i / 2 : test_heap_add_cell(recording),
+			.size_bytes = UINT64_C(8) << i % 16,
+			.birth_epoch = i % 3,
+			.death_epoch = i % 4,
+			.age_cycles = UINT64_C(1) << i,
+			.is_cross = i % 5 == 0,
+		};
+
+		block.cell %=
+			(uint32_t)sp_recording_used(recording, SP_SECTION_HEAP_CELLS);
+		if (i % 3)
+			test_heap_freed(test_heap_entry(recording, i), &block);
+		else
+			test_heap_live(test_heap_entry(recording, i), &block,
+				       0x7f0000000000 + i * 16);
+		atomic_store(&recording->header->heap_peak_epoch, i % 4);
+		if (i == 20) {
+			err = test_drain(recording);
+			if (err)
+				return err;
+		}
+	}
+	atomic_store(&test_heap_entry(recording, 100)->word, SP_LIVE_CLAIMED);
+	return 0;
+}
+
 static inline double test_heap_objects(uint64_t size_bytes)
 {
 	return sp_poisson_weight(size_bytes, TEST_HEAP_RATE_BYTES);
