@@ -5,7 +5,7 @@
  * a sound one, {place, value} for a table and an item in it or anywhere in the
  * header. From nothing it would take for ever to get past the header.
  */
-#include "../unit/test_recording_fixture.h"
+#include "../unit/test_heap_fixture.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
@@ -29,10 +29,11 @@ static void produce(struct sp_recording *recording)
 	struct sp_slot *live = test_thread(recording, 1, true);
 	struct sp_slot *ended = test_thread(recording, 2, true);
 
+	test_heap_begin(recording);
 	sp_recording_add_module(recording, &module, "/lib/fuzzed");
 	for (uint32_t i = 0; i < 40; i++)
 		test_produce(test_ring_of(recording, live), i, 1, TEST_END_OUTERMOST);
-	if (test_drain(recording) != 0)
+	if (test_drain(recording) != 0 || test_heap_fill(recording) != 0)
 		abort();
 	for (uint32_t i = 0; i < 20; i++) {
 		test_produce(test_ring_of(recording, live), i, 2, TEST_END_SHORT);
@@ -84,8 +85,11 @@ static void examine(const void *memory, size_t size_bytes)
 			abort();
 		return;
 	}
-	if (test_examine(&recording, &cpu_ns) == -1)
+	err = test_examine(&recording, &cpu_ns);
+	if (err == -1)
 		abort();
+	if (!err)
+		test_heap_walk(&recording);
 	sp_recording_close(&recording);
 }
 

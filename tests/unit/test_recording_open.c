@@ -2,7 +2,7 @@
  * Recordings that are damaged, cut off, foreign or no recordings at all: each is
  * refused with one clear line, or read to the end; nothing else happens.
  */
-#include "test_recording_fixture.h"
+#include "test_heap_fixture.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -42,12 +42,14 @@ static void write_something(struct sp_recording *recording)
 	struct sp_slot *slot = test_thread(recording, 1, true);
 	struct sp_slot *ended = test_thread(recording, 2, true);
 
+	test_heap_begin(recording);
 	ck_assert_uint_eq(sp_recording_add_module(recording, &module, "/bin/first"), 1);
 	ck_assert_uint_eq(sp_recording_add_module(recording, &module, "/lib/second"), 2);
 	for (uint32_t i = 0; i < 200; i++)
 		test_produce(test_ring_of(recording, slot), i % 50, 1,
 			     TEST_END_OUTERMOST);
 	ck_assert_int_eq(test_drain(recording), 0);
+	ck_assert_int_eq(test_heap_fill(recording), 0);
 	for (uint32_t i = 0; i < 100; i++) {
 		test_produce(test_ring_of(recording, slot), i, 2, TEST_END_SHORT);
 		test_produce(test_ring_of(recording, ended), i, 1, TEST_END_FULL);
@@ -119,6 +121,8 @@ static bool is_refused(size_t size_bytes, uint64_t *cpu_ns)
 	ck_assert_str_eq(error, "");
 	err = test_examine(&recording, cpu_ns);
 	ck_assert_int_ne(err, -1);
+	if (!err)
+		test_heap_walk(&recording);
 	sp_recording_close(&recording);
 	return err != 0;
 }
@@ -322,6 +326,7 @@ static void damage_reserved(void)
 static void damage_period(void)
 {
 	header_of(bytes)->cpu_period_ns = 0;
+	header_of(bytes)->heap_rate_bytes = 0;
 }
 
 static void damage_node(void)
