@@ -138,9 +138,9 @@ static void small_address_space_makes_a_small_recording(void)
 {
 	if (HAS_LARGE_SHADOW)
 		return;
-	limit(RLIMIT_AS, address_space_bytes() + (24 << 20));
+	limit(RLIMIT_AS, address_space_bytes() + (32 << 20));
 	require(test_recording_make(&recording, folder, UINT64_C(256) << 20) == 0);
-	require(recording.mapped_bytes < 24 << 20);
+	require(recording.mapped_bytes < 32 << 20);
 	require(sp_absorber_init(&absorber, &recording) == 0);
 	sp_ring_pool_grow(&recording, 1);
 }
