@@ -19,7 +19,7 @@
 static inline void test_heap_begin(struct sp_recording *recording)
 {
 	recording->header->heap_rate_bytes = TEST_HEAP_RATE_BYTES;
-	recording->header->heap_start_cycles = 12345;
+	recording->header->start_cycles = 12345;
 	atomic_store(&recording->header->cycles_per_second, TEST_CYCLES_PER_SECOND);
 }
 
