@@ -23,9 +23,11 @@
 #include "sp_ring.h"
 #include "sp_signal.h"
 #include "sp_span_capture.h"
+#include "sp_spans.h"
 #include "sp_syscall.h"
 #include "sp_text.h"
 #include "sp_thread.h"
+#include "span_absorb.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +53,9 @@ int __cxa_atexit(void (*function)(void *), void *argument, void *object);
 #define RINGS_IN_NEED 8
 #define SLOTS_IN_NEED 128
 
+/* Closed spans that are kept because memory of theirs is in use. */
+#define HELD_SPANS_MAX 1000U
+
 static struct sp_options options;
 static struct sp_absorber absorber;
 static struct sp_reporter_setup reporter_setup;
@@ -71,6 +76,11 @@ static _Atomic bool is_beginning;
 
 /* --- the recording of this process --- */
 
+static uint64_t span_ticks(void)
+{
+	return sp_clock_ticks();
+}
+
 static int make_recording(void)
 {
 	struct sp_recording_settings settings = {
@@ -90,7 +100,11 @@ static int make_recording(void)
 	sp_capture.recording.header->earlier_user_ns = earlier.user_ns;
 	sp_capture.recording.header->earlier_system_ns = earlier.system_ns;
 	absorber.wants_heap = sp_heap_capture_wants_absorb;
+	absorber.give_span_back = sp_span_give_back;
+	absorber.now_ticks = span_ticks;
+	absorber.held_spans_max = HELD_SPANS_MAX;
 	sp_heap_capture_begin(&sp_capture.recording);
+	sp_span_capture_begin(&sp_capture.recording);
 	atomic_store_explicit(&sp_capture.recording.header->heap_coverage, heap_coverage,
 			      memory_order_relaxed);
 	err = sp_absorber_init(&absorber, &sp_capture.recording);
@@ -182,6 +196,7 @@ static void take_storage_in_need(struct sp_recording_header *header)
 		sp_recording_reserve(&sp_capture.recording, SP_SECTION_SLOTS,
 				     live + SLOTS_IN_NEED);
 	sp_heap_keep_ahead(&absorber);
+	sp_span_keep_ahead(&absorber);
 	sp_heap_filter_keep_ahead(&sp_capture.recording);
 }
 
@@ -458,6 +473,28 @@ static void prepare_heap(void)
 	heap_coverage = sp_alloc_coverage();
 }
 
+static void prepare_spans(void)
+{
+	static const struct sp_span_settings settings = {
+		.has_exact_cpu = true,
+		.probability_millionths = 1000000,
+		.labels = "",
+	};
+
+	sp_span_capture_init(&settings);
+}
+
+static void begin_spans(void)
+{
+	const struct sp_spans_setup setup = {
+		.sources = "",
+		.functions = "",
+		.environment = environ,
+	};
+
+	sp_spans_begin(&setup);
+}
+
 static bool prepare_capture(void)
 {
 	struct sp_own_process *own_process = sp_pages_map(SP_PAGE_BYTES);
@@ -519,6 +556,7 @@ static void start(void)
 		return;
 	sp_clock_init();
 	prepare_heap();
+	prepare_spans();
 	sp_cpu_usage_read(&earlier);
 	if (earlier.cpu_ns <= LOADER_CPU_NS_MAX)
 		memset(&earlier, 0, sizeof(earlier));
@@ -564,6 +602,7 @@ static void start(void)
 	sp_hooks_thread_init();
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 	adopt_thread((int)sp_syscall0(SYS_gettid), true);
+	begin_spans();
 	err = sp_reporter_thread_start(&reporter_setup);
 	if (err)
 		sp_log_error("cannot start the agent's thread: %s; samples are kept and "

@@ -32,8 +32,16 @@ struct sp_span_settings {
 /* Context: init. */
 void sp_span_capture_init(const struct sp_span_settings *settings);
 
+/* Context: signal, before the recording's first use. Makes it one with spans, if
+ * sp_span_capture_init() was called. */
+void sp_span_capture_begin(struct sp_recording *recording);
+
 /* Context: signal. Are spans followed in this process? */
 bool sp_span_is_on(void);
+
+/* Context: hook. Another number in each recording of this program's life: callsites
+ * are known in one recording only. 1 to 4095. */
+uint32_t sp_span_epoch(void);
 
 struct sp_span_site {
 	const char *name, *target, *file; /* NULL = "" */
@@ -85,7 +93,7 @@ void sp_span_set_root(uint64_t handle);
 
 /* --- what samples read --- */
 
-/* The calling thread's label set and span (index + 1). */
+/* The calling thread's label set, and its span in the form that live blocks keep. */
 struct sp_span_mark {
 	uint32_t label_set;
 	uint32_t span;
@@ -95,7 +103,7 @@ struct sp_span_mark sp_span_mark(void);
 /* Context: signal. Label set of the thread that owns the slot. */
 uint32_t sp_span_label_set_of(const struct sp_slot *slot);
 
-/* Context: hook. A sampled block of the span (index + 1) begins or ends. */
+/* Context: hook. Sampled blocks of a span (sp_span_mark.span) begin or end. */
 void sp_span_add_live(uint32_t span, int64_t blocks, int64_t bytes);
 
 /* Context: consumer. The entry may be used again. */

@@ -58,6 +58,22 @@ void sp_span_capture_init(const struct sp_span_settings *wanted)
 	is_initialised = true;
 }
 
+static _Atomic uint32_t epoch;
+
+uint32_t sp_span_epoch(void)
+{
+	return atomic_load_explicit(&epoch, memory_order_relaxed);
+}
+
+void sp_span_capture_begin(struct sp_recording *recording)
+{
+	if (!is_initialised)
+		return;
+	recording->header->span_probability_millionths = settings.probability_millionths;
+	recording->header->has_exact_span_cpu = settings.has_exact_cpu;
+	atomic_store_explicit(&epoch, sp_span_epoch() % 4095 + 1, memory_order_relaxed);
+}
+
 bool sp_span_is_on(void)
 {
 	return is_initialised && sp_capture_is_running();
@@ -89,6 +105,16 @@ static struct sp_span *find(uint64_t handle)
 			       (uint32_t)(handle >> 32)
 		       ? span
 		       : NULL;
+}
+
+/* What a live block keeps of a handle: generation, cut, and index + 1. */
+#define MARK_INDEX_BITS 18U
+#define MARK_INDEX_MASK ((1U << MARK_INDEX_BITS) - 1)
+
+static uint32_t mark_of(uint64_t handle)
+{
+	return (uint32_t)(handle >> 32) << MARK_INDEX_BITS |
+	       ((uint32_t)handle & MARK_INDEX_MASK);
 }
 
 static bool is_real(uint64_t handle)
@@ -455,7 +481,7 @@ void sp_span_enter(uint64_t handle, bool is_scoped)
 	frame->enter_cpu_ns = thread_cpu_ns();
 	self->depth++;
 	publish(self, span ? span->label_set : frame->label_set,
-		span ? (uint32_t)handle : mark_self.span);
+		span ? mark_of(handle) : mark_self.span);
 	frame->enter_ticks = sp_clock_ticks();
 }
 
@@ -483,7 +509,7 @@ static void publish_top(struct sp_span_thread *self)
 		top && is_real(top->handle) ? find(top->handle) : NULL;
 
 	if (span)
-		publish(self, span->label_set, (uint32_t)top->handle);
+		publish(self, span->label_set, mark_of(top->handle));
 	else if (top)
 		publish(self, top->label_set, 0);
 	else
@@ -630,20 +656,26 @@ struct sp_span_mark sp_span_mark(void)
 	if (!mark.label_set) {
 		mark.label_set =
 			atomic_load_explicit(&root_label_set, memory_order_relaxed);
-		mark.span = (uint32_t)atomic_load_explicit(&root_handle,
-							   memory_order_relaxed);
+		mark.span =
+			mark_of(atomic_load_explicit(&root_handle, memory_order_relaxed));
 	}
 	return mark;
 }
 
-void sp_span_add_live(uint32_t number, int64_t blocks, int64_t bytes)
+void sp_span_add_live(uint32_t mark, int64_t blocks, int64_t bytes)
 {
+	uint32_t number = mark & MARK_INDEX_MASK;
 	struct sp_span *span;
 
 	if (!number ||
 	    number > sp_recording_used(&sp_capture.recording, SP_SECTION_SPANS))
 		return;
 	span = span_at(number - 1);
+	/* Evicted: the entry may be another span's. */
+	if ((atomic_load_explicit(&span->generation, memory_order_relaxed) ^
+	     mark >> MARK_INDEX_BITS) &
+	    (UINT32_MAX >> MARK_INDEX_BITS))
+		return;
 	atomic_fetch_add_explicit(&span->live_bytes, bytes, memory_order_relaxed);
 	/* Release: whoever sees no block sees no bytes either. */
 	atomic_fetch_add_explicit(&span->live_blocks, blocks, memory_order_release);

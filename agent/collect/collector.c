@@ -12,6 +12,7 @@
 #include "sp_ring.h"
 #include "sp_syscall.h"
 #include "sp_unwind.h"
+#include "span_absorb.h"
 
 #define LISTING_PERIOD_NS SP_NS_PER_SECOND
 #define CLOCKS_PERIOD_NS (SP_NS_PER_SECOND / 4)
@@ -45,6 +46,7 @@ static void keep_storage_ahead(struct sp_collector *collector)
 	if (live + SLOTS_AHEAD > sp_recording_reserved(recording, SP_SECTION_SLOTS))
 		sp_recording_reserve(recording, SP_SECTION_SLOTS, live + 2 * SLOTS_AHEAD);
 	sp_heap_keep_ahead(collector->absorber);
+	sp_span_keep_ahead(collector->absorber);
 	sp_heap_filter_keep_ahead(recording);
 }
 
@@ -104,8 +106,9 @@ static void calibrate_cycles(struct sp_collector *collector, uint64_t now_ns)
 
 	if (elapsed_ns < 1000000)
 		return;
-	cycles_per_second = (uint64_t)((double)(sp_clock_cycles() - header->start_cycles) *
-				       1e9 / (double)elapsed_ns);
+	cycles_per_second =
+		(uint64_t)((double)(sp_clock_cycles() - header->start_cycles) * 1e9 /
+			   (double)elapsed_ns);
 	atomic_store_explicit(&header->cycles_per_second, cycles_per_second,
 			      memory_order_relaxed);
 	atomic_store_explicit(&header->span_ticks_per_second,

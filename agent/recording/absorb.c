@@ -14,6 +14,7 @@
 #include "sp_recording_span.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
+#include "span_absorb.h"
 
 #include <errno.h>
 #include <string.h>
@@ -412,6 +413,7 @@ uint64_t sp_absorber_drain(struct sp_absorber *absorber)
 	for (uint64_t i = 0; i < slots; i++)
 		taken += drain_slot(absorber, sp_recording_item(absorber->recording,
 								SP_SECTION_SLOTS, i));
+	taken += sp_span_absorb(absorber);
 	if (!absorber->wants_heap || absorber->wants_heap(absorber->context))
 		taken += sp_heap_absorb(absorber);
 	return taken;

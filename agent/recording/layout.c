@@ -77,7 +77,7 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 			{sizeof(struct sp_label_set),
 			 at_most(bytes / 8 / sizeof(struct sp_label_set), 1048576), 36},
 		[SP_SECTION_SPANS] = {sizeof(struct sp_span),
-				      at_most(bytes / 4 / sizeof(struct sp_span), 262144),
+				      at_most(bytes / 4 / sizeof(struct sp_span), 262143),
 				      64},
 	};
 	uint64_t offset = SP_HEADER_BYTES;

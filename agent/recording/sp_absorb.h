@@ -23,6 +23,9 @@ struct sp_index {
 	uint64_t used_entries;
 };
 
+struct sp_span;
+struct sp_span_delta;
+
 struct sp_absorber {
 	struct sp_recording *recording;
 	struct sp_index nodes, cells;
@@ -38,6 +41,17 @@ struct sp_absorber {
 	 * proportion to its size. NULL: at every drain.
 	 */
 	bool (*wants_heap)(void *context);
+	/* Told of spans: what is new of one, and that nothing more will come. NULL:
+	 * nobody wants to know. */
+	void (*span_changed)(void *context, const struct sp_span *span,
+			     const struct sp_span_delta *delta);
+	void (*span_ended)(void *context, const struct sp_span *span);
+	/* To the hooks' free list; NULL in a recovery. */
+	void (*give_span_back)(uint32_t index);
+	/* The clock of spans; NULL in a recovery. */
+	uint64_t (*now_ticks)(void);
+	uint64_t held_spans_max; /* closed spans kept for their memory */
+	uint64_t spans_in_use;	 /* after the last pass */
 	void *context;
 	uint64_t heap_entries_in_use;	      /* of that table, after the last pass */
 	uint64_t frames[SP_STACK_FRAMES_MAX]; /* scratch */

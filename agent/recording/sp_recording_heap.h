@@ -86,7 +86,7 @@ struct sp_live_block {
 	_Atomic uint64_t word;
 	uint64_t size_and_thread; /* thread << 48 | size_bytes */
 	uint32_t cell;
-	uint32_t span;		  /* span table index + 1; 0 = none */
+	uint32_t span;		  /* generation << 18 | span table index + 1; 0 = none */
 	uint64_t birth_and_epoch; /* birth << 20 | epoch */
 };
 _Static_assert(sizeof(struct sp_live_block) == 32,

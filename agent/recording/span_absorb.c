@@ -1,0 +1,225 @@
+/*
+ * From spans to the sums of their paths. A span's sums only grow; what was taken over
+ * stands beside them, and both change in one journal change with the path's sums. An
+ * entry is given back only when that change is over. Context: signal, consumer lock
+ * held.
+ */
+#include "span_absorb.h"
+
+#include "journal.h"
+#include "sp_clock.h"
+#include "sp_recording_span.h"
+#include "sp_recording_writer.h"
+
+#define SPANS_AHEAD 64U
+#define TEXT_BYTES_AHEAD 4096U
+#define ITEMS_AHEAD 32U
+
+static struct sp_span *span_at(const struct sp_absorber *absorber, uint64_t index)
+{
+	return sp_recording_item(absorber->recording, SP_SECTION_SPANS, index);
+}
+
+static uint64_t above(uint64_t value, uint64_t before)
+{
+	return value > before ? value - before : 0;
+}
+
+static void read_delta(const struct sp_span *span, uint64_t end_ticks,
+		       struct sp_span_delta *delta)
+{
+	uint64_t busy_ticks = sp_atomic_value(&span->busy_ticks);
+	uint64_t life_ticks = above(end_ticks, span->created_ticks);
+
+	*delta = (struct sp_span_delta){
+		.busy_ticks =
+			above(busy_ticks, sp_atomic_value(&span->absorbed_busy_ticks)),
+		/* Not yet where a thread is in it: its stay is not in the sums. */
+		.idle_ticks =
+			atomic_load_explicit(&span->entered_now, memory_order_relaxed)
+				? 0
+				: above(above(life_ticks, busy_ticks),
+					sp_atomic_value(&span->absorbed_idle_ticks)),
+		.cpu_ns = above(sp_atomic_value(&span->cpu_ns),
+				sp_atomic_value(&span->absorbed_cpu_ns)),
+		.allocations = above(sp_atomic_value(&span->allocations),
+				     sp_atomic_value(&span->absorbed_allocations)),
+		.alloc_bytes = above(sp_atomic_value(&span->alloc_bytes),
+				     sp_atomic_value(&span->absorbed_alloc_bytes)),
+		.enters = above(sp_atomic_value(&span->enters),
+				sp_atomic_value(&span->absorbed_enters)),
+	};
+}
+
+static bool is_zero(const struct sp_span_delta *delta)
+{
+	return !(delta->busy_ticks | delta->idle_ticks | delta->cpu_ns |
+		 delta->allocations | delta->alloc_bytes | delta->enters);
+}
+
+/* Both sums of one value. */
+static void move(struct sp_change *change, const _Atomic uint64_t *path_sum,
+		 const _Atomic uint64_t *absorbed, uint64_t delta)
+{
+	if (!delta)
+		return;
+	sp_change_add(change, path_sum, delta);
+	sp_change_add(change, absorbed, delta);
+}
+
+/* NULL in a damaged file. */
+static struct sp_span_path *path_of(const struct sp_absorber *absorber,
+				    const struct sp_span *span)
+{
+	return span->path < sp_recording_used(absorber->recording, SP_SECTION_SPAN_PATHS)
+		       ? sp_recording_item(absorber->recording, SP_SECTION_SPAN_PATHS,
+					   span->path)
+		       : NULL;
+}
+
+static void put_state(struct sp_change *change, const struct sp_span *span,
+		      enum sp_span_state state)
+{
+	/* State and generation share a word. */
+	sp_change_put(
+		change, span,
+		(uint64_t)atomic_load_explicit(&span->generation, memory_order_relaxed)
+				<< 32 |
+			state);
+}
+
+static void absorb_delta(struct sp_absorber *absorber, struct sp_span *span,
+			 const struct sp_span_delta *delta, bool is_closed)
+{
+	struct sp_span_path *path = path_of(absorber, span);
+	struct sp_change change;
+
+	sp_change_begin(&change, absorber->recording);
+	if (path) {
+		move(&change, &path->busy_ticks, &span->absorbed_busy_ticks,
+		     delta->busy_ticks);
+		move(&change, &path->idle_ticks, &span->absorbed_idle_ticks,
+		     delta->idle_ticks);
+		move(&change, &path->cpu_ns, &span->absorbed_cpu_ns, delta->cpu_ns);
+		move(&change, &path->allocations, &span->absorbed_allocations,
+		     delta->allocations);
+		move(&change, &path->alloc_bytes, &span->absorbed_alloc_bytes,
+		     delta->alloc_bytes);
+		move(&change, &path->enters, &span->absorbed_enters, delta->enters);
+		if (is_closed)
+			sp_change_add(&change, &path->spans, 1);
+	}
+	if (is_closed)
+		put_state(&change, span, SP_SPAN_HELD);
+	sp_change_commit(&change, NULL, NULL);
+	sp_absorber_step("span: absorbed");
+}
+
+static void give_back(struct sp_absorber *absorber, struct sp_span *span, uint64_t index)
+{
+	if (absorber->span_ended)
+		absorber->span_ended(absorber->context, span);
+	/* Release: pairs with the hook that takes the entry. */
+	atomic_store_explicit(&span->state, SP_SPAN_FREE, memory_order_release);
+	sp_absorber_step("span: free");
+	if (absorber->give_span_back)
+		absorber->give_span_back((uint32_t)index);
+}
+
+/* True when it was closed. */
+static bool absorb_span(struct sp_absorber *absorber, struct sp_span *span,
+			uint32_t state, uint64_t now_ticks)
+{
+	bool is_closed = state == SP_SPAN_CLOSED;
+	struct sp_span_delta delta;
+
+	read_delta(span, is_closed ? sp_atomic_value(&span->closed_ticks) : now_ticks,
+		   &delta);
+	if (is_zero(&delta) && !is_closed)
+		return false;
+	if (absorber->span_changed)
+		absorber->span_changed(absorber->context, span, &delta);
+	absorb_delta(absorber, span, &delta, is_closed);
+	return is_closed;
+}
+
+/* The one that was closed first. */
+static void evict_one(struct sp_absorber *absorber, uint64_t used)
+{
+	uint64_t first = used;
+
+	for (uint64_t i = 0; i < used; i++) {
+		const struct sp_span *span = span_at(absorber, i);
+
+		if (atomic_load_explicit(&span->state, memory_order_relaxed) ==
+			    SP_SPAN_HELD &&
+		    (first == used ||
+		     sp_atomic_value(&span->closed_ticks) <
+			     sp_atomic_value(&span_at(absorber, first)->closed_ticks)))
+			first = i;
+	}
+	if (first == used)
+		return;
+	sp_recording_count(absorber->recording, SP_LOSS_SPAN_EVICTED, 1);
+	give_back(absorber, span_at(absorber, first), first);
+}
+
+uint64_t sp_span_absorb(struct sp_absorber *absorber)
+{
+	uint64_t used = sp_recording_used(absorber->recording, SP_SECTION_SPANS);
+	uint64_t now_ticks = absorber->now_ticks ? absorber->now_ticks() : 0;
+	uint64_t closed = 0, in_use = 0, held = 0;
+
+	for (uint64_t i = 0; i < used; i++) {
+		struct sp_span *span = span_at(absorber, i);
+		/* Acquire: what a closed span's threads added is all there. */
+		uint32_t state = atomic_load_explicit(&span->state, memory_order_acquire);
+
+		if (state == SP_SPAN_OPEN || state == SP_SPAN_CLOSED)
+			closed += absorb_span(absorber, span, state, now_ticks);
+		state = atomic_load_explicit(&span->state, memory_order_relaxed);
+		if (state == SP_SPAN_HELD) {
+			/* Acquire: no block, then no bytes. */
+			if (atomic_load_explicit(&span->live_blocks,
+						 memory_order_acquire) > 0)
+				held++;
+			else
+				give_back(absorber, span, i);
+		}
+		in_use += state != SP_SPAN_FREE;
+	}
+	for (; held > absorber->held_spans_max && absorber->give_span_back; held--)
+		evict_one(absorber, used);
+	absorber->spans_in_use = in_use;
+	return closed;
+}
+
+static void keep_ahead(struct sp_recording *recording, enum sp_section_kind kind,
+		       uint64_t ahead_items)
+{
+	uint64_t wanted = sp_recording_used(recording, kind) + ahead_items;
+	uint64_t capacity = recording->header->sections[kind].capacity_items;
+
+	sp_recording_reserve(recording, kind, wanted < capacity ? wanted : capacity);
+}
+
+void sp_span_keep_ahead(struct sp_absorber *absorber)
+{
+	struct sp_recording *recording = absorber->recording;
+	uint64_t reserved = sp_recording_reserved(recording, SP_SECTION_SPANS);
+	uint64_t capacity = recording->header->sections[SP_SECTION_SPANS].capacity_items;
+
+	if (sp_recording_used(recording, SP_SECTION_CALLSITES) == 0)
+		return;
+	keep_ahead(recording, SP_SECTION_SPAN_TEXT, TEXT_BYTES_AHEAD);
+	keep_ahead(recording, SP_SECTION_CALLSITES, ITEMS_AHEAD);
+	keep_ahead(recording, SP_SECTION_SPAN_PATHS, ITEMS_AHEAD);
+	keep_ahead(recording, SP_SECTION_LABEL_SETS, ITEMS_AHEAD);
+	/* Many spans are few entries, if they are short: the table grows with those
+	 * that are open, and a little with how fast they come. */
+	if (absorber->spans_in_use * 2 > reserved)
+		sp_recording_reserve(recording, SP_SECTION_SPANS,
+				     reserved * 2 < capacity ? reserved * 2 : capacity);
+	else
+		keep_ahead(recording, SP_SECTION_SPANS, SPANS_AHEAD);
+}

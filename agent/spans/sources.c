@@ -1,0 +1,82 @@
+/*
+ * The list of sources, which of them are switched on, and which have met something.
+ * Context: init, but for the notes of hooks.
+ */
+#include "sp_spans.h"
+
+#include "sp_text.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+static const struct sp_span_source_ops *const sources[] = {
+	&(const struct sp_span_source_ops){
+		.name = "api", .source = SP_SPAN_SOURCE_API, .is_on_by_default = true},
+};
+#define SOURCES (sizeof(sources) / sizeof(sources[0]))
+
+static _Atomic uint32_t on_sources, found_sources;
+
+/* Is name, with or without the sign, an item of the list? */
+static bool is_listed(const char *list, char sign, const char *name)
+{
+	size_t name_bytes = strlen(name);
+
+	while (list && *list) {
+		size_t bytes = strcspn(list, ",");
+		const char *item = list + (sign != '\0');
+
+		if ((!sign || *list == sign) && bytes - (sign != '\0') == name_bytes &&
+		    memcmp(item, name, name_bytes) == 0)
+			return true;
+		list += bytes + (list[bytes] == ',');
+	}
+	return false;
+}
+
+void sp_spans_begin(const struct sp_spans_setup *setup)
+{
+	for (size_t i = 0; i < SOURCES; i++) {
+		const struct sp_span_source_ops *source = sources[i];
+		bool is_on = (source->is_on_by_default ||
+			      is_listed(setup->sources, '\0', source->name)) &&
+			     !is_listed(setup->sources, '-', source->name);
+
+		if (!is_on)
+			continue;
+		atomic_fetch_or_explicit(&on_sources, 1U << source->source,
+					 memory_order_relaxed);
+		if (source->begin && source->begin(setup))
+			sp_spans_note_found(source->source);
+	}
+}
+
+bool sp_spans_is_on(enum sp_span_source source)
+{
+	return atomic_load_explicit(&on_sources, memory_order_relaxed) & 1U << source;
+}
+
+void sp_spans_note_found(enum sp_span_source source)
+{
+	/* Most have been noted before. */
+	if (!(atomic_load_explicit(&found_sources, memory_order_relaxed) & 1U << source))
+		atomic_fetch_or_explicit(&found_sources, 1U << source,
+					 memory_order_relaxed);
+}
+
+void sp_spans_list_found(char *text, unsigned long text_bytes)
+{
+	struct sp_text list;
+	bool has_any = false;
+
+	sp_text_init(&list, text, text_bytes);
+	for (size_t i = 0; i < SOURCES; i++) {
+		if (!(atomic_load_explicit(&found_sources, memory_order_relaxed) &
+		      1U << sources[i]->source))
+			continue;
+		if (has_any)
+			sp_text_string(&list, ", ");
+		sp_text_string(&list, sources[i]->name);
+		has_any = true;
+	}
+}

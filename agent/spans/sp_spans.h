@@ -1,0 +1,45 @@
+/*
+ * Where spans come from. A source is one file that defines one struct sp_span_source_ops
+ * and is listed in sources.c; it turns what a program does anyway into calls of
+ * sp_span_capture.h.
+ */
+#ifndef SP_SPANS_H
+#define SP_SPANS_H
+
+#include "sp_recording_span.h"
+
+#include <stdbool.h>
+
+/* What sources need of the options. */
+struct sp_spans_setup {
+	const char *sources;   /* names with "-" before those switched off, or "" */
+	const char *functions; /* patterns of library functions, or "" */
+	char *const *environment;
+};
+
+struct sp_span_source_ops {
+	const char *name; /* as in SPANPROF_SOURCES */
+	enum sp_span_source source;
+	bool is_on_by_default;
+	/*
+	 * Context: init, or in a fork child whose recording has just begun. True when
+	 * there is something to follow. NULL: it starts by itself.
+	 */
+	bool (*begin)(const struct sp_spans_setup *setup);
+	/* Context: collector. A module was loaded. NULL: nothing to do. */
+	void (*module_loaded)(const void *base);
+};
+
+/* Context: init. Begins all sources that are switched on. */
+void sp_spans_begin(const struct sp_spans_setup *setup);
+
+/* Context: signal. Is this source switched on? */
+bool sp_spans_is_on(enum sp_span_source source);
+
+/* A source has met something of its kind. Context: hook. */
+void sp_spans_note_found(enum sp_span_source source);
+
+/* Context: collector. Names of the sources that met something, separated by ", ". */
+void sp_spans_list_found(char *text, unsigned long text_bytes);
+
+#endif
