@@ -2,7 +2,7 @@
  * spanprof recover: profiles from the recordings of programs that were killed.
  * The work is sp_recover_file()'s; here recordings are found, results told, and
  * recordings removed if wanted. Context: command; invariant: a recording is removed
- * only after its profile is in place.
+ * only after its profiles are in place.
  */
 #include "sp_cli.h"
 #include "sp_file_sink.h"
@@ -67,18 +67,18 @@ static int recover_file(const struct recovery *recovery, const char *path, bool 
 		printf("%s: left alone, its process still runs\n", path);
 		return SP_EXIT_OK;
 	}
+	for (unsigned int i = 0; i < result.file_count; i++)
+		printf("%s%s%s: %s\n", recovery->out_dir, slash_after(recovery->out_dir),
+		       result.files[i].name, result.files[i].summary);
 	if (err) {
 		tell_failure(path, err, &result);
 		return SP_EXIT_FAILED;
 	}
-	if (result.file[0] != '\0')
-		printf("%s%s%s: %s\n", recovery->out_dir, slash_after(recovery->out_dir),
-		       result.file, result.summary);
-	else
-		printf("%s: %s\n", path, result.summary);
+	if (result.state[0] != '\0')
+		printf("%s: %s\n", path, result.state);
 
 	if (recovery->is_removing && unlink(path) != 0) {
-		sp_cli_complain("cannot remove %s: %s; its profile is written", path,
+		sp_cli_complain("cannot remove %s: %s; its profiles are written", path,
 				strerror(errno));
 		return SP_EXIT_FAILED;
 	}
@@ -234,7 +234,7 @@ const struct sp_command sp_cmd_recover = {
 		"  -o, --out DIR   write the profiles to DIR, not to the current folder\n"
 		"  --file PATTERN  name them so, as SPANPROF_FILE does\n"
 		"  --force         take a recording even if its program may still run\n"
-		"  --remove        remove each recording once its profile is written\n"
+		"  --remove        remove each recording once its profiles are written\n"
 		"\n"
 		"Exit status: 0 all is recovered, 1 something could not be, 2 usage.\n",
 	.run = run_recover,

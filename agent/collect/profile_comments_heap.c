@@ -59,6 +59,10 @@ static void say_estimate(struct sp_profile_comments *comments,
 	double distance_bytes = estimate_bytes - exact_bytes;
 	struct sp_text line;
 
+	if (totals->of[SP_HEAP_ALLOC_OBJECTS] <= 0) {
+		say(comments, "estimate: none, no allocation was sampled");
+		return;
+	}
 	sp_comment_begin(&line, comments);
 	sp_text_string(&line, "estimate: ");
 	sp_text_decimal(&line, sp_profile_integer(estimate_bytes + 0.5));
@@ -156,7 +160,7 @@ static void say_losses(struct sp_profile_comments *comments,
 			"sampled blocks not followed, shown as allocated but neither in "
 			"use nor freed: no room (SPANPROF_RECORDING_SIZE)",
 		[SP_LOSS_HEAP_STALE] =
-			"sampled blocks freed in a way that the profiler cannot see; "
+			"sampled blocks gone stale, freed in a way that cannot be seen; "
 			"shown in use until their address came again",
 		[SP_LOSS_HEAP_REENTERED] =
 			"samples dropped: allocated in a signal handler that interrupted "

@@ -5,9 +5,9 @@
 #ifndef SP_PROFILE_COMMENTS_HEAP_H
 #define SP_PROFILE_COMMENTS_HEAP_H
 
-#include "profile_heap_values.h"
 #include "profile_comments.h"
 #include "profile_heap.h"
+#include "profile_heap_values.h"
 
 /* The lines lie in comments itself. */
 void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_view which,

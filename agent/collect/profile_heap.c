@@ -1,6 +1,6 @@
 /*
- * The values of the heap's cells (profile_heap_values.h) as samples of several profiles, which
- * are columns of one table. Estimates are rounded so that each sum is that of the
+ * The values of the heap's cells (profile_heap_values.h) as samples of several profiles,
+ * which are columns of one table. Estimates are rounded so that each sum is that of the
  * estimates, to within one half: what rounding takes from one sample the next one
  * gets. Context: collector.
  */

@@ -5,7 +5,6 @@
 #include "sp_recover.h"
 
 #include "sp_absorb.h"
-#include "sp_collector.h"
 #include "sp_heap.h"
 #include "sp_recording_reader.h"
 #include "sp_text.h"
@@ -61,24 +60,42 @@ static int drain(struct sp_recording *recording, struct sp_recover_result *resul
 	return err;
 }
 
-static int write_profile(struct sp_recording *recording, int out_dir_fd,
-			 struct sp_recover_result *result)
+/* What is lost is told with the first of the files. */
+static void list_file(const struct sp_write_summary *summary, enum sp_profile_kind kind,
+		      struct sp_recover_result *result)
+{
+	unsigned int index = result->file_count++;
+	struct sp_text text;
+
+	memcpy(result->files[index].name, summary->kinds[kind].file,
+	       sizeof(result->files[index].name));
+	sp_text_init(&text, result->files[index].summary,
+		     sizeof(result->files[index].summary));
+	sp_write_summary_say_kind(summary, kind, &text);
+	if (index == 0) {
+		sp_text_string(&text, ", ");
+		sp_text_decimal(&text, summary->lost_samples);
+		sp_text_string(&text, " samples lost");
+	}
+}
+
+static int write_profiles(struct sp_recording *recording, int out_dir_fd,
+			  struct sp_recover_result *result)
 {
 	struct sp_write_summary summary;
 
-	sp_collector_write_cpu(recording, out_dir_fd, false, &summary);
-	if (summary.error) {
-		snprintf(result->error, sizeof(result->error), "cannot write %s: %s",
-			 *summary.file ? summary.file : "its profile",
-			 strerrordesc_np(-summary.error));
-		return summary.error;
+	memset(&summary, 0, sizeof(summary));
+	sp_collector_write(recording, out_dir_fd, false, &summary);
+	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++) {
+		if (summary.kinds[kind].file[0] != '\0')
+			list_file(&summary, kind, result);
+		if (summary.kinds[kind].error && result->error[0] == '\0')
+			snprintf(result->error, sizeof(result->error),
+				 "cannot write its %s profile: %s",
+				 sp_profile_kind_name(kind),
+				 strerrordesc_np(-summary.kinds[kind].error));
 	}
-	memcpy(result->file, summary.file, sizeof(result->file));
-	snprintf(result->summary, sizeof(result->summary),
-		 "%llu samples, %.3f s of CPU time, %llu samples lost",
-		 (unsigned long long)summary.samples, (double)summary.cpu_ns / 1e9,
-		 (unsigned long long)summary.lost_samples);
-	return 0;
+	return sp_write_summary_error(&summary);
 }
 
 int sp_recover_file(const char *path, int out_dir_fd,
@@ -97,7 +114,7 @@ int sp_recover_file(const char *path, int out_dir_fd,
 		goto out;
 	if (atomic_load_explicit(&recording.header->state, memory_order_relaxed) ==
 	    SP_RECORDING_ENDED) {
-		snprintf(result->summary, sizeof(result->summary),
+		snprintf(result->state, sizeof(result->state),
 			 "its process ended by itself and has written its profiles");
 		goto out;
 	}
@@ -110,7 +127,7 @@ int sp_recover_file(const char *path, int out_dir_fd,
 	}
 	err = drain(&recording, result);
 	if (!err)
-		err = write_profile(&recording, out_dir_fd, result);
+		err = write_profiles(&recording, out_dir_fd, result);
 out:
 	sp_recording_close(&recording);
 	return err;

@@ -227,20 +227,8 @@ static void begin(void)
 	}
 }
 
-static void tell_summary(const struct sp_write_summary *summary)
+static void tell_numbers(const struct sp_recording *recording)
 {
-	const struct sp_recording *recording = reporter.setup.recording;
-	char shortage[64];
-
-	if (summary->error) {
-		sp_log_error("cannot write the CPU profile to %s: %s; %s%s",
-			     reporter.setup.options->out_dir,
-			     strerrordesc_np(-summary->error),
-			     recording->is_file ? "spanprof recover takes it from "
-						: "its recording is lost",
-			     recording->is_file ? recording->path : "");
-		return;
-	}
 	sp_log_verbose(
 		"%llu modules, %llu frames of stacks, %llu sums; %llu KiB of storage, "
 		"%llu us of the agent's own CPU time",
@@ -251,14 +239,45 @@ static void tell_summary(const struct sp_write_summary *summary)
 			1024,
 		(unsigned long long)sp_atomic_value(&recording->header->agent_cpu_ns) /
 			1000);
+}
+
+static void tell_failure(const struct sp_write_summary *summary)
+{
+	const struct sp_recording *recording = reporter.setup.recording;
+	int err = sp_write_summary_error(summary);
+	char kinds[64];
+	struct sp_text text;
+
+	sp_text_init(&text, kinds, sizeof(kinds));
+	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++) {
+		if (!summary->kinds[kind].error)
+			continue;
+		sp_text_string(&text, text.used_bytes ? ", " : " (");
+		sp_text_string(&text, sp_profile_kind_name(kind));
+	}
+	sp_text_string(&text, text.used_bytes ? ")" : "");
+	sp_log_error("cannot write profiles%s to %s: %s; %s%s", kinds,
+		     reporter.setup.options->out_dir, strerrordesc_np(-err),
+		     recording->is_file ? "spanprof recover takes them from "
+					: "the recording is lost",
+		     recording->is_file ? recording->path : "");
+}
+
+static void tell_summary(const struct sp_write_summary *summary)
+{
+	const struct sp_recording *recording = reporter.setup.recording;
+	char line[1024], shortage[64];
+	struct sp_text text;
+
+	if (sp_write_summary_error(summary)) {
+		tell_failure(summary);
+		return;
+	}
+	tell_numbers(recording);
+	sp_text_init(&text, line, sizeof(line));
+	sp_write_summary_say(summary, reporter.setup.options->out_dir, &text);
 	sp_shortage_say(recording->header, shortage, sizeof(shortage));
-	sp_log_note("wrote %s/%s: %llu samples, %llu.%03llu s of CPU time, %llu samples "
-		    "lost%s",
-		    reporter.setup.options->out_dir, summary->file,
-		    (unsigned long long)summary->samples,
-		    (unsigned long long)(summary->cpu_ns / SP_NS_PER_SECOND),
-		    (unsigned long long)(summary->cpu_ns / 1000000 % 1000),
-		    (unsigned long long)summary->lost_samples, shortage);
+	sp_log_note("wrote %s%s", line, shortage);
 }
 
 /*
@@ -282,7 +301,6 @@ static void write_profiles(bool is_end)
 {
 	struct sp_write_summary *summary = &reporter.written;
 	struct sp_recording *recording = reporter.setup.recording;
-	bool is_again = *summary->file != '\0' && !summary->error;
 
 	if (atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
 		refresh_modules();
@@ -291,19 +309,20 @@ static void write_profiles(bool is_end)
 	    sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd) != 0)
 		reporter.out_dir_fd = -1;
 	if (reporter.out_dir_fd < 0) {
-		memset(summary, 0, sizeof(*summary));
 		summary->error = -ENOENT;
 	} else {
 		bool is_locked = keep_handlers_from_draining();
 
-		sp_collector_write_cpu(recording, reporter.out_dir_fd, is_again, summary);
+		sp_collector_write(recording, reporter.out_dir_fd,
+				   is_end && reporter.setup.options->wants_leaks,
+				   summary);
 		if (is_locked)
 			sp_absorber_unlock(reporter.setup.absorber);
 	}
 	if (!is_end)
 		return;
 	tell_summary(summary);
-	if (!summary->error) {
+	if (!sp_write_summary_error(summary)) {
 		atomic_store_explicit(&recording->header->state, SP_RECORDING_ENDED,
 				      memory_order_relaxed);
 		sp_recording_remove(recording);

@@ -11,6 +11,7 @@
 #include "sp_modules.h"
 #include "sp_options.h"
 #include "sp_recording.h"
+#include "sp_text.h"
 
 /* What the collector does to threads is the hooks' business; it only asks. */
 struct sp_collector_calls {
@@ -56,19 +57,53 @@ void sp_collector_list_threads(struct sp_collector *collector);
 /* Reads the CPU clocks of all live threads and of the process. */
 void sp_collector_read_clocks(struct sp_collector *collector);
 
+enum sp_profile_kind {
+	SP_PROFILE_CPU,
+	SP_PROFILE_HEAP,
+	SP_PROFILE_PEAK,
+	SP_PROFILE_LIFETIMES,
+	SP_PROFILE_LEAKS,
+	SP_PROFILE_KINDS
+};
+
+/* What was written, and the sums of it. */
 struct sp_write_summary {
-	char file[NAME_MAX + 1]; /* what was written */
-	uint64_t samples;
-	uint64_t cpu_ns;
-	uint64_t lost_samples;
-	int error; /* 0 or -errno */
+	struct {
+		char file[NAME_MAX + 1]; /* "" when there is none of this kind */
+		int error;		 /* 0 or -errno; file is then an older one */
+	} kinds[SP_PROFILE_KINDS];
+	int error; /* 0 or -errno: no profile could be written at all */
+	uint64_t samples, cpu_ns;
+	uint64_t allocated_bytes; /* exact */
+	uint64_t in_use_bytes, peak_bytes, freed_bytes;
+	uint64_t lost_samples; /* of CPU and heap */
 };
 
 /*
- * Writes the CPU profile of a recording that nobody drains at this moment.
- * dir_fd as for openat(). may_replace: a profile of that name is ours.
+ * Writes all profiles that a recording holds, one after the other: what goes wrong
+ * with one is not the others' loss. Nobody drains it at this moment. dir_fd as for
+ * openat(). summary is zeroed before the first time; files that it names then are
+ * ours and are replaced.
  */
-void sp_collector_write_cpu(const struct sp_recording *recording, int dir_fd,
-			    bool may_replace, struct sp_write_summary *summary);
+void sp_collector_write(const struct sp_recording *recording, int dir_fd,
+			bool wants_leaks, struct sp_write_summary *summary);
+
+/* "cpu": as in the name of the file. */
+const char *sp_profile_kind_name(enum sp_profile_kind kind);
+
+/* What stands before ".cpu.pb.gz" in the name of such a profile; all of the name if
+ * that is not its end. */
+size_t sp_profile_stem_bytes(const char *name, enum sp_profile_kind kind);
+
+/* The first error, or 0. */
+int sp_write_summary_error(const struct sp_write_summary *summary);
+
+/* "343 samples, 3.456 s of CPU time": what one kind of profile comes to. */
+void sp_write_summary_say_kind(const struct sp_write_summary *summary,
+			       enum sp_profile_kind kind, struct sp_text *text);
+
+/* All that was written, and all sums: "DIR/redis.17.{cpu,heap}.pb.gz: ...". */
+void sp_write_summary_say(const struct sp_write_summary *summary, const char *folder,
+			  struct sp_text *text);
 
 #endif

@@ -5,6 +5,8 @@
 #ifndef SP_RECOVER_H
 #define SP_RECOVER_H
 
+#include "sp_collector.h"
+
 #include <limits.h>
 #include <stdbool.h>
 
@@ -15,14 +17,19 @@ struct sp_recover_options {
 
 struct sp_recover_result {
 	char error[512];
-	char summary[512];
-	char file[NAME_MAX + 1]; /* "" when there was nothing to write */
+	char state[128]; /* why there was nothing to write, or "" */
+	struct {
+		char name[NAME_MAX + 1];
+		char summary[128];
+	} files[SP_PROFILE_KINDS];
+	unsigned int file_count;
 };
 
 /*
  * Context: collector. Reads the recording at path and writes its profiles into the
  * directory. 0, or -errno with one line in result->error; -EBUSY: the process
- * still runs. The recording itself is not touched.
+ * still runs. The recording itself is not touched. Files may have been written before
+ * one failed.
  */
 int sp_recover_file(const char *path, int out_dir_fd,
 		    const struct sp_recover_options *options,

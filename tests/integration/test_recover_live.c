@@ -56,7 +56,7 @@ static bool take_snapshot(const struct victim *victim, int number,
 						 folder,    recordings.paths[0], NULL};
 		int status = victim_cli(arguments);
 
-		victim_list(folder, "*", &profiles);
+		victim_list(folder, "*.cpu.pb.gz", &profiles);
 		has_taken = profiles.count == 1;
 		if (has_taken) {
 			ck_assert_int_eq(status, 0);

@@ -3,7 +3,7 @@
  */
 #include "profile_decode.h"
 #include "sp_recover.h"
-#include "test_recording_fixture.h"
+#include "test_heap_fixture.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -98,6 +98,26 @@ static void patch(size_t offset, const void *value, size_t value_bytes)
 		      sizeof(patched));                                                  \
 	} while (0)
 
+/* As if the process had left a heap, too: it is gone, so another one writes it. */
+static void make_heap(void)
+{
+	struct test_block block = {.size_bytes = 50};
+
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(test_recording_make(&recording, folder, SP_RECORDING_BYTES_MIN),
+			 0);
+	test_heap_begin(&recording);
+	recording.header->heap_rate_bytes = 1;
+	ck_assert_int_eq(test_drain(&recording), 0);
+	block.cell = test_heap_add_cell(&recording);
+	test_heap_live(test_heap_entry(&recording, 0), &block, 0x1000);
+	block.size_bytes = 70;
+	test_heap_freed(test_heap_entry(&recording, 1), &block);
+	sp_recording_detach(&recording);
+	find_path();
+	patch_header(process_start_ticks, 1);
+}
+
 static int recover(void)
 {
 	return sp_recover_file(path, folder_fd, &options, &result);
@@ -108,7 +128,7 @@ static struct profile *read_profile(void)
 	char file[PATH_MAX + 300], error[256] = "";
 	struct profile *profile;
 
-	snprintf(file, sizeof(file), "%s/%s", folder, result.file);
+	snprintf(file, sizeof(file), "%s/%s", folder, result.files[0].name);
 	profile = profile_decode_file(file, error, sizeof(error));
 	ck_assert_msg(profile != NULL, "%s: %s", file, error);
 	ck_assert_msg(profile_check(profile, error, sizeof(error)), "%s", error);
@@ -121,7 +141,7 @@ static void assert_nothing_written(void)
 
 	snprintf(command, sizeof(command), "! ls %s | grep -qv spanprof$", folder);
 	ck_assert_int_eq(system(command), 0);
-	ck_assert_str_eq(result.file, "");
+	ck_assert_uint_eq(result.file_count, 0);
 }
 
 START_TEST(killed_process_becomes_a_profile_with_its_sums)
@@ -133,9 +153,9 @@ START_TEST(killed_process_becomes_a_profile_with_its_sums)
 	profile = read_profile();
 	ck_assert_int_eq(profile_total(profile, "samples"), SAMPLES);
 	ck_assert_int_eq(profile_total(profile, "cpu"), PROCESS_CPU_NS);
-	ck_assert_ptr_nonnull(strstr(result.summary, "300 samples"));
-	ck_assert_ptr_nonnull(strstr(result.summary, "7.000 s"));
-	ck_assert_ptr_nonnull(strstr(result.summary, "0 samples lost"));
+	ck_assert_ptr_nonnull(strstr(result.files[0].summary, "300 samples"));
+	ck_assert_ptr_nonnull(strstr(result.files[0].summary, "7.000 s"));
+	ck_assert_ptr_nonnull(strstr(result.files[0].summary, "0 samples lost"));
 	profile_free(profile);
 }
 END_TEST
@@ -180,15 +200,15 @@ END_TEST
 
 START_TEST(recovery_can_be_repeated)
 {
-	char first[sizeof(result.file)];
+	char first[sizeof(result.files[0].name)];
 	struct stat before, after;
 	struct profile *profile;
 
 	ck_assert_int_eq(stat(path, &before), 0);
 	ck_assert_int_eq(recover(), 0);
-	memcpy(first, result.file, sizeof(first));
+	memcpy(first, result.files[0].name, sizeof(first));
 	ck_assert_int_eq(recover(), 0);
-	ck_assert_str_ne(first, result.file);
+	ck_assert_str_ne(first, result.files[0].name);
 	ck_assert_int_eq(stat(path, &after), 0);
 	ck_assert_int_eq(before.st_mtim.tv_sec, after.st_mtim.tv_sec);
 	ck_assert_int_eq(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
@@ -198,11 +218,36 @@ START_TEST(recovery_can_be_repeated)
 }
 END_TEST
 
+START_TEST(heap_becomes_profiles_of_its_own)
+{
+	static const char *const names[] = {"mine.cpu.pb.gz", "mine.heap.pb.gz",
+					    "mine.peak.pb.gz", "mine.lifetimes.pb.gz"};
+	char file[PATH_MAX], error[256] = "";
+	struct profile *profile;
+
+	options.file_pattern = "mine";
+	make_heap();
+	ck_assert_msg(recover() == 0, "%s", result.error);
+	ck_assert_uint_eq(result.file_count, SP_ARRAY_COUNT(names));
+	for (size_t i = 0; i < SP_ARRAY_COUNT(names); i++)
+		ck_assert_str_eq(result.files[i].name, names[i]);
+	ck_assert_str_eq(result.files[1].summary,
+			 "0 B allocated (exact), 50 B in use (estimate)");
+	snprintf(file, sizeof(file), "%s/mine.heap.pb.gz", folder);
+	profile = profile_decode_file(file, error, sizeof(error));
+	ck_assert_msg(profile != NULL, "%s: %s", file, error);
+	/* One lives; one was freed, and nobody had absorbed it. */
+	ck_assert_int_eq(profile_total(profile, "alloc_space"), 120);
+	ck_assert_int_eq(profile_total(profile, "inuse_space"), 50);
+	profile_free(profile);
+}
+END_TEST
+
 START_TEST(another_pattern_names_the_file)
 {
 	options.file_pattern = "mine-%e";
 	ck_assert_int_eq(recover(), 0);
-	ck_assert_str_eq(result.file, "mine-tested.cpu.pb.gz");
+	ck_assert_str_eq(result.files[0].name, "mine-tested.cpu.pb.gz");
 }
 END_TEST
 
@@ -212,7 +257,7 @@ START_TEST(program_name_leads_nowhere_else)
 
 	patch(offsetof(struct sp_recording_header, program), program, sizeof(program));
 	ck_assert_int_eq(recover(), 0);
-	ck_assert_ptr_null(strchr(result.file, '/'));
+	ck_assert_ptr_null(strchr(result.files[0].name, '/'));
 	profile_free(read_profile());
 }
 END_TEST
@@ -274,7 +319,7 @@ START_TEST(process_that_ended_by_itself_leaves_nothing_to_do)
 {
 	patch_header(state, SP_RECORDING_ENDED);
 	ck_assert_int_eq(recover(), 0);
-	ck_assert_str_ne(result.summary, "");
+	ck_assert_str_ne(result.state, "");
 	assert_nothing_written();
 }
 END_TEST
@@ -304,7 +349,7 @@ START_TEST(no_place_for_the_profile_is_an_error)
 	ck_assert_int_ge(proc_fd, 0);
 	ck_assert_int_lt(sp_recover_file(path, proc_fd, &options, &result), 0);
 	ck_assert_ptr_nonnull(strstr(result.error, "cannot write"));
-	ck_assert_str_eq(result.file, "");
+	ck_assert_uint_eq(result.file_count, 0);
 	close(proc_fd);
 }
 END_TEST
@@ -330,6 +375,7 @@ int main(void)
 	tcase_add_test(tc, samples_after_the_last_look_at_the_clocks_count);
 	tcase_add_test(tc, thread_runs_on_after_its_clock_was_read_as_its_samples_tell);
 	tcase_add_test(tc, recovery_can_be_repeated);
+	tcase_add_test(tc, heap_becomes_profiles_of_its_own);
 	tcase_add_test(tc, another_pattern_names_the_file);
 	tcase_add_test(tc, program_name_leads_nowhere_else);
 	tcase_add_test(tc, pattern_that_leads_elsewhere_is_refused);

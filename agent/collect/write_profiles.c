@@ -1,0 +1,177 @@
+/*
+ * The profiles of a recording to files: views, reporter, sinks. Context: collector.
+ */
+#include "sp_collector.h"
+
+#include "profile_common.h"
+#include "profile_cpu.h"
+#include "profile_heap.h"
+#include "sp_compiler.h"
+#include "sp_file_sink.h"
+#include "sp_heap.h"
+#include "sp_reporter.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* The recording's header keeps what the options said when the program ran. */
+static int make_name(const struct sp_recording_header *header, const char *kind,
+		     const char *extension, char *name, size_t name_bytes)
+{
+	struct sp_options *options = sp_heap_zalloc(sizeof(*options));
+	struct sp_text pattern;
+	int err;
+
+	if (!options)
+		return -ENOMEM;
+	sp_text_init(&pattern, options->file_pattern, sizeof(options->file_pattern));
+	sp_text_string(&pattern, header->file_pattern);
+	err = sp_options_file_name(options, header->program, (int)header->pid,
+				   header->start_realtime_ns, kind, extension, name,
+				   name_bytes);
+	sp_heap_free(options);
+	return err;
+}
+
+static int write_file(const struct sp_profile_view *view, int dir_fd, bool may_replace,
+		      char *name)
+{
+	const struct sp_reporter_ops *reporter = sp_reporter_find("pprof");
+	struct sp_file_sink file;
+	int err = sp_file_sink_open(&file, dir_fd, name);
+
+	if (err)
+		return err;
+	err = reporter->write_profile(view, &file.sink);
+	if (err) {
+		sp_file_sink_abort(&file);
+		return err;
+	}
+	err = sp_file_sink_commit(&file, may_replace);
+	if (!err)
+		memcpy(name, file.name, sizeof(file.name));
+	return err;
+}
+
+/*
+ * All profiles of one process have names that differ in the kind only, also where
+ * another process had the name first and a number was put in.
+ */
+static bool name_like_others(const struct sp_write_summary *summary,
+			     enum sp_profile_kind kind, const char *extension, char *name,
+			     size_t name_bytes)
+{
+	for (unsigned int other = 0; other < SP_PROFILE_KINDS; other++) {
+		const char *file = summary->kinds[other].file;
+		size_t stem_bytes = sp_profile_stem_bytes(file, other);
+		struct sp_text text;
+
+		if (file[stem_bytes] == '\0')
+			continue;
+		sp_text_init(&text, name, name_bytes);
+		for (size_t i = 0; i < stem_bytes; i++)
+			sp_text_char(&text, file[i]);
+		sp_text_string(&text, ".");
+		sp_text_string(&text, sp_profile_kind_name(kind));
+		sp_text_string(&text, ".");
+		sp_text_string(&text, extension);
+		return !text.is_cut;
+	}
+	return false;
+}
+
+/* The name of the first write stays. */
+static void write_kind(const struct sp_recording *recording,
+		       const struct sp_profile_view *view, int dir_fd,
+		       struct sp_write_summary *summary, enum sp_profile_kind kind)
+{
+	const char *extension = sp_reporter_find("pprof")->extension;
+	char name[NAME_MAX + 1];
+	bool is_again = summary->kinds[kind].file[0] != '\0';
+	int err = 0;
+
+	memcpy(name, summary->kinds[kind].file, sizeof(name));
+	if (!is_again && !name_like_others(summary, kind, extension, name, sizeof(name)))
+		err = make_name(recording->header, sp_profile_kind_name(kind), extension,
+				name, sizeof(name));
+	if (!err)
+		err = write_file(view, dir_fd, is_again, name);
+	if (!err)
+		memcpy(summary->kinds[kind].file, name, sizeof(name));
+	summary->kinds[kind].error = err;
+}
+
+static void write_cpu(const struct sp_recording *recording, int dir_fd,
+		      struct sp_write_summary *summary)
+{
+	struct sp_cpu_profile *profile = sp_cpu_profile_create(recording);
+	const struct sp_cpu_totals *totals;
+
+	if (!profile) {
+		summary->kinds[SP_PROFILE_CPU].error = -ENOMEM;
+		return;
+	}
+	totals = sp_cpu_profile_totals(profile);
+	summary->samples = totals->samples;
+	summary->cpu_ns = totals->cpu_ns;
+	summary->lost_samples += totals->lost_samples;
+	write_kind(recording, sp_cpu_profile_view(profile), dir_fd, summary,
+		   SP_PROFILE_CPU);
+	sp_cpu_profile_destroy(profile);
+}
+
+static void take_heap_totals(const struct sp_heap_totals *totals,
+			     struct sp_write_summary *summary)
+{
+	summary->allocated_bytes = totals->exact_bytes;
+	summary->in_use_bytes = sp_profile_integer(totals->of[SP_HEAP_INUSE_BYTES] + 0.5);
+	summary->peak_bytes = sp_profile_integer(totals->of[SP_HEAP_PEAK_BYTES] + 0.5);
+	summary->freed_bytes = sp_profile_integer(totals->of[SP_HEAP_FREED_BYTES] + 0.5);
+	summary->lost_samples += totals->lost_samples;
+}
+
+static void write_heap(const struct sp_recording *recording, int dir_fd, bool wants_leaks,
+		       struct sp_write_summary *summary)
+{
+	static const struct {
+		enum sp_profile_kind kind;
+		enum sp_heap_view view;
+		bool is_optional; /* tells nothing where nothing was sampled */
+	} files[] = {
+		{SP_PROFILE_HEAP, SP_HEAP_VIEW_HEAP, false},
+		{SP_PROFILE_PEAK, SP_HEAP_VIEW_PEAK, true},
+		{SP_PROFILE_LIFETIMES, SP_HEAP_VIEW_LIFETIMES, true},
+		{SP_PROFILE_LEAKS, SP_HEAP_VIEW_LEAKS, false},
+	};
+	struct sp_heap_profile *profile = sp_heap_profile_create(recording);
+	const struct sp_heap_totals *totals;
+
+	if (!profile) {
+		summary->kinds[SP_PROFILE_HEAP].error = -ENOMEM;
+		return;
+	}
+	totals = &sp_heap_profile_values(profile)->totals;
+	take_heap_totals(totals, summary);
+	for (size_t i = 0; i < SP_ARRAY_COUNT(files); i++) {
+		if (files[i].is_optional && totals->of[SP_HEAP_ALLOC_OBJECTS] <= 0)
+			continue;
+		if (files[i].kind == SP_PROFILE_LEAKS && !wants_leaks)
+			continue;
+		write_kind(recording, sp_heap_profile_view(profile, files[i].view),
+			   dir_fd, summary, files[i].kind);
+	}
+	sp_heap_profile_destroy(profile);
+}
+
+void sp_collector_write(const struct sp_recording *recording, int dir_fd,
+			bool wants_leaks, struct sp_write_summary *summary)
+{
+	summary->error = 0;
+	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++)
+		summary->kinds[kind].error = 0;
+	summary->lost_samples = 0;
+	if (recording->header->cpu_period_ns)
+		write_cpu(recording, dir_fd, summary);
+	if (recording->header->heap_rate_bytes)
+		write_heap(recording, dir_fd, wants_leaks, summary);
+}

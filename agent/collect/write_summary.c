@@ -1,0 +1,189 @@
+/*
+ * What was written, in words, for the line at exit and for the command. Context:
+ * collector; without the C library's printf family, for it may be in a signal handler
+ * of the program.
+ */
+#include "sp_collector.h"
+
+#include "profile_comments.h"
+#include "profile_common.h"
+#include "sp_clock.h"
+
+#include <string.h>
+
+#define EXTENSION ".pb.gz"
+
+const char *sp_profile_kind_name(enum sp_profile_kind kind)
+{
+	static const char *const names[SP_PROFILE_KINDS] = {
+		[SP_PROFILE_CPU] = "cpu",     [SP_PROFILE_HEAP] = "heap",
+		[SP_PROFILE_PEAK] = "peak",   [SP_PROFILE_LIFETIMES] = "lifetimes",
+		[SP_PROFILE_LEAKS] = "leaks",
+	};
+
+	return names[kind];
+}
+
+int sp_write_summary_error(const struct sp_write_summary *summary)
+{
+	int err = summary->error;
+
+	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS && !err; kind++)
+		err = summary->kinds[kind].error;
+	return err;
+}
+
+/* --- sums --- */
+
+static void say_bytes(struct sp_text *text, uint64_t bytes)
+{
+	static const char *const units[] = {" KiB", " MiB", " GiB", " TiB"};
+	double scaled = (double)bytes / 1024;
+	size_t unit = 0;
+
+	if (bytes < 1024) {
+		sp_text_decimal(text, bytes);
+		sp_text_string(text, " B");
+		return;
+	}
+	/* 1023.96 would round to 1024.0. */
+	while (unit < 3 && scaled >= 1023.95) {
+		scaled /= 1024;
+		unit++;
+	}
+	sp_comment_decimal(text, sp_profile_integer(scaled * 10 + 0.5), 1);
+	sp_text_string(text, units[unit]);
+}
+
+void sp_write_summary_say_kind(const struct sp_write_summary *summary,
+			       enum sp_profile_kind kind, struct sp_text *text)
+{
+	switch (kind) {
+	case SP_PROFILE_CPU:
+		sp_text_decimal(text, summary->samples);
+		sp_text_string(text, " samples, ");
+		sp_comment_decimal(text, summary->cpu_ns / 1000000, 3);
+		sp_text_string(text, " s of CPU time");
+		break;
+	case SP_PROFILE_HEAP:
+		say_bytes(text, summary->allocated_bytes);
+		sp_text_string(text, " allocated (exact), ");
+		say_bytes(text, summary->in_use_bytes);
+		sp_text_string(text, " in use (estimate)");
+		break;
+	case SP_PROFILE_PEAK:
+		say_bytes(text, summary->peak_bytes);
+		sp_text_string(text, " in use at the peak (estimate)");
+		break;
+	case SP_PROFILE_LIFETIMES:
+		say_bytes(text, summary->freed_bytes);
+		sp_text_string(text, " freed (estimate)");
+		break;
+	case SP_PROFILE_LEAKS:
+		say_bytes(text, summary->in_use_bytes);
+		sp_text_string(text, " in use (estimate)");
+		break;
+	case SP_PROFILE_KINDS:
+		break;
+	}
+}
+
+/* --- files --- */
+
+size_t sp_profile_stem_bytes(const char *name, enum sp_profile_kind kind)
+{
+	const char *kind_name = sp_profile_kind_name(kind);
+	size_t name_bytes = strlen(name), kind_bytes = strlen(kind_name);
+	size_t suffix_bytes = 1 + kind_bytes + strlen(EXTENSION);
+	const char *suffix;
+
+	if (name_bytes <= suffix_bytes)
+		return name_bytes;
+	suffix = name + name_bytes - suffix_bytes;
+	return suffix[0] == '.' && memcmp(suffix + 1, kind_name, kind_bytes) == 0 &&
+			       strcmp(suffix + 1 + kind_bytes, EXTENSION) == 0
+		       ? name_bytes - suffix_bytes
+		       : name_bytes;
+}
+
+static bool is_written(const struct sp_write_summary *summary, unsigned int kind)
+{
+	return summary->kinds[kind].file[0] != '\0' && !summary->kinds[kind].error;
+}
+
+/* Files that differ in their kind only. */
+static bool is_alike(const struct sp_write_summary *summary, unsigned int one,
+		     unsigned int other)
+{
+	const char *name = summary->kinds[one].file;
+	const char *other_name = summary->kinds[other].file;
+	size_t stem = sp_profile_stem_bytes(name, one);
+
+	return name[stem] != '\0' && stem == sp_profile_stem_bytes(other_name, other) &&
+	       memcmp(name, other_name, stem) == 0;
+}
+
+/* One name, as a shell would write it, for all files that are alike. */
+static void say_files_like(const struct sp_write_summary *summary, unsigned int first,
+			   struct sp_text *text)
+{
+	const char *name = summary->kinds[first].file;
+	size_t stem = sp_profile_stem_bytes(name, first);
+	unsigned int more = 0;
+
+	for (unsigned int kind = first + 1; kind < SP_PROFILE_KINDS; kind++)
+		more += is_written(summary, kind) && is_alike(summary, first, kind);
+	if (!more) {
+		sp_text_string(text, name);
+		return;
+	}
+	for (size_t i = 0; i < stem; i++)
+		sp_text_char(text, name[i]);
+	sp_text_string(text, ".{");
+	sp_text_string(text, sp_profile_kind_name(first));
+	for (unsigned int kind = first + 1; kind < SP_PROFILE_KINDS; kind++) {
+		if (!is_written(summary, kind) || !is_alike(summary, first, kind))
+			continue;
+		sp_text_string(text, ",");
+		sp_text_string(text, sp_profile_kind_name(kind));
+	}
+	sp_text_string(text, "}" EXTENSION);
+}
+
+static void say_files(const struct sp_write_summary *summary, const char *folder,
+		      struct sp_text *text)
+{
+	const char *separator = "";
+
+	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++) {
+		bool is_said = !is_written(summary, kind);
+
+		for (unsigned int before = 0; before < kind; before++)
+			is_said |= is_written(summary, before) &&
+				   is_alike(summary, before, kind);
+		if (is_said)
+			continue;
+		sp_text_string(text, separator);
+		sp_text_string(text, folder);
+		sp_text_string(text, "/");
+		say_files_like(summary, kind, text);
+		separator = ", ";
+	}
+}
+
+void sp_write_summary_say(const struct sp_write_summary *summary, const char *folder,
+			  struct sp_text *text)
+{
+	say_files(summary, folder, text);
+	sp_text_string(text, ": ");
+	if (is_written(summary, SP_PROFILE_CPU)) {
+		sp_write_summary_say_kind(summary, SP_PROFILE_CPU, text);
+		sp_text_string(text, ", ");
+	}
+	if (is_written(summary, SP_PROFILE_HEAP)) {
+		sp_write_summary_say_kind(summary, SP_PROFILE_HEAP, text);
+		sp_text_string(text, ", ");
+	}
+	sp_text_decimal(text, summary->lost_samples);
+	sp_text_string(text, " samples lost");
+}
