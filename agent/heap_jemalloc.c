@@ -12,13 +12,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 void *sp_je_malloc(size_t size_bytes);
 void *sp_je_calloc(size_t count, size_t size_bytes);
 void *sp_je_realloc(void *ptr, size_t size_bytes);
 void sp_je_free(void *ptr);
 
-/* Parsed last by jemalloc, after the host's MALLOC_CONF: nothing of that is left. */
+/* All that jemalloc is told: MALLOC_CONF and /etc/malloc.conf are the program's, see
+ * sp_je_no_variable(). */
 extern const char *sp_je_malloc_conf_2_conf_harder;
 const char *sp_je_malloc_conf_2_conf_harder =
 	"abort_conf:false,abort:false,background_thread:false,narenas:1,tcache:false,"
@@ -175,6 +177,8 @@ unsigned long sp_je_no_get_ip(void *context);
 int sp_je_no_thread(pthread_t *thread, const pthread_attr_t *attributes,
 		    void *(*start_routine)(void *), void *argument);
 int sp_je_no_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+char *sp_je_no_variable(const char *name);
+ssize_t sp_je_no_link(const char *path, char *target, size_t target_bytes);
 
 double sp_je_no_exp(double x)
 {
@@ -220,4 +224,22 @@ int sp_je_no_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(v
 	(void)parent;
 	(void)child;
 	return 0;
+}
+
+/*
+ * MALLOC_CONF and the link /etc/malloc.conf are meant for a jemalloc of the program's,
+ * and what another version does not know would be told on the program's standard error.
+ */
+char *sp_je_no_variable(const char *name)
+{
+	(void)name;
+	return NULL;
+}
+
+ssize_t sp_je_no_link(const char *path, char *target, size_t target_bytes)
+{
+	(void)path;
+	(void)target;
+	(void)target_bytes;
+	return -1;
 }
