@@ -86,10 +86,10 @@ static void examine(const void *memory, size_t size_bytes)
 		return;
 	}
 	err = test_examine(&recording, &cpu_ns);
+	if (!err)
+		err = test_heap_examine(&recording);
 	if (err == -1)
 		abort();
-	if (!err)
-		test_heap_walk(&recording);
 	sp_recording_close(&recording);
 }
 

@@ -8,6 +8,7 @@
 
 #include "test_recording_fixture.h"
 
+#include "profile_heap.h"
 #include "sp_double.h"
 #include "sp_poisson.h"
 #include "sp_recording_heap.h"
@@ -183,6 +184,33 @@ static inline uint64_t test_heap_walk(const struct sp_recording *recording)
 				&test_heap_cell(recording, entry->cell)->is_filled);
 	}
 	return sum;
+}
+
+/* All that the command does with the heap of a recording whose sums were checked: as
+ * test_examine(). */
+static inline int test_heap_examine(const struct sp_recording *recording)
+{
+	struct sp_heap_profile *profile;
+	int err = 0;
+
+	if (!recording->header->heap_rate_bytes)
+		return 0;
+	test_heap_walk(recording);
+	profile = sp_heap_profile_create(recording);
+	if (!profile)
+		return -ENOMEM;
+	for (unsigned int which = 0; which < SP_HEAP_VIEWS; which++) {
+		const struct sp_profile_view *view =
+			sp_heap_profile_view(profile, (enum sp_heap_view)which);
+		uint64_t first = 0, second = 0;
+		uint64_t samples = test_read_view(view, &first);
+
+		view->rewind(view->cursor);
+		if (test_read_view(view, &second) != samples || first != second)
+			err = -1;
+	}
+	sp_heap_profile_destroy(profile);
+	return err;
 }
 
 #endif

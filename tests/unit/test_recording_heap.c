@@ -59,7 +59,7 @@ static int examine(void)
 	if (!err)
 		err = sp_recording_check_sums(&opened, error, sizeof(error));
 	if (!err)
-		test_heap_walk(&opened);
+		err = test_heap_examine(&opened);
 	return err;
 }
 

@@ -122,7 +122,7 @@ static bool is_refused(size_t size_bytes, uint64_t *cpu_ns)
 	err = test_examine(&recording, cpu_ns);
 	ck_assert_int_ne(err, -1);
 	if (!err)
-		test_heap_walk(&recording);
+		ck_assert_int_eq(test_heap_examine(&recording), 0);
 	sp_recording_close(&recording);
 	return err != 0;
 }
