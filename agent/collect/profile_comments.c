@@ -35,6 +35,26 @@ void sp_comment_percent(struct sp_text *line, double part, double whole)
 	sp_text_string(line, " %");
 }
 
+void sp_comment_bytes(struct sp_text *text, uint64_t bytes)
+{
+	static const char *const units[] = {" KiB", " MiB", " GiB", " TiB"};
+	double scaled = (double)bytes / 1024;
+	size_t unit = 0;
+
+	if (bytes < 1024) {
+		sp_text_decimal(text, bytes);
+		sp_text_string(text, " B");
+		return;
+	}
+	/* 1023.96 would round to 1024.0. */
+	while (unit < 3 && scaled >= 1023.95) {
+		scaled /= 1024;
+		unit++;
+	}
+	sp_comment_decimal(text, sp_profile_integer(scaled * 10 + 0.5), 1);
+	sp_text_string(text, units[unit]);
+}
+
 void sp_comments_add_process(struct sp_profile_comments *comments,
 			     const struct sp_recording_header *header)
 {

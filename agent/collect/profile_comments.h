@@ -25,6 +25,8 @@ void sp_comment_begin(struct sp_text *line, struct sp_profile_comments *comments
 void sp_comment_decimal(struct sp_text *line, uint64_t value, unsigned int digits);
 /* "12.34 %"; of nothing it is 0. */
 void sp_comment_percent(struct sp_text *line, double part, double whole);
+/* "1.5 KiB" */
+void sp_comment_bytes(struct sp_text *line, uint64_t bytes);
 
 /* Whose profile it is. */
 void sp_comments_add_process(struct sp_profile_comments *comments,

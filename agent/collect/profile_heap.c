@@ -71,14 +71,9 @@ static const struct {
 				1},
 };
 
-/*
- * That allocators allocate is no news: readers hide these frames, under whatever
- * name they find our hooks.
- */
-#define ALLOCATOR_FRAMES                                                                 \
-	"spanprof_.*|libspanprof\\.so\\+0x.*|sp_heap_.*|malloc|calloc|realloc|"          \
-	"reallocarray|memalign|aligned_alloc|posix_memalign|valloc|pvalloc|"             \
-	"operator new.*"
+/* That allocators allocate is no news: readers hide these frames. Stacks begin at the
+ * caller of malloc() already. */
+#define ALLOCATOR_FRAMES "spanprof_.*|operator new.*"
 
 /* --- samples --- */
 

@@ -74,16 +74,17 @@ struct sp_write_summary {
 	} kinds[SP_PROFILE_KINDS];
 	int error; /* 0 or -errno: no profile could be written at all */
 	uint64_t samples, cpu_ns;
-	uint64_t allocated_bytes; /* exact */
+	uint64_t allocated_bytes; /* counted */
 	uint64_t in_use_bytes, peak_bytes, freed_bytes;
+	bool is_heap_exact;    /* these three, too */
 	uint64_t lost_samples; /* of CPU and heap */
 };
 
 /*
  * Writes all profiles that a recording holds, one after the other: what goes wrong
  * with one is not the others' loss. Nobody drains it at this moment. dir_fd as for
- * openat(). summary is zeroed before the first time; files that it names then are
- * ours and are replaced.
+ * openat(). wants_leaks: lists what is in use, too. summary is zeroed before the first
+ * time; files that it names then are ours and are replaced.
  */
 void sp_collector_write(const struct sp_recording *recording, int dir_fd,
 			bool wants_leaks, struct sp_write_summary *summary);

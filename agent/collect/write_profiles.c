@@ -3,6 +3,7 @@
  */
 #include "sp_collector.h"
 
+#include "leaks.h"
 #include "profile_common.h"
 #include "profile_cpu.h"
 #include "profile_heap.h"
@@ -152,6 +153,7 @@ static void write_heap(const struct sp_recording *recording, int dir_fd, bool wa
 	}
 	totals = &sp_heap_profile_values(profile)->totals;
 	take_heap_totals(totals, summary);
+	summary->is_heap_exact = recording->header->heap_rate_bytes <= 1;
 	for (size_t i = 0; i < SP_ARRAY_COUNT(files); i++) {
 		if (files[i].is_optional && totals->of[SP_HEAP_ALLOC_OBJECTS] <= 0)
 			continue;
@@ -160,6 +162,8 @@ static void write_heap(const struct sp_recording *recording, int dir_fd, bool wa
 		write_kind(recording, sp_heap_profile_view(profile, files[i].view),
 			   dir_fd, summary, files[i].kind);
 	}
+	if (wants_leaks)
+		sp_leaks_tell(profile);
 	sp_heap_profile_destroy(profile);
 }
 

@@ -35,24 +35,9 @@ int sp_write_summary_error(const struct sp_write_summary *summary)
 
 /* --- sums --- */
 
-static void say_bytes(struct sp_text *text, uint64_t bytes)
+static void say_exactness(const struct sp_write_summary *summary, struct sp_text *text)
 {
-	static const char *const units[] = {" KiB", " MiB", " GiB", " TiB"};
-	double scaled = (double)bytes / 1024;
-	size_t unit = 0;
-
-	if (bytes < 1024) {
-		sp_text_decimal(text, bytes);
-		sp_text_string(text, " B");
-		return;
-	}
-	/* 1023.96 would round to 1024.0. */
-	while (unit < 3 && scaled >= 1023.95) {
-		scaled /= 1024;
-		unit++;
-	}
-	sp_comment_decimal(text, sp_profile_integer(scaled * 10 + 0.5), 1);
-	sp_text_string(text, units[unit]);
+	sp_text_string(text, summary->is_heap_exact ? " (exact)" : " (estimate)");
 }
 
 void sp_write_summary_say_kind(const struct sp_write_summary *summary,
@@ -66,22 +51,26 @@ void sp_write_summary_say_kind(const struct sp_write_summary *summary,
 		sp_text_string(text, " s of CPU time");
 		break;
 	case SP_PROFILE_HEAP:
-		say_bytes(text, summary->allocated_bytes);
+		sp_comment_bytes(text, summary->allocated_bytes);
 		sp_text_string(text, " allocated (exact), ");
-		say_bytes(text, summary->in_use_bytes);
-		sp_text_string(text, " in use (estimate)");
+		sp_comment_bytes(text, summary->in_use_bytes);
+		sp_text_string(text, " in use");
+		say_exactness(summary, text);
 		break;
 	case SP_PROFILE_PEAK:
-		say_bytes(text, summary->peak_bytes);
-		sp_text_string(text, " in use at the peak (estimate)");
+		sp_comment_bytes(text, summary->peak_bytes);
+		sp_text_string(text, " in use at the peak");
+		say_exactness(summary, text);
 		break;
 	case SP_PROFILE_LIFETIMES:
-		say_bytes(text, summary->freed_bytes);
-		sp_text_string(text, " freed (estimate)");
+		sp_comment_bytes(text, summary->freed_bytes);
+		sp_text_string(text, " freed");
+		say_exactness(summary, text);
 		break;
 	case SP_PROFILE_LEAKS:
-		say_bytes(text, summary->in_use_bytes);
-		sp_text_string(text, " in use (estimate)");
+		sp_comment_bytes(text, summary->in_use_bytes);
+		sp_text_string(text, " in use");
+		say_exactness(summary, text);
 		break;
 	case SP_PROFILE_KINDS:
 		break;

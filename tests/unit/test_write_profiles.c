@@ -109,7 +109,7 @@ START_TEST(heap_and_cpu_are_four_files)
 	ck_assert_int_eq(total_of("p.lifetimes.pb.gz", "freed_space"), 0);
 	ck_assert_str_eq(said, "DIR/p.{cpu,heap,peak,lifetimes}.pb.gz: 0 samples, 0.000 "
 			       "s of CPU time, 1.5 KiB allocated (exact), 1000 B in use "
-			       "(estimate), 0 samples lost");
+			       "(exact), 0 samples lost");
 }
 END_TEST
 
@@ -139,7 +139,7 @@ START_TEST(heap_may_be_alone)
 	write_all(false);
 	ck_assert_uint_eq(count_files(), 1);
 	ck_assert_str_eq(said, "DIR/p.heap.pb.gz: 0 B allocated (exact), 0 B in use "
-			       "(estimate), 0 samples lost");
+			       "(exact), 0 samples lost");
 }
 END_TEST
 
