@@ -81,41 +81,53 @@ static uint64_t now_births(void)
 	return (sp_clock_cycles() - header()->start_cycles) >> SP_HEAP_BIRTH_SHIFT;
 }
 
-static uint64_t freed_word(const struct sp_live_block *block,
-			   const struct sp_heap_thread *self)
+static void read_freed(const struct sp_live_block *block,
+		       const struct sp_heap_thread *self, struct sp_heap_freed *freed)
 {
 	uint64_t birth = block->birth_and_epoch >> 20;
 	uint64_t now = now_births();
-	uint64_t epoch =
-		atomic_load_explicit(&header()->heap_peak_epoch, memory_order_relaxed) &
-		SP_HEAP_EPOCH_MASK;
-	uint64_t thread = block->size_and_thread >> 48;
-	bool is_cross = !self || thread != (uint16_t)self->number;
 
-	return epoch << SP_LIVE_EPOCH_SHIFT |
-	       sp_heap_age_pack(now > birth ? now - birth : 0) << SP_LIVE_AGE_SHIFT |
-	       (is_cross ? SP_LIVE_CROSS : 0) | SP_LIVE_FREED;
+	freed->size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
+	freed->age_births = now > birth ? now - birth : 0;
+	freed->epoch =
+		atomic_load_explicit(&header()->heap_peak_epoch, memory_order_relaxed);
+	freed->is_cross = !self || block->size_and_thread >> 48 != (uint16_t)self->number;
+	freed->is_at_peak = (block->birth_and_epoch ^ freed->epoch) & SP_HEAP_EPOCH_MASK;
+}
+
+static uint64_t freed_word(const struct sp_heap_freed *freed)
+{
+	return (freed->epoch & SP_HEAP_EPOCH_MASK) << SP_LIVE_EPOCH_SHIFT |
+	       sp_heap_age_pack(freed->age_births) << SP_LIVE_AGE_SHIFT |
+	       (freed->is_cross ? SP_LIVE_CROSS : 0) | SP_LIVE_FREED;
 }
 
 /* From the word it has now to freed; false: another thread was first. */
 static bool end_block(struct sp_live_block *block, uint64_t word)
 {
 	struct sp_heap_thread *self = sp_heap_self;
-	uint64_t size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
 	uint32_t span = block->span;
+	struct sp_heap_freed freed;
+	int64_t bytes;
 
 	note_peak(self);
-	/* Release: the consumer reads the rest of the entry after it. */
-	if (!atomic_compare_exchange_strong_explicit(
-		    &block->word, &word, freed_word(block, self), memory_order_release,
-		    memory_order_relaxed))
-		return false;
-	add_live(self, -estimated_bytes(size_bytes));
+	read_freed(block, self, &freed);
+	bytes = estimated_bytes(freed.size_bytes);
+	if (!sp_heap_global.is_exact || !self ||
+	    !sp_heap_batch_free(self, block, word, &freed)) {
+		/* Release: the consumer reads the rest of the entry after it. */
+		if (!atomic_compare_exchange_strong_explicit(
+			    &block->word, &word, freed_word(&freed), memory_order_release,
+			    memory_order_relaxed))
+			return false;
+		if (!atomic_load_explicit(&sp_heap_global.has_freed,
+					  memory_order_relaxed))
+			atomic_store_explicit(&sp_heap_global.has_freed, true,
+					      memory_order_relaxed);
+	}
+	add_live(self, -bytes);
 	if (span)
-		sp_span_add_live(span, -1, -estimated_bytes(size_bytes));
-	if (!atomic_load_explicit(&sp_heap_global.has_freed, memory_order_relaxed))
-		atomic_store_explicit(&sp_heap_global.has_freed, true,
-				      memory_order_relaxed);
+		sp_span_add_live(span, -1, -bytes);
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #include "sp_clock.h"
 #include "sp_pages.h"
 #include "sp_poisson.h"
+#include "sp_recording_heap.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
@@ -260,6 +261,12 @@ uint64_t sp_heap_thread_frees(void)
 
 /* --- the process --- */
 
+static void note_short_births(const struct sp_recording_header *header)
+{
+	sp_heap_global.short_births =
+		(uint64_t)sp_heap_short_cycles(header) >> SP_HEAP_BIRTH_SHIFT;
+}
+
 void sp_heap_capture_publish(struct sp_recording *recording)
 {
 	struct sp_recording_header *header = recording->header;
@@ -271,6 +278,7 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 
 	if (!header->heap_rate_bytes)
 		return;
+	note_short_births(header);
 	for (uint32_t i = 0; i < used; i++) {
 		const struct sp_heap_thread *thread = &pool[i];
 
@@ -325,6 +333,7 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 	if (!pool)
 		return;
 	header->heap_rate_bytes = sp_heap_global.is_exact ? 1 : sp_heap_global.rate_bytes;
+	note_short_births(header);
 	sp_heap_filter_reset(sp_heap_global.is_exact);
 	/* Release: pairs with the first call of each thread. */
 	atomic_store_explicit(&sp_heap_global.is_ready, true, memory_order_release);

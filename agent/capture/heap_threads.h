@@ -12,6 +12,8 @@ struct sp_heap_global {
 	uint64_t seed;
 	/* All blocks are sampled: the filter would always say yes. */
 	bool is_exact;
+	/* Younger than this at its end, a block was short-lived; in births. */
+	uint64_t short_births;
 	/* A bucket of the live table was full. */
 	_Atomic bool wants_room;
 	/* Blocks were freed since the consumer last looked. */
@@ -49,6 +51,25 @@ uint32_t sp_heap_cell_of(const uint64_t *frames, uint32_t frame_count,
 			 uint64_t size_bytes, uint32_t label_set);
 /* Context: signal, in a fork child. */
 void sp_heap_stacks_forked(void);
+
+/* --- heap_batch.c; context: hook --- */
+
+/* What the end of a block comes to. */
+struct sp_heap_freed {
+	uint64_t size_bytes;
+	uint64_t age_births;
+	uint64_t epoch;	 /* of peaks, now */
+	bool is_cross;	 /* another thread allocated it */
+	bool is_at_peak; /* it was in use at the last peak */
+};
+
+/*
+ * Adds a block that this thread frees to the thread's sums, and frees its entry, which
+ * has that word. False when the thread's lines are all taken: the entry must wait for
+ * the consumer.
+ */
+bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block,
+			uint64_t word, const struct sp_heap_freed *freed);
 
 /* --- heap_live.c; context: hook --- */
 

@@ -37,7 +37,8 @@ struct sp_heap_thread {
 	uint32_t number; /* 1 and up; 0: wiped by a fork */
 	uint32_t is_busy;
 	_Atomic uint32_t is_used, next_free;
-	uint64_t unused[5];
+	uint32_t batch; /* index + 1; 0: none yet */
+	uint32_t unused[9];
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 128, "two cache lines a thread");
 

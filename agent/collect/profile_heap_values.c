@@ -15,6 +15,7 @@
  */
 #include "profile_heap_values.h"
 
+#include "heap_batches.h"
 #include "profile_common.h"
 #include "sp_double.h"
 #include "sp_heap.h"
@@ -174,6 +175,46 @@ static void take_blocks(struct sp_heap_values *values, struct peak_time *time)
 	}
 }
 
+/* --- batches --- */
+
+static void take_line(struct sp_heap_values *values, const struct sp_heap_batch *batch,
+		      uint32_t line)
+{
+	uint64_t delta[SP_HEAP_SUMS];
+	uint32_t cell;
+	double *value;
+
+	if (!sp_heap_batch_read(batch, line, &cell, delta) || cell >= values->cell_count)
+		return;
+	value = values->cells[cell].of;
+	value[SP_HEAP_ALLOC_OBJECTS] += (double)delta[SP_HEAP_SUM_SAMPLES];
+	value[SP_HEAP_ALLOC_BYTES] += (double)delta[SP_HEAP_SUM_BYTES];
+	value[SP_HEAP_FREED_OBJECTS] += (double)delta[SP_HEAP_SUM_SAMPLES];
+	value[SP_HEAP_FREED_BYTES] += (double)delta[SP_HEAP_SUM_BYTES];
+	value[SP_HEAP_AGE_CYCLES] +=
+		(double)delta[SP_HEAP_SUM_BIRTHS] * (1U << SP_HEAP_BIRTH_SHIFT);
+	value[SP_HEAP_SHORT_OBJECTS] += (double)delta[SP_HEAP_SUM_SHORT_SAMPLES];
+	value[SP_HEAP_SHORT_BYTES] += (double)delta[SP_HEAP_SUM_SHORT_BYTES];
+	value[SP_HEAP_CROSS_OBJECTS] += (double)delta[SP_HEAP_SUM_CROSS_SAMPLES];
+	if (delta[SP_HEAP_SUM_PEAK_EPOCH] == values->totals.peak_epoch) {
+		value[SP_HEAP_PEAK_OBJECTS] += (double)delta[SP_HEAP_SUM_PEAK_SAMPLES];
+		value[SP_HEAP_PEAK_BYTES] += (double)delta[SP_HEAP_SUM_PEAK_BYTES];
+	}
+}
+
+/* What threads have added up themselves since the consumer last looked. */
+static void take_batches(struct sp_heap_values *values)
+{
+	uint64_t count = sp_recording_used(values->recording, SP_SECTION_HEAP_BATCHES);
+
+	for (uint64_t i = 0; i < count; i++)
+		for (uint32_t line = 0; line < SP_HEAP_BATCH_LINES; line++)
+			take_line(values,
+				  sp_recording_item(values->recording,
+						    SP_SECTION_HEAP_BATCHES, i),
+				  line);
+}
+
 /* --- totals --- */
 
 static uint64_t birth_ns(const struct sp_heap_values *values, uint64_t birth)
@@ -271,6 +312,7 @@ int sp_heap_values_init(struct sp_heap_values *values,
 	for (uint64_t i = 0; i < values->cell_count; i++)
 		take_cell(values, i);
 	take_blocks(values, &time);
+	take_batches(values);
 	find_peak(values, &time);
 	for (unsigned int which = 0; which < SP_HEAP_VALUES; which++)
 		values->totals.of[which] = sum_of(values, which);

@@ -8,6 +8,7 @@
 
 #include "call_tree.h"
 #include "heap_absorb.h"
+#include "heap_batches.h"
 #include "journal.h"
 #include "sp_double.h"
 #include "sp_frame.h"
@@ -47,6 +48,7 @@ int sp_absorber_init(struct sp_absorber *absorber, struct sp_recording *recordin
 
 	absorber->recording = recording;
 	sp_journal_replay(recording);
+	sp_heap_batches_replay(recording);
 	err = sp_call_tree_build(absorber);
 	if (err)
 		return err;
@@ -415,6 +417,6 @@ uint64_t sp_absorber_drain(struct sp_absorber *absorber)
 								SP_SECTION_SLOTS, i));
 	taken += sp_span_absorb(absorber);
 	if (!absorber->wants_heap || absorber->wants_heap(absorber->context))
-		taken += sp_heap_absorb(absorber);
+		taken += sp_heap_batches_absorb(absorber) + sp_heap_absorb(absorber);
 	return taken;
 }

@@ -63,6 +63,7 @@ enum sp_section_kind {
 	SP_SECTION_SPAN_PATHS,
 	SP_SECTION_LABEL_SETS,
 	SP_SECTION_SPANS,
+	SP_SECTION_HEAP_BATCHES,
 	SP_SECTION_COUNT
 };
 
@@ -112,7 +113,7 @@ enum sp_heap_coverage {
  * recording of a killed process carries out what stands here once more: the
  * values are absolute, so doing it twice changes nothing.
  */
-#define SP_JOURNAL_WRITES_MAX 16
+#define SP_JOURNAL_WRITES_MAX 24
 struct sp_journal {
 	_Atomic uint64_t count;
 	struct {

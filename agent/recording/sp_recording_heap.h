@@ -59,14 +59,20 @@ _Static_assert(sizeof(struct sp_heap_cell) == 128,
 /* Before anybody has measured it. */
 #define SP_HEAP_CYCLES_PER_SECOND_GUESS 2.5e9
 
-/* Context: signal. Of a block that was freed at this age. */
-static inline bool sp_heap_is_short_lived(const struct sp_recording_header *header,
-					  double age_cycles)
+/* Context: signal. */
+static inline double sp_heap_short_cycles(const struct sp_recording_header *header)
 {
 	uint64_t measured = sp_atomic_value(&header->cycles_per_second);
 	double per_second = measured ? (double)measured : SP_HEAP_CYCLES_PER_SECOND_GUESS;
 
-	return age_cycles * 1e9 < (double)SP_HEAP_SHORT_NS * per_second;
+	return (double)SP_HEAP_SHORT_NS * per_second / 1e9;
+}
+
+/* Context: signal. Of a block that was freed at this age. */
+static inline bool sp_heap_is_short_lived(const struct sp_recording_header *header,
+					  double age_cycles)
+{
+	return age_cycles < sp_heap_short_cycles(header);
 }
 
 enum sp_live_state {
@@ -101,6 +107,49 @@ _Static_assert(sizeof(struct sp_live_block) == 32,
 #define SP_HEAP_SIZE_MASK ((UINT64_C(1) << 48) - 1)
 /* Births count in this many cycles: 44 bits last for months. */
 #define SP_HEAP_BIRTH_SHIFT 10
+
+/*
+ * Where every block is sampled, freed blocks do not wait in the table: a thread adds
+ * them up itself, a line for each cell it frees blocks of, and the consumer moves what
+ * is new in a line to the cell. A line's sums only grow, also when the line goes on to
+ * another cell, which it may when the consumer has taken over all of it.
+ *
+ * One free is one change, which its thread writes down first: the line's new sums,
+ * and the block's entry with the word it has until it is free. Whoever opens the
+ * recording of a killed process carries it out; the entry only if it still has that
+ * word, as its address cannot be another block's before the thread has gone on.
+ */
+#define SP_HEAP_BATCH_LINES 64U
+#define SP_HEAP_BATCH_WAYS 4U
+
+enum sp_heap_sum {
+	SP_HEAP_SUM_SAMPLES,
+	SP_HEAP_SUM_BYTES,
+	SP_HEAP_SUM_BIRTHS, /* ages, in units of births */
+	SP_HEAP_SUM_SHORT_SAMPLES,
+	SP_HEAP_SUM_SHORT_BYTES,
+	SP_HEAP_SUM_CROSS_SAMPLES,
+	SP_HEAP_SUM_PEAK_EPOCH, /* what the next two belong to; a whole epoch */
+	SP_HEAP_SUM_PEAK_SAMPLES,
+	SP_HEAP_SUM_PEAK_BYTES,
+	SP_HEAP_SUMS
+};
+
+struct sp_heap_batch_line {
+	_Atomic uint64_t sums[SP_HEAP_SUMS];	 /* by its thread */
+	_Atomic uint64_t absorbed[SP_HEAP_SUMS]; /* by the consumer */
+};
+
+struct sp_heap_batch {
+	_Atomic uint64_t sequence; /* odd: the change below is to be carried out */
+	uint64_t line, block;	   /* indexes */
+	uint64_t block_word;	   /* of the block that is freed */
+	uint64_t sums[SP_HEAP_SUMS];
+	_Atomic uint32_t cells[SP_HEAP_BATCH_LINES]; /* cell + 1; 0 = none */
+	struct sp_heap_batch_line lines[SP_HEAP_BATCH_LINES];
+	uint64_t unused[27];
+};
+_Static_assert(sizeof(struct sp_heap_batch) == 9792, "batch size is part of the layout");
 
 /*
  * The live table is open addressing in levels, each four times the last, one after

@@ -226,7 +226,8 @@ static size_t random_place(void)
 	case 1:
 		return section->offset + next_random() % 256;
 	default:
-		return section->offset + next_random() % reserved_bytes;
+		/* A section may have no storage yet. */
+		return section->offset + next_random() % (reserved_bytes + 1);
 	}
 }
 

@@ -1,0 +1,119 @@
+/*
+ * A thread's own sums of the blocks that it freed, where every block is sampled: see
+ * struct sp_heap_batch for how a kill at any moment leaves them. Context: hook; our
+ * handler may interrupt it on the same thread, and then leaves the batch alone.
+ */
+#include "heap_threads.h"
+
+#include "sp_capture.h"
+#include "sp_intern.h"
+#include "sp_recording_heap.h"
+
+#define SETS (SP_HEAP_BATCH_LINES / SP_HEAP_BATCH_WAYS)
+
+static struct sp_heap_batch *batch_of(struct sp_heap_thread *self)
+{
+	uint32_t index;
+
+	if (sp_unlikely(!self->batch)) {
+		if (!sp_intern_append(SP_SECTION_HEAP_BATCHES, 1, &index))
+			return NULL;
+		self->batch = index + 1;
+	}
+	return sp_recording_item(&sp_capture.recording, SP_SECTION_HEAP_BATCHES,
+				 self->batch - 1);
+}
+
+static bool is_absorbed(const struct sp_heap_batch_line *line)
+{
+	/* Acquire: the consumer has finished with the line's old cell. */
+	return atomic_load_explicit(&line->absorbed[SP_HEAP_SUM_SAMPLES],
+				    memory_order_acquire) ==
+	       sp_atomic_value(&line->sums[SP_HEAP_SUM_SAMPLES]);
+}
+
+/* A line that is another cell's, all of which the consumer has. */
+static bool take_over(struct sp_heap_batch *batch, uint32_t first, uint32_t cell,
+		      uint32_t *found)
+{
+	for (uint32_t line = first; line < first + SP_HEAP_BATCH_WAYS; line++)
+		if (is_absorbed(&batch->lines[line])) {
+			/* Release: before any sum of the new cell. */
+			atomic_store_explicit(&batch->cells[line], cell + 1,
+					      memory_order_release);
+			*found = line;
+			return true;
+		}
+	return false;
+}
+
+static bool find_line(struct sp_heap_batch *batch, uint32_t cell, uint32_t *found)
+{
+	uint32_t first = (cell * UINT32_C(0x9e3779b9) >> 16) % SETS * SP_HEAP_BATCH_WAYS;
+
+	for (uint32_t line = first; line < first + SP_HEAP_BATCH_WAYS; line++)
+		if (atomic_load_explicit(&batch->cells[line], memory_order_relaxed) ==
+		    cell + 1) {
+			*found = line;
+			return true;
+		}
+	return take_over(batch, first, cell, found);
+}
+
+static void add_sums(uint64_t *sums, const struct sp_heap_batch_line *line,
+		     const struct sp_heap_freed *freed)
+{
+	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
+		sums[i] = sp_atomic_value(&line->sums[i]);
+	sums[SP_HEAP_SUM_SAMPLES]++;
+	sums[SP_HEAP_SUM_BYTES] += freed->size_bytes;
+	sums[SP_HEAP_SUM_BIRTHS] += freed->age_births;
+	if (freed->age_births < sp_heap_global.short_births) {
+		sums[SP_HEAP_SUM_SHORT_SAMPLES]++;
+		sums[SP_HEAP_SUM_SHORT_BYTES] += freed->size_bytes;
+	}
+	if (freed->is_cross)
+		sums[SP_HEAP_SUM_CROSS_SAMPLES]++;
+	if (!freed->is_at_peak)
+		return;
+	if (sums[SP_HEAP_SUM_PEAK_EPOCH] != freed->epoch) {
+		sums[SP_HEAP_SUM_PEAK_EPOCH] = freed->epoch;
+		sums[SP_HEAP_SUM_PEAK_SAMPLES] = 0;
+		sums[SP_HEAP_SUM_PEAK_BYTES] = 0;
+	}
+	sums[SP_HEAP_SUM_PEAK_SAMPLES]++;
+	sums[SP_HEAP_SUM_PEAK_BYTES] += freed->size_bytes;
+}
+
+bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block,
+			uint64_t word, const struct sp_heap_freed *freed)
+{
+	struct sp_heap_batch *batch = batch_of(self);
+	struct sp_heap_batch_line *line;
+	uint64_t sequence;
+	uint32_t index;
+
+	if (sp_unlikely(!batch))
+		return false;
+	sequence = sp_atomic_value(&batch->sequence);
+	/* A handler of the program's, in the middle of the thread's own change. */
+	if (sp_unlikely(sequence & 1) || !find_line(batch, block->cell, &index))
+		return false;
+	line = &batch->lines[index];
+	add_sums(batch->sums, line, freed);
+	batch->line = index;
+	batch->block = (uint64_t)(block - (struct sp_live_block *)sp_recording_item(
+						  &sp_capture.recording,
+						  SP_SECTION_LIVE_BLOCKS, 0));
+	batch->block_word = word;
+	/* From here on it has happened. */
+	atomic_store_explicit(&batch->sequence, sequence + 1, memory_order_release);
+	atomic_signal_fence(memory_order_seq_cst);
+	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
+		atomic_store_explicit(&line->sums[i], batch->sums[i],
+				      memory_order_relaxed);
+	/* Release: pairs with the hook that claims the entry. */
+	atomic_store_explicit(&block->word, SP_LIVE_FREE, memory_order_release);
+	atomic_store_explicit(&batch->sequence, sequence + 2, memory_order_release);
+	return true;
+}

@@ -1,0 +1,186 @@
+/*
+ * From the threads' batches to the cells. Context: signal, consumer lock held; the
+ * batches' own threads go on meanwhile, so a line is read until nothing changed in
+ * between, or left for the next time.
+ */
+#include "heap_batches.h"
+
+#include "journal.h"
+#include "sp_double.h"
+#include "sp_recording_writer.h"
+
+#define READS_MAX 8U
+
+static struct sp_heap_batch *batch_at(const struct sp_recording *recording,
+				      uint64_t index)
+{
+	return sp_recording_item(recording, SP_SECTION_HEAP_BATCHES, index);
+}
+
+/* --- an unfinished change --- */
+
+static void carry_out(struct sp_recording *recording, struct sp_heap_batch *batch)
+{
+	uint64_t blocks = sp_live_blocks_of_levels(sp_live_levels_in(
+		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
+	struct sp_live_block *block;
+
+	if (batch->line >= SP_HEAP_BATCH_LINES || batch->block >= blocks) {
+		sp_recording_count(recording, SP_LOSS_DAMAGED, 1);
+		return;
+	}
+	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
+		atomic_store_explicit(&batch->lines[batch->line].sums[i], batch->sums[i],
+				      memory_order_relaxed);
+	block = sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, batch->block);
+	if (sp_atomic_value(&block->word) == batch->block_word)
+		atomic_store_explicit(&block->word, SP_LIVE_FREE, memory_order_release);
+}
+
+void sp_heap_batches_replay(struct sp_recording *recording)
+{
+	uint64_t count = sp_recording_used(recording, SP_SECTION_HEAP_BATCHES);
+
+	for (uint64_t i = 0; i < count; i++) {
+		struct sp_heap_batch *batch = batch_at(recording, i);
+		uint64_t sequence = sp_atomic_value(&batch->sequence);
+
+		if (!(sequence & 1))
+			continue;
+		carry_out(recording, batch);
+		sp_absorber_step("batch: carried out");
+		atomic_store_explicit(&batch->sequence, sequence + 1,
+				      memory_order_release);
+	}
+}
+
+/* --- lines --- */
+
+static bool try_read(const struct sp_heap_batch *batch, uint32_t line, uint32_t *cell,
+		     uint64_t sums[SP_HEAP_SUMS])
+{
+	uint64_t before = atomic_load_explicit(&batch->sequence, memory_order_acquire);
+
+	if (before & 1)
+		return false;
+	*cell = atomic_load_explicit(&batch->cells[line], memory_order_acquire);
+	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
+		sums[i] = atomic_load_explicit(&batch->lines[line].sums[i],
+					       memory_order_acquire);
+	return atomic_load_explicit(&batch->sequence, memory_order_acquire) == before;
+}
+
+bool sp_heap_batch_read(const struct sp_heap_batch *batch, uint32_t line, uint32_t *cell,
+			uint64_t delta[SP_HEAP_SUMS])
+{
+	const _Atomic uint64_t *absorbed = batch->lines[line].absorbed;
+	uint64_t peak_epoch;
+	uint32_t reads = 0;
+
+	while (!try_read(batch, line, cell, delta))
+		if (++reads == READS_MAX)
+			return false;
+	if (!*cell ||
+	    delta[SP_HEAP_SUM_SAMPLES] == sp_atomic_value(&absorbed[SP_HEAP_SUM_SAMPLES]))
+		return false;
+	peak_epoch = delta[SP_HEAP_SUM_PEAK_EPOCH];
+	for (uint32_t i = 0; i < SP_HEAP_SUM_PEAK_EPOCH; i++)
+		delta[i] -= sp_atomic_value(&absorbed[i]);
+	/* Of an older peak nothing was taken over yet. */
+	if (peak_epoch == sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_EPOCH])) {
+		delta[SP_HEAP_SUM_PEAK_SAMPLES] -=
+			sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_SAMPLES]);
+		delta[SP_HEAP_SUM_PEAK_BYTES] -=
+			sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_BYTES]);
+	}
+	--*cell;
+	return true;
+}
+
+static void add(struct sp_change *change, const _Atomic uint64_t *word, uint64_t value)
+{
+	if (value)
+		sp_change_add_double(change, word, (double)value);
+}
+
+static void put_peak(struct sp_change *change, const struct sp_heap_cell *cell,
+		     const uint64_t delta[SP_HEAP_SUMS])
+{
+	uint64_t epoch = sp_atomic_value(&cell->peak_epoch);
+	double samples = (double)delta[SP_HEAP_SUM_PEAK_SAMPLES];
+	double bytes = (double)delta[SP_HEAP_SUM_PEAK_BYTES];
+
+	if (!delta[SP_HEAP_SUM_PEAK_SAMPLES] || epoch > delta[SP_HEAP_SUM_PEAK_EPOCH])
+		return;
+	if (epoch == delta[SP_HEAP_SUM_PEAK_EPOCH]) {
+		sp_change_add_double(change, &cell->peak_objects, samples);
+		sp_change_add_double(change, &cell->peak_bytes, bytes);
+		return;
+	}
+	sp_change_put(change, &cell->peak_epoch, delta[SP_HEAP_SUM_PEAK_EPOCH]);
+	sp_change_put(change, &cell->peak_objects, sp_double_to_bits(samples));
+	sp_change_put(change, &cell->peak_bytes, sp_double_to_bits(bytes));
+}
+
+static void put_absorbed(struct sp_change *change, const struct sp_heap_batch_line *line,
+			 const uint64_t delta[SP_HEAP_SUMS])
+{
+	const _Atomic uint64_t *absorbed = line->absorbed;
+	bool is_same_peak = delta[SP_HEAP_SUM_PEAK_EPOCH] ==
+			    sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_EPOCH]);
+
+	for (uint32_t i = 0; i < SP_HEAP_SUM_PEAK_EPOCH; i++)
+		if (delta[i])
+			sp_change_add(change, &absorbed[i], delta[i]);
+	if (!is_same_peak)
+		sp_change_put(change, &absorbed[SP_HEAP_SUM_PEAK_EPOCH],
+			      delta[SP_HEAP_SUM_PEAK_EPOCH]);
+	for (uint32_t i = SP_HEAP_SUM_PEAK_SAMPLES; i < SP_HEAP_SUMS; i++)
+		if (!is_same_peak)
+			sp_change_put(change, &absorbed[i], delta[i]);
+		else if (delta[i])
+			sp_change_add(change, &absorbed[i], delta[i]);
+}
+
+static uint64_t absorb_line(struct sp_absorber *absorber,
+			    const struct sp_heap_batch *batch, uint32_t line)
+{
+	struct sp_recording *recording = absorber->recording;
+	uint64_t delta[SP_HEAP_SUMS];
+	const struct sp_heap_cell *cell;
+	struct sp_change change;
+	uint32_t index;
+
+	if (!sp_heap_batch_read(batch, line, &index, delta))
+		return 0;
+	if (index >= sp_recording_used(recording, SP_SECTION_HEAP_CELLS))
+		index = SP_HEAP_CELL_DROPPED;
+	cell = sp_recording_item(recording, SP_SECTION_HEAP_CELLS, index);
+	sp_change_begin(&change, recording);
+	sp_change_add(&change, &cell->freed_samples, delta[SP_HEAP_SUM_SAMPLES]);
+	add(&change, &cell->freed_objects, delta[SP_HEAP_SUM_SAMPLES]);
+	add(&change, &cell->freed_bytes, delta[SP_HEAP_SUM_BYTES]);
+	add(&change, &cell->age_cycles, delta[SP_HEAP_SUM_BIRTHS] << SP_HEAP_BIRTH_SHIFT);
+	add(&change, &cell->short_objects, delta[SP_HEAP_SUM_SHORT_SAMPLES]);
+	add(&change, &cell->short_bytes, delta[SP_HEAP_SUM_SHORT_BYTES]);
+	add(&change, &cell->cross_objects, delta[SP_HEAP_SUM_CROSS_SAMPLES]);
+	put_peak(&change, cell, delta);
+	put_absorbed(&change, &batch->lines[line], delta);
+	sp_change_commit(&change, NULL, NULL);
+	sp_absorber_step("batch: line absorbed");
+	return delta[SP_HEAP_SUM_SAMPLES];
+}
+
+uint64_t sp_heap_batches_absorb(struct sp_absorber *absorber)
+{
+	uint64_t count = sp_recording_used(absorber->recording, SP_SECTION_HEAP_BATCHES);
+	uint64_t absorbed = 0;
+
+	for (uint64_t i = 0; i < count; i++) {
+		const struct sp_heap_batch *batch = batch_at(absorber->recording, i);
+
+		for (uint32_t line = 0; line < SP_HEAP_BATCH_LINES; line++)
+			absorbed += absorb_line(absorber, batch, line);
+	}
+	return absorbed;
+}

@@ -1,0 +1,24 @@
+/*
+ * Reading what threads have added up of the blocks that they freed (struct
+ * sp_heap_batch). Context of everything here: signal, consumer lock held.
+ */
+#ifndef SP_HEAP_BATCHES_H
+#define SP_HEAP_BATCHES_H
+
+#include "sp_absorb.h"
+#include "sp_recording_heap.h"
+
+/* Carries out the changes that a killed process was in the middle of. */
+void sp_heap_batches_replay(struct sp_recording *recording);
+
+/* Moves what is new in all lines to their cells. Returns how many blocks. */
+uint64_t sp_heap_batches_absorb(struct sp_absorber *absorber);
+
+/*
+ * What is new in a line: its cell, and the sums beyond those absorbed (the epoch as it
+ * is). False when there is nothing, or its thread is changing it at this moment.
+ */
+bool sp_heap_batch_read(const struct sp_heap_batch *batch, uint32_t line, uint32_t *cell,
+			uint64_t delta[SP_HEAP_SUMS]);
+
+#endif
