@@ -33,7 +33,8 @@ static uint32_t levels_of(const struct sp_recording *recording)
 }
 
 struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
-					const void *ptr, uint64_t *word)
+					const void *ptr, uint32_t levels_max,
+					uint64_t *word)
 {
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
@@ -41,7 +42,7 @@ struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
 	uint64_t hash = sp_heap_hash(ptr);
 
 	*word = wanted;
-	for (uint32_t level = levels_of(recording); level-- > 0;) {
+	for (uint32_t level = levels_of(recording); level-- > 0 && levels_max-- > 0;) {
 		struct sp_live_block *bucket = bucket_of(table, level, hash);
 
 		for (uint32_t i = 0; i < SP_LIVE_BUCKET_BLOCKS; i++) {
@@ -93,4 +94,15 @@ struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 					      memory_order_relaxed);
 	}
 	return NULL;
+}
+
+void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr)
+{
+	struct sp_live_block *table =
+		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
+	const char *bucket = (const char *)bucket_of(table, levels_of(recording) - 1,
+						     sp_heap_hash(ptr));
+
+	for (uint32_t at = 0; at < SP_LIVE_BUCKET_BLOCKS * sizeof(*table); at += 64)
+		__builtin_prefetch(bucket + at, 1);
 }

@@ -16,6 +16,10 @@
 
 #include <errno.h>
 
+/* Where every block is looked for, the largest levels must do: nearly all lie there. */
+#define STALE_LEVELS_MAX 2U
+/* The counters of a thread are told each time, or each so many blocks. */
+#define PUBLISH_EVERY 64U
 /* A new high-water mark is at least this part above the last. */
 #define PEAK_STEP_SHIFT 10
 /* Where every block is sampled, threads tell the sum of live bytes in steps of this
@@ -31,17 +35,16 @@ static struct sp_recording_header *header(void)
 
 static void add_live(struct sp_heap_thread *self, int64_t bytes)
 {
-	int64_t step = 0;
-
 	if (sp_heap_global.is_exact && self) {
-		step = atomic_load_explicit(&header()->heap_peak_bytes,
-					    memory_order_relaxed) >>
-		       LIVE_STEP_SHIFT;
 		self->pending_live_bytes += bytes;
-		if (self->pending_live_bytes <= step && self->pending_live_bytes >= -step)
+		if (self->pending_live_bytes <= self->live_step_bytes &&
+		    self->pending_live_bytes >= -self->live_step_bytes)
 			return;
 		bytes = self->pending_live_bytes;
 		self->pending_live_bytes = 0;
+		self->live_step_bytes = atomic_load_explicit(&header()->heap_peak_bytes,
+							     memory_order_relaxed) >>
+					LIVE_STEP_SHIFT;
 	}
 	atomic_fetch_add_explicit(&header()->heap_live_bytes, bytes,
 				  memory_order_relaxed);
@@ -148,7 +151,7 @@ void sp_heap_free_sampled(void *ptr)
 
 	if (!is_filter_ours())
 		return;
-	block = sp_heap_live_find(&sp_capture.recording, ptr, &word);
+	block = sp_heap_live_find(&sp_capture.recording, ptr, SP_LIVE_LEVELS_MAX, &word);
 	if (block && end_block(block, word))
 		sp_heap_filter_remove(filter, ptr);
 }
@@ -159,7 +162,8 @@ struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
 
 	if (!is_filter_ours())
 		return hold;
-	hold.block = sp_heap_live_find(&sp_capture.recording, ptr, &hold.word);
+	hold.block = sp_heap_live_find(&sp_capture.recording, ptr, SP_LIVE_LEVELS_MAX,
+				       &hold.word);
 	if (hold.block && !atomic_compare_exchange_strong_explicit(
 				  &hold.block->word, &hold.word, SP_LIVE_LIVE,
 				  memory_order_relaxed, memory_order_relaxed))
@@ -278,7 +282,9 @@ static void end_stale(void *ptr)
 
 	if (sp_likely(!sp_heap_may_be_sampled(ptr)))
 		return;
-	block = sp_heap_live_find(&sp_capture.recording, ptr, &word);
+	block = sp_heap_live_find(
+		&sp_capture.recording, ptr,
+		sp_heap_global.is_exact ? STALE_LEVELS_MAX : SP_LIVE_LEVELS_MAX, &word);
 	if (!block || !end_block(block, word))
 		return;
 	sp_heap_filter_remove(filter, ptr);
@@ -336,6 +342,7 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
 	struct sp_span_mark mark = sp_span_mark();
 
+	sp_heap_live_prefetch(&sp_capture.recording, ptr);
 	if (!sp_heap_global.is_exact) {
 		self->sample_at =
 			self->bytes + sp_poisson_distance(&self->random_state,
@@ -346,7 +353,8 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	end_stale(ptr);
 	add_block(self, ptr, size_bytes, find_cell(self, size_bytes, mark.label_set),
 		  mark.span);
-	if (self->slot)
+	if (self->slot &&
+	    (!sp_heap_global.is_exact || self->allocations % PUBLISH_EVERY == 0))
 		sp_heap_thread_publish(self);
 }
 

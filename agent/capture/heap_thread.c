@@ -126,6 +126,7 @@ static void prepare(struct sp_heap_thread *thread, struct sp_slot *slot)
 	thread->frees = 0;
 	thread->variance = 0;
 	thread->pending_live_bytes = 0;
+	thread->live_step_bytes = 0;
 	thread->is_busy = 0;
 	thread->slot = slot;
 	thread->sample_at = sp_heap_global.is_exact

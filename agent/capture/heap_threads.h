@@ -73,8 +73,12 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 
 /* --- heap_live.c; context: hook --- */
 
+/* The live block at ptr, in the levels_max largest levels, and its word. */
 struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
-					const void *ptr, uint64_t *word);
+					const void *ptr, uint32_t levels_max,
+					uint64_t *word);
+/* A look-up or a claim will follow soon. */
+void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr);
 /* An entry that is this thread's until its word is stored; NULL: no room. */
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 					 const void *ptr);

@@ -33,12 +33,12 @@ struct sp_heap_thread {
 	double variance;      /* of the estimate of bytes */
 	struct sp_slot *slot; /* NULL: nobody told us of this thread */
 	uint64_t *frames;     /* scratch for one stack */
-	int64_t pending_live_bytes;
+	int64_t pending_live_bytes, live_step_bytes;
 	uint32_t number; /* 1 and up; 0: wiped by a fork */
 	uint32_t is_busy;
 	_Atomic uint32_t is_used, next_free;
 	uint32_t batch; /* index + 1; 0: none yet */
-	uint32_t unused[9];
+	uint32_t unused[7];
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 128, "two cache lines a thread");
 
