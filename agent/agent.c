@@ -6,6 +6,7 @@
  */
 #include "heap_absorb.h"
 #include "heap_jemalloc.h"
+#include "process_end.h"
 #include "sp_alloc_next.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
@@ -45,7 +46,6 @@
 
 extern char **environ;
 extern void *__libc_stack_end;
-int __cxa_atexit(void (*function)(void *), void *argument, void *object);
 
 /* For the threads of the first moments; the reporter thread adds more. */
 #define RINGS_FIRST 5
@@ -289,6 +289,7 @@ static void after_fork_in_child(void)
 	memset(&earlier, 0, sizeof(earlier));
 	earlier_thread_cpu_ns = 0;
 	note_forked_stack();
+	sp_process_end_forked();
 	sp_hooks_thread_forked();
 	sp_thread_set_own_slot(NULL);
 	sp_heap_capture_forked();
@@ -393,19 +394,10 @@ static void before_confinement(void)
 		sp_cpu_timer_disarm(sp_thread_slot_at(i));
 }
 
-static void at_exit(void *argument)
+static void before_exit(void)
 {
-	(void)argument;
-	/* The state first: there may be no more system calls to make. */
-	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) !=
-		    SP_CAPTURE_OFF &&
-	    sp_hooks_is_own_process())
+	if (!sp_process_end_awaits_other())
 		write_at_end();
-}
-
-static void at_exit_quickly(void)
-{
-	at_exit(NULL);
 }
 
 /* --- start --- */
@@ -538,7 +530,7 @@ static void start(void)
 		.safe_point = safe_point,
 		.before_exec = before_exec,
 		.after_failed_exec = after_failed_exec,
-		.before_exit = write_at_end,
+		.before_exit = before_exit,
 		.before_chroot = before_chroot,
 		.before_confinement = before_confinement,
 		.forked = after_fork_in_child,
@@ -609,10 +601,8 @@ static void start(void)
 			     "written "
 			     "at the end if it can be started then",
 			     strerrordesc_np(err));
-	/* Registered before everything the program registers, and bound to no library:
-	 * they run last, after all destructors. */
-	__cxa_atexit(at_exit, NULL, NULL);
-	at_quick_exit(at_exit_quickly);
+	/* Before everything that the program registers: it runs last. */
+	sp_process_end_register(write_at_end, END_TIMEOUT_NS);
 	pthread_atfork(sp_heap_before_fork, sp_heap_after_fork_in_parent,
 		       after_fork_in_child);
 	sp_hooks_set_calls(&hook_calls);

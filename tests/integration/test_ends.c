@@ -25,6 +25,8 @@ static const struct {
 	{"abort", "main_work"},
 	{"pthread_exit", "last_thread_work"},
 	{"exit_in_thread", "last_thread_work"},
+	{"exit_in_all_threads", "main_work"},
+	{"quick_exit_in_all_threads", "main_work"},
 	{"exec_fails", "main_work"},
 	{"atexit", "at_exit_work"},
 	{"destructor", "destructor_work"},

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#define EXITING_THREADS 4
+
 static int64_t cpu_ns;
 static const char *mode;
 
@@ -63,12 +65,32 @@ static void *exiting_thread(void *unused)
 	return unused;
 }
 
+/* All at the same moment. */
+static pthread_barrier_t all_exit;
+
+static void *thread_of_many_exits(void *unused)
+{
+	pthread_barrier_wait(&all_exit);
+	if (strcmp(mode, "quick_exit_in_all_threads") == 0)
+		quick_exit(5);
+	exit(5);
+	return unused;
+}
+
 static void start(void *(*entry)(void *))
 {
 	pthread_t id;
 
 	if (pthread_create(&id, NULL, entry, NULL) != 0)
 		_exit(3);
+}
+
+static void exit_in_all_threads(void)
+{
+	pthread_barrier_init(&all_exit, NULL, EXITING_THREADS + 1);
+	for (int i = 0; i < EXITING_THREADS; i++)
+		start(thread_of_many_exits);
+	thread_of_many_exits(NULL);
 }
 
 static int is(const char *name)
@@ -98,6 +120,8 @@ int main(int argc, char **argv)
 		return 5;
 	if (is("exit"))
 		exit(5);
+	if (is("exit_in_all_threads") || is("quick_exit_in_all_threads"))
+		exit_in_all_threads();
 	if (is("_exit"))
 		_exit(5);
 	if (is("_Exit"))
