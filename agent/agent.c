@@ -111,6 +111,7 @@ static int make_recording(void)
 	if (err)
 		return err;
 	sp_ring_pool_grow(&sp_capture.recording, RINGS_FIRST);
+	sp_heap_keep_ahead(&absorber);
 	atomic_store_explicit(&sp_capture.recording.header->state, SP_RECORDING_RUNNING,
 			      memory_order_release);
 	return 0;
@@ -498,7 +499,10 @@ static bool prepare_capture(void)
 	sp_capture.own_process = own_process;
 	sp_capture.period_ns =
 		options.is_cpu_enabled ? SP_NS_PER_SECOND / options.cpu_hz : 0;
-	sp_capture.depth_frames_max = options.depth_frames_max;
+	/* One frame is for what a cut stack ends in. */
+	sp_capture.depth_frames_max = options.depth_frames_max < SP_STACK_FRAMES_MAX
+					      ? options.depth_frames_max
+					      : SP_STACK_FRAMES_MAX - 1;
 	sp_capture.timers_max = timers_allowed();
 	sp_capture.drain = drain_in_handler;
 	sp_capture.begin_in_child = begin_in_child;

@@ -70,7 +70,7 @@ static bool claim(struct sp_live_block *block)
 }
 
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
-					 const void *ptr)
+					 const void *ptr, bool *is_crowded)
 {
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
@@ -87,11 +87,11 @@ struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 				return block;
 		}
 		/* Full buckets are the sign of a table that is too small, or full of
-		 * blocks to be absorbed. */
+		 * blocks to be absorbed. Whoever notices sees to it, when it is done. */
 		if (!atomic_load_explicit(&sp_heap_global.wants_room,
-					  memory_order_relaxed))
-			atomic_store_explicit(&sp_heap_global.wants_room, true,
-					      memory_order_relaxed);
+					  memory_order_relaxed) &&
+		    !atomic_exchange(&sp_heap_global.wants_room, true))
+			*is_crowded = true;
 	}
 	return NULL;
 }

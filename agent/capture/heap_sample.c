@@ -18,6 +18,7 @@
 
 /* Where every block is looked for, the largest levels must do: nearly all lie there. */
 #define STALE_LEVELS_MAX 2U
+#define TAKE_AGAIN_NS UINT64_C(1000000)
 /* The counters of a thread are told each time, or each so many blocks. */
 #define PUBLISH_EVERY 64U
 /* A new high-water mark is at least this part above the last. */
@@ -306,15 +307,27 @@ static void count_untracked(uint32_t cell_index, size_t size_bytes)
 	sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_UNTRACKED, 1);
 }
 
+/* Not over and over where there is none to be had. */
+static bool may_take_storage(void)
+{
+	static _Atomic uint64_t last_ns;
+	uint64_t now_ns = sp_clock_monotonic_ns();
+	uint64_t before_ns = atomic_exchange(&last_ns, now_ns);
+
+	return now_ns - before_ns >= TAKE_AGAIN_NS;
+}
+
 static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 		      uint32_t cell, uint32_t span)
 {
-	struct sp_live_block *block = sp_heap_live_claim(&sp_capture.recording, ptr);
+	bool is_crowded = false;
+	struct sp_live_block *block =
+		sp_heap_live_claim(&sp_capture.recording, ptr, &is_crowded);
 	struct sp_heap_filter *filter, *in_the_making;
 
 	if (sp_unlikely(!block)) {
 		sp_capture_take_storage();
-		block = sp_heap_live_claim(&sp_capture.recording, ptr);
+		block = sp_heap_live_claim(&sp_capture.recording, ptr, &is_crowded);
 		if (!block) {
 			count_untracked(cell, size_bytes);
 			return;
@@ -336,6 +349,8 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 	add_live(self, estimated_bytes(size_bytes));
 	if (span)
 		sp_span_add_live(span, 1, estimated_bytes(size_bytes));
+	if (sp_unlikely(is_crowded) && may_take_storage())
+		sp_capture_take_storage();
 }
 
 static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)

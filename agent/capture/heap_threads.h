@@ -79,8 +79,9 @@ struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
 					uint64_t *word);
 /* A look-up or a claim will follow soon. */
 void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr);
-/* An entry that is this thread's until its word is stored; NULL: no room. */
+/* An entry that is this thread's until its word is stored; NULL: no room. is_crowded:
+ * the caller is to have more room made, once. */
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
-					 const void *ptr);
+					 const void *ptr, bool *is_crowded);
 
 #endif

@@ -57,10 +57,13 @@ struct sp_heap_filter {
 
 extern SP_HIDDEN _Atomic(struct sp_heap_filter *) sp_heap_filter;
 
-/* Multiplicative: allocators place blocks at regular distances. */
+/* Allocators place blocks at regular distances, which one multiplication would send
+ * to the same few places. */
 static inline uint64_t sp_heap_hash(const void *ptr)
 {
-	return (uint64_t)(uintptr_t)ptr * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t hash = (uint64_t)(uintptr_t)ptr * UINT64_C(0x9e3779b97f4a7c15);
+
+	return __builtin_bswap64(hash) * UINT64_C(0xd6e8feb86659fd93);
 }
 
 /* --- cold --- */
@@ -184,7 +187,7 @@ void sp_heap_thread_is_own(void);
 /* Context: signal, in a fork child: nothing of the parent's is known here. */
 void sp_heap_capture_forked(void);
 
-/* Context: collector or signal. Copies the threads' counters to the recording. */
+/* Context: signal, consumer lock held. Copies the threads' counters to the recording. */
 void sp_heap_capture_publish(struct sp_recording *recording);
 
 /*

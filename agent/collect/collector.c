@@ -136,6 +136,15 @@ static void follow_threads(struct sp_collector *collector, uint64_t now_ns)
 	collector->calls->verify_signal();
 }
 
+/* Locked, so that no slot goes to another thread meanwhile. */
+static void publish_heap(struct sp_collector *collector)
+{
+	if (!sp_absorber_try_lock(collector->absorber, (uint32_t)sp_syscall0(SYS_gettid)))
+		return;
+	sp_heap_capture_publish(collector->recording);
+	sp_absorber_unlock(collector->absorber);
+}
+
 static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool is_final)
 {
 	struct sp_recording_header *header = collector->recording->header;
@@ -145,7 +154,7 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	name_groups(collector);
 	read_usage(collector);
 	sp_collector_read_clocks(collector);
-	sp_heap_capture_publish(collector->recording);
+	publish_heap(collector);
 	atomic_store_explicit(&header->last_update_monotonic_ns, now_ns,
 			      memory_order_relaxed);
 	atomic_store_explicit(&header->are_clocks_final, is_final, memory_order_relaxed);

@@ -18,7 +18,7 @@
 /* Kept beyond what is used, or this part of it if that is more. */
 #define STACK_WORDS_AHEAD 8192U
 #define CELLS_AHEAD 128U
-#define BATCHES_AHEAD 2U
+#define BATCHES_AHEAD 8U
 #define AHEAD_PART 8U
 /* The live table grows when more than this part of it is in use. */
 #define CROWDED_PART 4U
