@@ -250,16 +250,6 @@ void sp_heap_first_free(void)
 		atomic_fetch_add_explicit(&lone_frees, 1, memory_order_relaxed);
 }
 
-uint64_t sp_heap_thread_allocations(void)
-{
-	return sp_heap_self ? sp_heap_self->allocations : 0;
-}
-
-uint64_t sp_heap_thread_frees(void)
-{
-	return sp_heap_self ? sp_heap_self->frees : 0;
-}
-
 /* --- the process --- */
 
 static void note_short_births(const struct sp_recording_header *header)

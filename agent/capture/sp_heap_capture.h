@@ -158,8 +158,15 @@ static inline void sp_heap_release(struct sp_heap_hold hold, bool is_gone)
 }
 
 /* The calling thread's counters; 0 for a thread without state. */
-uint64_t sp_heap_thread_allocations(void);
-uint64_t sp_heap_thread_frees(void);
+static inline uint64_t sp_heap_thread_allocations(void)
+{
+	return sp_likely(sp_heap_self != NULL) ? sp_heap_self->allocations : 0;
+}
+
+static inline uint64_t sp_heap_thread_frees(void)
+{
+	return sp_likely(sp_heap_self != NULL) ? sp_heap_self->frees : 0;
+}
 
 /* --- life --- */
 
