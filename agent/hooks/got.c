@@ -24,6 +24,8 @@
 
 #define CACHED_PAGES 256U
 #define NAME_BYTES 256U
+#define MODULES_MAX 16384U
+#define HASH_PRIME UINT64_C(0x100000001b3)
 
 /* Pages of the module, each in the one place that its address gives. */
 struct cache {
@@ -123,29 +125,35 @@ static uint64_t find_target(const struct walk *walk, const struct import *import
 		import->name, sp_got_image_version(&walk->image, import->index));
 }
 
-static void consider(const struct walk *walk, const struct import *import)
+/* -ESTALE when the module is gone. */
+static int consider(const struct walk *walk, const struct import *import)
 {
 	const struct sp_got_patch *patch = walk->patch;
 	uint64_t value, target, replacement;
+	int err;
 
 	if (!sp_got_image_bytes(&walk->image, import->slot, &value, sizeof(value)) ||
 	    !value)
-		return;
+		return 0;
 	target = value;
 	if (is_unbound(walk, import, value)) {
 		target = find_target(walk, import);
 		if (!target) {
 			walk->result->unbound++;
-			return;
+			return 0;
 		}
 	}
 	replacement = patch->replacement_for(import->name, target, patch->context);
 	if (!replacement || replacement == target)
-		return;
-	if (store(walk, import->slot, replacement) == 0)
-		walk->result->replaced++;
-	else
+		return 0;
+	err = store(walk, import->slot, replacement);
+	if (err == -ESTALE)
+		return err;
+	if (err)
 		walk->result->failed++;
+	else
+		walk->result->replaced++;
+	return 0;
 }
 
 /* --- tables --- */
@@ -269,7 +277,9 @@ static int walk_table(const struct walk *walk, const struct sp_got_table *table)
 		if (err)
 			return err;
 		if (import.name[0] && patch->is_wanted(import.name, patch->context))
-			consider(walk, &import);
+			err = consider(walk, &import);
+		if (err)
+			return err;
 	}
 	return 0;
 }
@@ -354,4 +364,29 @@ void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result
 			is_startup = false;
 	}
 	sp_pages_unmap(cache, sizeof(*cache));
+}
+
+/* The list is the loader's, which may be changing it: a glance that goes wrong is a
+ * change. */
+bool sp_got_have_modules_changed(void)
+{
+	static uint64_t last_hash;
+	uint64_t at = (uint64_t)(uintptr_t)sp_next_last_object()->l_next, hash = 0;
+
+	for (uint32_t i = 0; i < MODULES_MAX && at; i++) {
+		struct link_map object = {.l_ld = NULL};
+		struct dl_find_object found;
+		bool is_loaded;
+
+		if (!sp_guarded_read(at, &object, sizeof(object)))
+			break;
+		is_loaded = _dl_find_object && _dl_find_object(object.l_ld, &found) == 0;
+		hash = (hash ^ at ^ (uint64_t)(uintptr_t)object.l_ld) * HASH_PRIME +
+		       is_loaded;
+		at = (uint64_t)(uintptr_t)object.l_next;
+	}
+	if (hash == last_hash)
+		return false;
+	last_hash = hash;
+	return true;
 }

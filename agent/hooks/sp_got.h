@@ -59,4 +59,10 @@ void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result
 int sp_got_patch_module(uint64_t start, const struct link_map *link_map,
 			const struct sp_got_patch *patch, struct sp_got_result *result);
 
+/*
+ * Context: collector, one thread. Has the loader finished loading modules, or unloaded
+ * some, since the last call? The first call compares with the start-up.
+ */
+bool sp_got_have_modules_changed(void);
+
 #endif

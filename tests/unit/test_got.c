@@ -311,11 +311,10 @@ START_TEST(module_closed_meanwhile_is_an_error)
 	struct sp_got_result result;
 
 	exchange.close = module.handle;
-	/* The names may have been read before. */
-	patch_late(&module, &exchange, &result);
+	ck_assert_int_eq(patch_late(&module, &exchange, &result), -ESTALE);
 	ck_assert_ptr_null(exchange.close);
 	ck_assert_uint_eq(result.replaced, 0);
-	ck_assert_uint_eq(result.failed, 1);
+	ck_assert_uint_eq(result.failed, 0);
 }
 END_TEST
 
@@ -441,6 +440,20 @@ START_TEST(damaged_image_does_no_harm)
 }
 END_TEST
 
+START_TEST(modules_that_come_and_go_are_a_change)
+{
+	struct module module;
+
+	ck_assert(!sp_got_have_modules_changed());
+	module = load("now", RTLD_NOW);
+	ck_assert(sp_got_have_modules_changed());
+	ck_assert(!sp_got_have_modules_changed());
+	dlclose(module.handle);
+	ck_assert(sp_got_have_modules_changed());
+	ck_assert(!sp_got_have_modules_changed());
+}
+END_TEST
+
 /* --- tests of start-up modules --- */
 
 static void patch_startup(struct exchange *exchange, struct sp_got_result *result)
@@ -532,6 +545,7 @@ int main(void)
 	tcase_add_test(late, unmapped_module_is_an_error);
 	tcase_add_loop_test(late, callers_are_not_disturbed, 0, 2);
 	tcase_add_test(late, damaged_image_does_no_harm);
+	tcase_add_test(late, modules_that_come_and_go_are_a_change);
 	tcase_set_timeout(late, 60);
 	tcase_add_test(startup,
 		       slot_of_a_startup_module_is_replaced_before_its_first_call);
