@@ -33,6 +33,7 @@ struct tracked {
 	struct sp_elf_image image;
 	uint64_t device, inode;
 	bool is_seen;
+	bool is_told; /* to whom wants to know what is loaded */
 };
 
 struct retired {
@@ -55,7 +56,8 @@ struct found {
 struct sp_modules {
 	sp_modules_announce announce;
 	void *context;
-	struct tracked *tracked; /* by address */
+	sp_modules_loaded loaded; /* NULL: nobody wants to know */
+	struct tracked *tracked;  /* by address */
 	struct retired *retired;
 	struct sp_unwind_snapshot *published;
 	struct sp_maps maps;
@@ -486,6 +488,20 @@ static int publish(struct sp_modules *modules)
 	return 0;
 }
 
+/* The loader lists a module after it has filled in all addresses. */
+static void tell_loaded(struct sp_modules *modules)
+{
+	for (uint32_t i = 0; i < modules->found_count && modules->loaded; i++) {
+		const struct found *found = &modules->found[i];
+		struct tracked *known = found->known;
+
+		if (known && !known->is_told && !known->module.is_permanent &&
+		    found->loader.dlfo_link_map)
+			known->is_told = modules->loaded(known->module.start,
+							 found->loader.dlfo_link_map);
+	}
+}
+
 int sp_modules_refresh(struct sp_modules *modules)
 {
 	int err = -EAGAIN;
@@ -496,6 +512,7 @@ int sp_modules_refresh(struct sp_modules *modules)
 	if (err && err != -EAGAIN)
 		return err;
 	modules->is_scanned = true;
+	tell_loaded(modules);
 	return publish(modules);
 }
 
@@ -531,6 +548,11 @@ void sp_modules_destroy(struct sp_modules *modules)
 	sp_heap_free(modules->code);
 	sp_maps_free(&modules->maps);
 	sp_heap_free(modules);
+}
+
+void sp_modules_set_loaded(struct sp_modules *modules, sp_modules_loaded loaded)
+{
+	modules->loaded = loaded;
 }
 
 struct sp_modules *sp_modules_create(sp_modules_announce announce_module, void *context)

@@ -37,10 +37,20 @@ struct sp_module_info {
  */
 typedef uint16_t (*sp_modules_announce)(void *context, const struct sp_module_info *info);
 
+/*
+ * Told of a module that the loader has finished loading: where it starts and the
+ * struct link_map that the loader has of it. It may be unloaded at any moment. False:
+ * to be told again after the next scan.
+ */
+typedef bool (*sp_modules_loaded)(uint64_t start, const void *link_map);
+
 struct sp_modules;
 
 /* NULL when memory is short. */
 struct sp_modules *sp_modules_create(sp_modules_announce announce, void *context);
+
+/* From the next scan on; once for each module that is not permanent. */
+void sp_modules_set_loaded(struct sp_modules *modules, sp_modules_loaded loaded);
 
 /*
  * Scans again and publishes a new sp_unwind_snapshot if anything changed.

@@ -197,6 +197,55 @@ START_TEST(unloaded_library_is_gone_and_its_id_never_comes_back)
 }
 END_TEST
 
+static uint64_t told_start;
+static const void *told_link_map;
+static uint32_t told_times;
+static bool is_told_enough;
+
+static bool note_loaded(uint64_t start, const void *link_map)
+{
+	if (start != told_start)
+		return true;
+	told_link_map = link_map;
+	told_times++;
+	return is_told_enough;
+}
+
+START_TEST(loaded_library_is_told_until_it_is_enough)
+{
+	struct link_map *map;
+	void *handle;
+
+	ck_assert(compile_library(library_source, "-O1", library));
+	sp_modules_set_loaded(modules, note_loaded);
+	refresh();
+	handle = dlopen(library, RTLD_NOW);
+	ck_assert_int_eq(dlinfo(handle, RTLD_DI_LINKMAP, &map), 0);
+	told_start = map->l_addr;
+	refresh();
+	ck_assert_uint_eq(told_times, 1);
+	ck_assert_ptr_eq(told_link_map, map);
+	is_told_enough = true;
+	refresh();
+	refresh();
+	ck_assert_uint_eq(told_times, 2);
+	dlclose(handle);
+	refresh();
+	ck_assert_uint_eq(told_times, 2);
+}
+END_TEST
+
+START_TEST(library_of_the_start_is_not_told)
+{
+	sp_modules_set_loaded(modules, note_loaded);
+	for (const struct link_map *map = _r_debug.r_map; map; map = map->l_next) {
+		told_start = map->l_addr;
+		refresh();
+		ck_assert_uint_eq(told_times, 0);
+	}
+}
+END_TEST
+
 START_TEST(other_library_at_the_same_place_is_another_module)
 {
 	const char *sources[] = {"int f(int x) { return x + 1; }",
@@ -469,6 +518,8 @@ int main(void)
 	tcase_add_test(tc, nothing_is_published_when_nothing_changed);
 	tcase_add_test(tc, loaded_library_gets_an_id_and_private_copies);
 	tcase_add_test(tc, unloaded_library_is_gone_and_its_id_never_comes_back);
+	tcase_add_test(tc, loaded_library_is_told_until_it_is_enough);
+	tcase_add_test(tc, library_of_the_start_is_not_told);
 	tcase_add_test(tc, other_library_at_the_same_place_is_another_module);
 	tcase_add_test(tc, other_modules_keep_their_ids_while_libraries_come_and_go);
 	tcase_add_test(tc, file_loaded_twice_is_two_modules);
