@@ -104,7 +104,7 @@ man_page_knows_every_option_of_recover() {
 what_readme_points_to_is_there() {
 	local file
 
-	for file in $(grep -o 'scripts/[a-z]*' "$readme" | sort -u) \
+	for file in $(grep -o 'scripts/[a-z-]*' "$readme" | sort -u) \
 		$(grep -o '`agent/[a-z]*`' "$readme" | tr -d '`') \
 		$(sed -n 's/.*](\([A-Za-z/.]*\)).*/\1/p' "$readme"); do
 		[ -e "$source_dir/$file" ] || {
