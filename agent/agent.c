@@ -7,6 +7,7 @@
 #include "heap_absorb.h"
 #include "heap_jemalloc.h"
 #include "process_end.h"
+#include "sp_alloc_extended.h"
 #include "sp_alloc_next.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
@@ -178,6 +179,28 @@ static void end_thread(struct sp_slot *slot, uint64_t cpu_ns)
 {
 	sp_cpu_timer_disarm(slot);
 	sp_thread_end(slot, cpu_ns);
+}
+
+/* Where an allocator has more functions than malloc() and its like. */
+static void tell_unpatched(const struct sp_got_result *result)
+{
+	static bool has_told;
+
+	if (!result->failed || has_told)
+		return;
+	has_told = true;
+	sp_log_error("heap profile: %u calls of the program's allocator other than "
+		     "malloc() could not be redirected and are not seen",
+		     result->failed);
+}
+
+static bool module_loaded(uint64_t start, const void *link_map)
+{
+	struct sp_got_result result = {0};
+	bool is_done = sp_alloc_extended_patch(start, link_map, &result);
+
+	tell_unpatched(&result);
+	return is_done;
 }
 
 static void verify_signal(void)
@@ -458,12 +481,20 @@ static void prepare_heap(void)
 		.rate_bytes = options.heap_rate_bytes,
 		.seed = options.heap_seed,
 	};
+	struct sp_got_result result = {0};
 
 	if (!options.is_heap_enabled)
 		return;
-	if (sp_heap_capture_init(&settings) != 0)
+	if (sp_heap_capture_init(&settings) != 0) {
 		sp_log_error("no memory for the heap profile: there will be none");
+		return;
+	}
 	heap_coverage = sp_alloc_coverage();
+	/* All of the allocator's functions are hooked, or none. */
+	if (heap_coverage != SP_HEAP_COVERS_ALL)
+		return;
+	sp_alloc_extended_start(&result);
+	tell_unpatched(&result);
 }
 
 static void prepare_spans(void)
@@ -545,6 +576,8 @@ static void start(void)
 		.adopt_thread = adopt_thread,
 		.end_thread = end_thread,
 		.verify_signal = verify_signal,
+		.module_loaded = module_loaded,
+		.wants_modules = sp_alloc_extended_has_news,
 	};
 	int err;
 

@@ -200,6 +200,9 @@ static void look_at_modules(void)
 	if (!collector->modules) {
 		collector->modules =
 			sp_modules_create(announce_module, collector->recording);
+		if (collector->modules)
+			sp_modules_set_loaded(collector->modules,
+					      collector->calls->module_loaded);
 		refresh_modules();
 	}
 	/* Stacks that were put off are finished by who knows the modules. */
@@ -389,7 +392,8 @@ static void *run(void *argument)
 		bool has_worked;
 
 		atomic_store(&sp_capture.wake, 0);
-		if (atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
+		if (reporter.setup.calls->wants_modules() ||
+		    atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
 			refresh_modules();
 		has_worked = sp_collector_round(&reporter.collector, false) != 0;
 		if (reporter.collector.modules)

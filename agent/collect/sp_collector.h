@@ -18,6 +18,10 @@ struct sp_collector_calls {
 	void (*adopt_thread)(int tid, bool is_main);
 	void (*end_thread)(struct sp_slot *slot, uint64_t cpu_ns);
 	void (*verify_signal)(void);
+	/* As sp_modules_loaded. */
+	bool (*module_loaded)(uint64_t start, const void *link_map);
+	/* Is there perhaps something to tell module_loaded? Asked each round. */
+	bool (*wants_modules)(void);
 };
 
 /* Threads met in the task directory that have no slot, this round and the last. */
