@@ -172,7 +172,7 @@ static void try_errno(void)
 		int changes = 0;
 
 		for (size_t j = 0; j < sizeof(befores) / sizeof(befores[0]); j++)
-			for (int k = 0; k < 20; k++)
+			for (int k = 0; k < (sizes[i] > 1000000 ? 2 : 20); k++)
 				changes += try_one_errno(befores[j], sizes[i]);
 		printf("errno with %zu bytes: changed %d times\n", sizes[i], changes);
 	}

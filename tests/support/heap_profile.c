@@ -141,6 +141,35 @@ double heap_profile_told(const struct heap_profile *profile, const char *before)
 	return 0;
 }
 
+double heap_profile_loss(const struct heap_profile *profile, const char *part)
+{
+	const char *comment;
+
+	for (size_t i = 0; (comment = profile_comment(profile->decoded, i)) != NULL; i++)
+		if (strncmp(comment, "loss: ", 6) == 0 && strstr(comment, part) != NULL)
+			return strtod(comment + 6, NULL);
+	return 0;
+}
+
+struct heap_account heap_profile_account(const struct heap_profile *profile)
+{
+	const char *estimate = heap_profile_comment(profile, "estimate: ");
+	struct heap_account account = {
+		.bytes = heap_profile_told(profile, "exact: "),
+		.allocations = heap_profile_told(profile, " bytes in "),
+		.frees = heap_profile_told(profile, " allocations, "),
+	};
+
+	/* Nothing was sampled. */
+	if (estimate == NULL || strncmp(estimate, "estimate: none", 14) == 0)
+		return account;
+	account.estimate_bytes = heap_profile_told(profile, "estimate: ");
+	if (strstr(estimate, "its standard error is ") != NULL)
+		account.standard_error_bytes =
+			heap_profile_told(profile, "its standard error is ");
+	return account;
+}
+
 void heap_profile_show(const struct heap_profile *profile)
 {
 	const char *comment;

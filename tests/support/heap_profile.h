@@ -46,6 +46,19 @@ const char *heap_profile_comment(const struct heap_profile *profile, const char 
  * there is one.
  */
 double heap_profile_told(const struct heap_profile *profile, const char *before);
+/* What a loss comment with that text counts; 0 if there is none. */
+double heap_profile_loss(const struct heap_profile *profile, const char *part);
+#define HEAP_LOSS_STALE "gone stale"
+#define HEAP_LOSS_ONLY_COUNTED "allocations that were only counted"
+#define HEAP_LOSS_UNTRACKED "sampled blocks not followed"
+
+/* What the comments say of all of the program: counted, and estimated from samples. */
+struct heap_account {
+	double bytes, allocations, frees;
+	double estimate_bytes, standard_error_bytes;
+};
+struct heap_account heap_profile_account(const struct heap_profile *profile);
+
 /* Prints all comments, for whoever reads a failing test. */
 void heap_profile_show(const struct heap_profile *profile);
 
