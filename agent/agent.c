@@ -234,6 +234,17 @@ static void drain_in_handler(void)
 	sp_absorber_unlock(&absorber);
 }
 
+static void begin_spans(void)
+{
+	const struct sp_spans_setup setup = {
+		.sources = "",
+		.functions = "",
+		.environment = environ,
+	};
+
+	sp_spans_begin(&setup);
+}
+
 /* The stack of the thread that forked, as its slot in the parent knew it. */
 static uint64_t forked_stack_low, forked_stack_high;
 
@@ -277,6 +288,7 @@ static void begin_in_child(void)
 		sp_heap_thread_begin(slot);
 	}
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
+	begin_spans();
 out:
 	atomic_store(&is_beginning, false);
 }
@@ -506,17 +518,6 @@ static void prepare_spans(void)
 	};
 
 	sp_span_capture_init(&settings);
-}
-
-static void begin_spans(void)
-{
-	const struct sp_spans_setup setup = {
-		.sources = "",
-		.functions = "",
-		.environment = environ,
-	};
-
-	sp_spans_begin(&setup);
 }
 
 static bool prepare_capture(void)

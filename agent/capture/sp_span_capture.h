@@ -81,6 +81,14 @@ uint64_t sp_span_current(void);
  * exception or a cancellation went past them. */
 void sp_span_unwind_to(uint64_t stack_pointer);
 
+/*
+ * Context: init. Samples of a thread for which read() says what span it is in, by
+ * whatever means, count for a span of that callsite within the thread's own.
+ * read() is called in the handler and in heap hooks, on the thread in question.
+ */
+void sp_span_set_outside(bool (*read)(struct sp_span_context *context),
+			 uint32_t callsite);
+
 /* --- life of threads and processes --- */
 
 void sp_span_thread_begin(struct sp_slot *slot);

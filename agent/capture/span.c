@@ -51,6 +51,8 @@ static _Atomic uint64_t free_spans; /* tag << 32 | index + 1 */
 static _Atomic uint64_t root_handle;
 static _Atomic uint32_t root_label_set;
 static _Atomic uint64_t next_span_id;
+static bool (*_Atomic read_outside)(struct sp_span_context *context);
+static uint32_t outside_callsite;
 
 void sp_span_capture_init(const struct sp_span_settings *wanted)
 {
@@ -641,12 +643,45 @@ void sp_span_label(uint64_t handle, const char *key, const char *value)
 
 /* --- what samples read --- */
 
+void sp_span_set_outside(bool (*read)(struct sp_span_context *context), uint32_t callsite)
+{
+	outside_callsite = callsite;
+	/* Release: the callsite is there for whoever sees the function. */
+	atomic_store_explicit(&read_outside, read, memory_order_release);
+}
+
+/* Within the span that another library says the calling thread is in. */
+static uint32_t add_outside(uint32_t label_set)
+{
+	bool (*read)(struct sp_span_context *) =
+		atomic_load_explicit(&read_outside, memory_order_acquire);
+	const struct sp_label_set *set;
+	struct sp_span_context context;
+	struct sp_span_labels labels;
+	uint32_t path;
+
+	if (!read || outside_callsite == UINT32_MAX || !sp_span_is_on() ||
+	    !read(&context))
+		return label_set;
+	set = sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS, label_set);
+	path = sp_span_path(outside_callsite, set->path);
+	memset(&labels, 0, sizeof(labels));
+	labels.path = path == UINT32_MAX ? set->path : path + 1;
+	memcpy(labels.texts, set->labels, sizeof(labels.texts));
+	if (settings.has_ids) {
+		memcpy(labels.trace_id, context.trace_id, sizeof(labels.trace_id));
+		memcpy(labels.span_id, context.span_id, sizeof(labels.span_id));
+	}
+	return sp_span_label_set(&labels);
+}
+
 uint32_t sp_span_label_set_of(const struct sp_slot *slot)
 {
 	uint32_t label_set = atomic_load_explicit(&slot->label_set, memory_order_relaxed);
 
-	return label_set ? label_set
-			 : atomic_load_explicit(&root_label_set, memory_order_relaxed);
+	if (!label_set)
+		label_set = atomic_load_explicit(&root_label_set, memory_order_relaxed);
+	return add_outside(label_set);
 }
 
 struct sp_span_mark sp_span_mark(void)
@@ -659,6 +694,7 @@ struct sp_span_mark sp_span_mark(void)
 		mark.span =
 			mark_of(atomic_load_explicit(&root_handle, memory_order_relaxed));
 	}
+	mark.label_set = add_outside(mark.label_set);
 	return mark;
 }
 

@@ -8,11 +8,15 @@
 #include "heap_absorb.h"
 #include "sp_clock.h"
 #include "sp_heap_capture.h"
+#include "sp_process_identity.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
 #include "sp_syscall.h"
 #include "sp_unwind.h"
+
 #include "span_absorb.h"
+#include <stdlib.h>
+#include <string.h>
 
 #define LISTING_PERIOD_NS SP_NS_PER_SECOND
 #define CLOCKS_PERIOD_NS (SP_NS_PER_SECOND / 4)
@@ -117,6 +121,20 @@ static void calibrate_cycles(struct sp_collector *collector, uint64_t now_ns)
 			      memory_order_relaxed);
 }
 
+/* What the process has of the kernel, beside what malloc() says it gave out. */
+static void read_memory(struct sp_collector *collector)
+{
+	char text[4096];
+	const char *line;
+
+	sp_process_read_file("/proc/self/status", text, sizeof(text));
+	line = strstr(text, "\nRssAnon:");
+	if (line)
+		atomic_store_explicit(&collector->recording->header->anonymous_bytes,
+				      strtoull(line + 9, NULL, 10) * 1024,
+				      memory_order_relaxed);
+}
+
 /* Does the program do anything? Its threads and clocks need no look otherwise. */
 static bool has_worked(struct sp_collector *collector)
 {
@@ -155,6 +173,8 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	read_usage(collector);
 	sp_collector_read_clocks(collector);
 	publish_heap(collector);
+	if (is_final && header->heap_rate_bytes)
+		read_memory(collector);
 	atomic_store_explicit(&header->last_update_monotonic_ns, now_ns,
 			      memory_order_relaxed);
 	atomic_store_explicit(&header->are_clocks_final, is_final, memory_order_relaxed);

@@ -49,6 +49,27 @@ static void say_exact(struct sp_profile_comments *comments,
 	sp_text_string(&line, " frees (counted, not sampled; a realloc is one of each)");
 }
 
+/* Whoever has an allocator of his own, or maps memory himself, sees it here. */
+static void say_memory(struct sp_profile_comments *comments,
+		       const struct sp_heap_values *values)
+{
+	uint64_t bytes = sp_atomic_value(&values->recording->header->anonymous_bytes);
+	struct sp_text line;
+
+	if (!bytes)
+		return;
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "memory: ");
+	sp_text_decimal(&line, bytes);
+	sp_text_string(&line, " bytes of resident anonymous memory (the kernel's), of "
+			      "which malloc() had given out ");
+	sp_text_decimal(&line,
+			sp_profile_integer(values->totals.of[SP_HEAP_INUSE_BYTES] + 0.5));
+	sp_text_string(&line, "; the rest is free heap, stacks, the agent, and what the "
+			      "program maps or allocates by other ways, which is not "
+			      "seen here");
+}
+
 /* How far the estimate is from the truth, and how far such estimates are. */
 static void say_estimate(struct sp_profile_comments *comments,
 			 const struct sp_heap_totals *totals)
@@ -213,6 +234,7 @@ void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_vi
 	say_sampling(comments, values);
 	say_exact(comments, &values->totals);
 	say_estimate(comments, &values->totals);
+	say_memory(comments, values);
 	if (which == SP_HEAP_VIEW_PEAK)
 		say_peak(comments, &values->totals);
 	if (which == SP_HEAP_VIEW_LIFETIMES)

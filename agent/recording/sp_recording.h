@@ -182,6 +182,8 @@ struct sp_recording_header {
 	/* Exact counters of threads without a slot. */
 	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
 	_Atomic uint64_t heap_coverage; /* enum sp_heap_coverage */
+	/* Resident anonymous memory of the process, the kernel's number, last read. */
+	_Atomic uint64_t anonymous_bytes;
 
 	/* Spans: their clock's ticks, and the part of root spans that is followed. */
 	_Atomic uint64_t span_ticks_per_second;

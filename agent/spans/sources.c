@@ -2,7 +2,7 @@
  * The list of sources, which of them are switched on, and which have met something.
  * Context: init, but for the notes of hooks.
  */
-#include "sp_spans.h"
+#include "span_sources.h"
 
 #include "sp_text.h"
 
@@ -10,8 +10,9 @@
 #include <string.h>
 
 static const struct sp_span_source_ops *const sources[] = {
-	&(const struct sp_span_source_ops){
-		.name = "api", .source = SP_SPAN_SOURCE_API, .is_on_by_default = true},
+	&sp_span_api,
+	&sp_span_environment,
+	&sp_span_otel_thread,
 };
 #define SOURCES (sizeof(sources) / sizeof(sources[0]))
 

@@ -2,9 +2,10 @@
  * The C API (spanprof/span.h): programs that mark their spans themselves. Context:
  * hook.
  */
+#include "span_sources.h"
+
 #include "sp_compiler.h"
 #include "sp_span_capture.h"
-#include "sp_spans.h"
 
 #include <spanprof/span.h>
 
@@ -93,3 +94,9 @@ SP_EXPORT spanprof_span spanprof_v1_current(void)
 {
 	return sp_span_current();
 }
+
+const struct sp_span_source_ops sp_span_api = {
+	.name = "api",
+	.source = SP_SPAN_SOURCE_API,
+	.is_on_by_default = true,
+};

@@ -1,0 +1,126 @@
+/*
+ * The span around the whole process, as whoever started it says in the environment:
+ * TRACEPARENT (OpenTelemetry enhancement proposal 258, W3C trace context),
+ * OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES. Threads that have entered no span of
+ * their own are in this one. Context: init, or the handler of a fork child's first
+ * sample.
+ */
+#include "span_sources.h"
+
+#include "sp_span_capture.h"
+#include "sp_text.h"
+
+#include <string.h>
+#include <sys/auxv.h>
+
+#define NAME_BYTES_MAX 128U
+
+/* Not getenv(): the program may be changing its environment. */
+static const char *variable(char *const *environment, const char *name)
+{
+	size_t name_bytes = strlen(name);
+
+	for (; environment && *environment; environment++)
+		if (strncmp(*environment, name, name_bytes) == 0 &&
+		    (*environment)[name_bytes] == '=')
+			return *environment + name_bytes + 1;
+	return NULL;
+}
+
+static int digit(char character)
+{
+	if (character >= '0' && character <= '9')
+		return character - '0';
+	if (character >= 'a' && character <= 'f')
+		return character - 'a' + 10;
+	return -1;
+}
+
+static bool read_hex(const char *text, uint8_t *bytes, size_t count)
+{
+	uint8_t any = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		int high = digit(text[2 * i]);
+		int low = high < 0 ? -1 : digit(text[2 * i + 1]);
+
+		if (low < 0)
+			return false;
+		bytes[i] = (uint8_t)(high << 4 | low);
+		any |= bytes[i];
+	}
+	return any != 0; /* all zeros is invalid */
+}
+
+/* "00-" trace id "-" span id "-" flags; later versions may go on after the flags. */
+static bool read_traceparent(const char *text, struct sp_span_context *context)
+{
+	return text && strlen(text) >= 55 && digit(text[0]) >= 0 && digit(text[1]) >= 0 &&
+	       strncmp(text, "ff", 2) != 0 && text[2] == '-' && text[35] == '-' &&
+	       text[52] == '-' &&
+	       read_hex(text + 3, context->trace_id, sizeof(context->trace_id)) &&
+	       read_hex(text + 36, context->span_id, sizeof(context->span_id));
+}
+
+/* The value of a key in "key=value,key=value". */
+static bool read_attribute(const char *list, const char *key, struct sp_text *value)
+{
+	size_t key_bytes = strlen(key);
+
+	while (list && *list) {
+		size_t bytes = strcspn(list, ",");
+
+		if (bytes > key_bytes && list[key_bytes] == '=' &&
+		    strncmp(list, key, key_bytes) == 0) {
+			for (size_t i = key_bytes + 1; i < bytes; i++)
+				sp_text_char(value, list[i]);
+			return true;
+		}
+		list += bytes + (list[bytes] == ',');
+	}
+	return false;
+}
+
+static void choose_name(char *const *environment, char name[NAME_BYTES_MAX])
+{
+	const char *service = variable(environment, "OTEL_SERVICE_NAME");
+	struct sp_text text;
+
+	sp_text_init(&text, name, NAME_BYTES_MAX);
+	if (service && *service)
+		sp_text_string(&text, service);
+	else if (!read_attribute(variable(environment, "OTEL_RESOURCE_ATTRIBUTES"),
+				 "service.name", &text))
+		sp_text_string(&text,
+			       sp_text_base_name((const char *)getauxval(AT_EXECFN)));
+}
+
+static bool begin(const struct sp_spans_setup *setup)
+{
+	const char *parent = variable(setup->environment, "TRACEPARENT");
+	struct sp_span_context context;
+	char name[NAME_BYTES_MAX];
+	struct sp_span_site site = {
+		.name = name,
+		.target = "environment",
+		.source = SP_SPAN_SOURCE_ENVIRONMENT,
+	};
+	bool has_parent;
+
+	memset(&context, 0, sizeof(context));
+	has_parent = read_traceparent(parent, &context);
+	if (!has_parent && !variable(setup->environment, "OTEL_SERVICE_NAME") &&
+	    !variable(setup->environment, "OTEL_RESOURCE_ATTRIBUTES"))
+		return false;
+	choose_name(setup->environment, name);
+	sp_span_set_root(sp_span_create(sp_span_callsite(&site), SP_SPAN_NONE,
+					has_parent ? &context : NULL));
+	return true;
+}
+
+const struct sp_span_source_ops sp_span_environment = {
+	.name = "environment",
+	.source = SP_SPAN_SOURCE_ENVIRONMENT,
+	.is_on_by_default = true,
+	.begin = begin,
+};

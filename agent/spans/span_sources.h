@@ -1,0 +1,13 @@
+/*
+ * One declaration for each source; sources.c lists them.
+ */
+#ifndef SP_SPAN_SOURCES_H
+#define SP_SPAN_SOURCES_H
+
+#include "sp_spans.h"
+
+extern const struct sp_span_source_ops sp_span_api;
+extern const struct sp_span_source_ops sp_span_environment;
+extern const struct sp_span_source_ops sp_span_otel_thread;
+
+#endif
