@@ -193,6 +193,11 @@ static void say_losses(struct sp_profile_comments *comments,
 		[SP_LOSS_STACK_SHORT] = "stacks of all profiles that could not be walked "
 					"to their root",
 		[SP_LOSS_NO_SPACE] = "requests for storage refused",
+		[SP_LOSS_SPAN_NO_ROOM] =
+			"spans not followed, shown as the span around them: no room "
+			"(SPANPROF_RECORDING_SIZE)",
+		[SP_LOSS_SPAN_LABELS] =
+			"label sets or texts without room, shown as [other] or left out",
 		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
 		[SP_LOSS_DAMAGED] = "records that could not be read",
 	};

@@ -13,6 +13,7 @@
 
 #include "profile_comments_cpu.h"
 #include "profile_common.h"
+#include "profile_labels.h"
 #include "sp_compiler.h"
 #include "sp_frame.h"
 #include "sp_heap.h"
@@ -30,6 +31,7 @@ struct sp_cpu_profile {
 	uint64_t rest_ns;
 	uint64_t next_cell, next_extra;
 	uint64_t frames[1 + 1024 + 2];
+	struct sp_profile_ids ids; /* of the last sample */
 	struct sp_profile_comments comments;
 };
 
@@ -193,6 +195,7 @@ static bool fill_from_cell(struct sp_cpu_profile *profile, const struct sp_cell 
 	sample->labels[0] = (struct sp_view_label){
 		.key = "mode", .str = cell->mode == SP_MODE_KERNEL ? "kernel" : "user"};
 	sample->label_count = cell->node == 1 ? 0 : 1;
+	sp_profile_add_labels(profile->recording, cell->labels, &profile->ids, sample);
 	return true;
 }
 

@@ -8,6 +8,7 @@
 
 #include "profile_comments_heap.h"
 #include "profile_common.h"
+#include "profile_labels.h"
 #include "sp_compiler.h"
 #include "sp_heap.h"
 
@@ -20,6 +21,7 @@ struct cursor {
 	uint64_t next_cell;
 	double sums[SP_VIEW_VALUES_MAX];
 	uint64_t given[SP_VIEW_VALUES_MAX];
+	struct sp_profile_ids ids; /* of the last sample */
 };
 
 struct sp_heap_profile {
@@ -124,6 +126,9 @@ static int next_sample(void *opaque, struct sp_view_sample *sample)
 					       .number = (int64_t)size_class_bytes,
 					       .unit = "bytes"};
 		sample->label_count = size_class_bytes != 0;
+		sp_profile_add_labels(values->recording,
+				      sp_heap_values_label_set(values, index),
+				      &cursor->ids, sample);
 		return 1;
 	}
 	return 0;

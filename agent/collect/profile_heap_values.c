@@ -20,6 +20,7 @@
 #include "sp_double.h"
 #include "sp_heap.h"
 #include "sp_poisson.h"
+#include "sp_recording_span.h"
 
 #include <emmintrin.h>
 #include <errno.h>
@@ -358,4 +359,11 @@ uint64_t sp_heap_values_size_class(const struct sp_heap_values *values,
 	return cell_index == SP_HEAP_CELL_DROPPED
 		       ? 0
 		       : cell_at(values, cell_index)->size_class_bytes;
+}
+
+uint32_t sp_heap_values_label_set(const struct sp_heap_values *values,
+				  uint64_t cell_index)
+{
+	return cell_index == SP_HEAP_CELL_DROPPED ? SP_LABEL_SET_NONE
+						  : cell_at(values, cell_index)->labels;
 }

@@ -67,5 +67,7 @@ bool sp_heap_values_stack(const struct sp_heap_values *values, uint64_t cell_ind
 			  const uint64_t **frames, uint32_t *frame_count);
 uint64_t sp_heap_values_size_class(const struct sp_heap_values *values,
 				   uint64_t cell_index);
+uint32_t sp_heap_values_label_set(const struct sp_heap_values *values,
+				  uint64_t cell_index);
 
 #endif

@@ -1,0 +1,153 @@
+/*
+ * Span parts of recordings made by hand: callsites, paths, label sets and spans as
+ * hooks leave them. Asserts nothing itself, so that the fuzzer and children of tests
+ * can use it.
+ */
+#ifndef TEST_SPAN_FIXTURE_H
+#define TEST_SPAN_FIXTURE_H
+
+#include "test_recording_fixture.h"
+
+#include "sp_recording_span.h"
+
+#define TEST_TICKS_PER_SECOND UINT64_C(2000000000)
+
+/* As the agent does it, before the recording's first use. */
+static inline void test_spans_begin(struct sp_recording *recording)
+{
+	recording->header->span_probability_millionths = 1000000;
+	recording->header->has_exact_span_cpu = 1;
+	atomic_store(&recording->header->span_ticks_per_second, TEST_TICKS_PER_SECOND);
+}
+
+/* Zeroed items at the end of a section; NULL without room. */
+static inline void *test_append(struct sp_recording *recording, enum sp_section_kind kind,
+				uint64_t items, uint32_t *index)
+{
+	struct sp_section *section = &recording->header->sections[kind];
+	uint64_t used = atomic_load(&section->used_items);
+
+	if (sp_recording_reserve(recording, kind, used + items) != 0)
+		return NULL;
+	atomic_store(&section->used_items, used + items);
+	*index = (uint32_t)used;
+	return sp_recording_item(recording, kind, used);
+}
+
+static inline uint32_t test_text(struct sp_recording *recording, const char *text)
+{
+	uint32_t offset = 0;
+	char *copy = *text ? test_append(recording, SP_SECTION_SPAN_TEXT,
+					 strlen(text) + 1, &offset)
+			   : NULL;
+
+	if (copy)
+		strcpy(copy, text);
+	return offset;
+}
+
+static inline uint32_t test_callsite(struct sp_recording *recording, const char *name,
+				     const char *target, const char *file, uint32_t line)
+{
+	uint32_t index = UINT32_MAX;
+	struct sp_callsite *callsite =
+		test_append(recording, SP_SECTION_CALLSITES, 1, &index);
+
+	if (!callsite)
+		return UINT32_MAX;
+	callsite->name = test_text(recording, name);
+	callsite->target = test_text(recording, target);
+	callsite->file = test_text(recording, file);
+	callsite->line = line;
+	atomic_store(&callsite->is_filled, 1);
+	return index;
+}
+
+static inline struct sp_span_path *test_path_at(const struct sp_recording *recording,
+						uint32_t index)
+{
+	return sp_recording_item(recording, SP_SECTION_SPAN_PATHS, index);
+}
+
+/* parent: path + 1, 0 = outermost. */
+static inline uint32_t test_path(struct sp_recording *recording, uint32_t callsite,
+				 uint32_t parent)
+{
+	uint32_t index = UINT32_MAX;
+	struct sp_span_path *path =
+		test_append(recording, SP_SECTION_SPAN_PATHS, 1, &index);
+
+	if (!path)
+		return UINT32_MAX;
+	path->callsite = callsite;
+	path->parent = parent;
+	path->depth = parent ? test_path_at(recording, parent - 1)->depth + 1 : 1;
+	atomic_store(&path->is_filled, 1);
+	return index;
+}
+
+/* A path of a callsite of its own. */
+static inline uint32_t test_named_path(struct sp_recording *recording, const char *name,
+				       uint32_t parent)
+{
+	return test_path(recording, test_callsite(recording, name, "", "", 0), parent);
+}
+
+static inline struct sp_label_set *test_label_set_at(const struct sp_recording *recording,
+						     uint32_t index)
+{
+	return sp_recording_item(recording, SP_SECTION_LABEL_SETS, index);
+}
+
+/* Of a path, without ids and recorded labels. */
+static inline uint32_t test_label_set(struct sp_recording *recording, uint32_t path)
+{
+	uint32_t index = SP_LABEL_SET_OTHER;
+	struct sp_label_set *set =
+		test_append(recording, SP_SECTION_LABEL_SETS, 1, &index);
+
+	if (!set)
+		return SP_LABEL_SET_OTHER;
+	set->path = path + 1;
+	atomic_store(&set->is_filled, 1);
+	return index;
+}
+
+static inline void test_label(struct sp_recording *recording, uint32_t label_set,
+			      unsigned int number, const char *key, const char *value)
+{
+	struct sp_label_set *set = test_label_set_at(recording, label_set);
+
+	set->labels[2 * number] = test_text(recording, key);
+	set->labels[2 * number + 1] = test_text(recording, value);
+}
+
+static inline struct sp_span *test_span_at(const struct sp_recording *recording,
+					   uint64_t index)
+{
+	return sp_recording_item(recording, SP_SECTION_SPANS, index);
+}
+
+/* Open, of a path, in a new entry; UINT32_MAX without room. */
+static inline uint32_t test_span(struct sp_recording *recording, uint32_t path,
+				 uint64_t created_ticks)
+{
+	uint32_t index = UINT32_MAX;
+	struct sp_span *span = test_append(recording, SP_SECTION_SPANS, 1, &index);
+
+	if (!span)
+		return UINT32_MAX;
+	span->path = path;
+	span->created_ticks = created_ticks;
+	atomic_store(&span->generation, 1);
+	atomic_store(&span->state, SP_SPAN_OPEN);
+	return index;
+}
+
+static inline void test_span_close(struct sp_span *span, uint64_t closed_ticks)
+{
+	atomic_store(&span->closed_ticks, closed_ticks);
+	atomic_store(&span->state, SP_SPAN_CLOSED);
+}
+
+#endif
