@@ -13,10 +13,7 @@
 #include <string.h>
 
 static const struct sp_command *const commands[] = {
-	&sp_cmd_recover,
-	&sp_cmd_options,
-	&sp_cmd_path,
-	&sp_cmd_help,
+	&sp_cmd_recover, &sp_cmd_delta, &sp_cmd_options, &sp_cmd_path, &sp_cmd_help,
 };
 
 #define WIDTH_COLUMNS 78

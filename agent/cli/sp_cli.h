@@ -24,6 +24,7 @@ struct sp_command {
 	int (*run)(int argc, char **argv);
 };
 
+extern const struct sp_command sp_cmd_delta;
 extern const struct sp_command sp_cmd_help;
 extern const struct sp_command sp_cmd_options;
 extern const struct sp_command sp_cmd_path;
