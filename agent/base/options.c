@@ -69,7 +69,7 @@ static const struct sp_option table[] = {
 	      "Directory the profiles are written to."),
 	 .kind = SP_OPTION_DIRECTORY, MEMBER(out_dir)},
 	{HELP("file", "SPANPROF_FILE", "PATTERN", "%e.%p",
-	      "Name of a profile, before \".cpu.pb.gz\": %e is the program, %p the "
+	      "Name of a profile, before \".KIND.pb.gz\": %e is the program, %p the "
 	      "process id, %t the start time in ns since 1970, %h the host, %% a "
 	      "percent sign."),
 	 .kind = SP_OPTION_FILE_PATTERN, MEMBER(file_pattern)},
