@@ -190,26 +190,6 @@ void sp_heap_release_sampled(struct sp_heap_hold hold, bool is_gone)
 
 /* --- its begin --- */
 
-/* The registers as they are here, in a frame of ours. */
-static inline __attribute__((always_inline)) void
-read_registers(struct sp_unwind_regs *regs)
-{
-	uint64_t *value = regs->value;
-
-	__builtin_memset(regs, 0, sizeof(*regs));
-	__asm__ volatile("movq %%rbx, %0\n\t"
-			 "movq %%rbp, %1\n\t"
-			 "movq %%rsp, %2\n\t"
-			 "movq %%r12, %3\n\t"
-			 "movq %%r13, %4\n\t"
-			 "movq %%r14, %5\n\t"
-			 "movq %%r15, %6\n\t"
-			 : "=m"(value[3]), "=m"(value[SP_DWARF_RBP]),
-			   "=m"(value[SP_DWARF_RSP]), "=m"(value[12]), "=m"(value[13]),
-			   "=m"(value[14]), "=m"(value[15]));
-	__asm__ volatile("leaq 0(%%rip), %0" : "=r"(value[SP_DWARF_RA]));
-}
-
 static void find_stack(const struct sp_heap_thread *self, uint64_t stack_pointer,
 		       struct sp_unwind_stack *stack)
 {
@@ -242,7 +222,7 @@ static uint32_t walk(struct sp_heap_thread *self, uint64_t *frames)
 	struct sp_unwind_stack stack;
 	struct sp_unwind_result result;
 
-	read_registers(&regs);
+	sp_unwind_regs_here(&regs);
 	find_stack(self, regs.value[SP_DWARF_RSP], &stack);
 	result = sp_unwind(snapshot, &regs, &stack, frames, sp_capture.depth_frames_max);
 	if (sp_likely(result.end == SP_UNWIND_OUTERMOST))

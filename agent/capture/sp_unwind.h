@@ -76,6 +76,8 @@ struct sp_unwind_range {
 };
 
 struct sp_unwind_snapshot {
+	/* No two snapshots of a process have the same, and none has 0. */
+	uint64_t generation;
 	uint32_t count;
 	/* Readable executable memory that belongs to no module (JIT code), sorted. */
 	uint32_t code_count;
@@ -111,6 +113,27 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 				  const struct sp_unwind_regs *regs,
 				  const struct sp_unwind_stack *stack, uint64_t *frames,
 				  uint32_t max_frames);
+
+/* Context: signal. Those that a call keeps, the stack pointer and the pc, as they are
+ * here in the caller's frame; the others are 0. */
+static inline __attribute__((always_inline)) void
+sp_unwind_regs_here(struct sp_unwind_regs *regs)
+{
+	uint64_t *value = regs->value;
+
+	__builtin_memset(regs, 0, sizeof(*regs));
+	__asm__ volatile("movq %%rbx, %0\n\t"
+			 "movq %%rbp, %1\n\t"
+			 "movq %%rsp, %2\n\t"
+			 "movq %%r12, %3\n\t"
+			 "movq %%r13, %4\n\t"
+			 "movq %%r14, %5\n\t"
+			 "movq %%r15, %6\n\t"
+			 : "=m"(value[3]), "=m"(value[SP_DWARF_RBP]),
+			   "=m"(value[SP_DWARF_RSP]), "=m"(value[12]), "=m"(value[13]),
+			   "=m"(value[14]), "=m"(value[15]));
+	__asm__ volatile("leaq 0(%%rip), %0" : "=r"(value[SP_DWARF_RA]));
+}
 
 /* Context: signal. The registers that a signal interrupted (a ucontext_t). */
 void sp_unwind_regs_from_ucontext(struct sp_unwind_regs *regs, const void *ucontext);

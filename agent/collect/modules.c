@@ -463,6 +463,7 @@ static void retire_gone(struct sp_modules *modules)
 
 static int publish(struct sp_modules *modules)
 {
+	static uint64_t generation; /* goes on in a fork child */
 	struct sp_unwind_snapshot *snapshot = build_snapshot(modules);
 	struct retired *retired = NULL;
 
@@ -480,6 +481,7 @@ static int publish(struct sp_modules *modules)
 		}
 		retired->snapshot = modules->published;
 	}
+	snapshot->generation = ++generation;
 	modules->published = snapshot;
 	/* Sequentially consistent: a handler that starts after the caller looked for
 	 * handlers (sp_modules_reclaim) sees this snapshot. */

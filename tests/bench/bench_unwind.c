@@ -2,12 +2,15 @@
  * What capturing a stack costs in a signal handler, by depth: our walk and that of
  * libunwind. "warm" repeats one walk; "cold caches" evicts the processor's caches
  * before each, as after a tick of other work; "new code" is code never sampled before,
- * whose rules are not in our cache either. Prints medians and judges nothing.
+ * whose rules are not in our cache either. Then what it costs in a hook, with a memo:
+ * the same stack again, and two that differ in their leaf and in where that was called,
+ * in turn. Prints medians and judges nothing.
  *
  *   bench_unwind
  */
 #include "sp_clock.h"
 #include "sp_compiler.h"
+#include "sp_unwind_memo.h"
 #include "unwind_fixture.h"
 
 #include <alloca.h>
@@ -106,12 +109,66 @@ static void on_signal(int number, siginfo_t *info, void *ucontext)
 	(void)info;
 	walked = snapshot();
 	depth = walk_ours(ucontext, frames);
-	printf("%6u | %8lu %12lu %9lu | %8lu %12lu\n", depth,
+	printf("%6u | %8lu %12lu %9lu | %8lu %12lu", depth,
 	       measure(walk_ours, ucontext, WARM),
 	       measure(walk_ours, ucontext, COLD_CACHES),
 	       measure(walk_ours, ucontext, NEW_CODE),
 	       measure(walk_theirs, ucontext, WARM),
 	       measure(walk_theirs, ucontext, COLD_CACHES));
+}
+
+static struct sp_unwind_memo *memo;
+
+/* Two leaves of different code. */
+#define LEAF(n)                                                                          \
+	static SP_NOINLINE void leaf_##n(unsigned int walks)                             \
+	{                                                                                \
+		for (unsigned int i = 0; i < walks; i++) {                               \
+			struct sp_unwind_regs regs;                                      \
+                                                                                         \
+			sp_unwind_regs_here(&regs);                                      \
+			sink += (n) +                                                    \
+				sp_unwind_memo_walk(memo, walked, &regs, &stack).hash;   \
+		}                                                                        \
+	}
+
+LEAF(1)
+LEAF(2)
+
+static SP_NOINLINE void walk_again(unsigned int walks)
+{
+	leaf_1(walks);
+}
+
+static SP_NOINLINE void walk_in_turn(unsigned int walks)
+{
+	for (unsigned int i = 0; i < walks; i += 2) {
+		leaf_1(1);
+		leaf_2(1);
+	}
+}
+
+static uint64_t measure_memo(void (*walk)(unsigned int walks))
+{
+	static uint64_t times[ROUNDS];
+
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		uint64_t start = sp_clock_monotonic_ns();
+
+		walk(WARM_WALKS);
+		times[round] = (sp_clock_monotonic_ns() - start) / WARM_WALKS;
+	}
+	qsort(times, ROUNDS, sizeof(times[0]), by_value);
+	return times[ROUNDS / 2];
+}
+
+/* At the leaf end of the stack. */
+static SP_NOINLINE unsigned long measure_here(void)
+{
+	raise(SIGUSR1);
+	walked = snapshot();
+	printf(" | %8lu %9lu\n", measure_memo(walk_again), measure_memo(walk_in_turn));
+	return sink;
 }
 
 /* Ten functions of different frames that call one another in turn, so that a deep
@@ -149,7 +206,7 @@ static unsigned long descend(unsigned int left)
 	};
 
 	if (left == 0)
-		return (unsigned long)raise(SIGUSR1);
+		return measure_here();
 	return levels[left % SP_ARRAY_COUNT(levels)](left - 1) + left;
 }
 
@@ -159,19 +216,23 @@ int main(void)
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
 	struct sp_modules *modules = sp_modules_create(announce, &announced);
 
-	if (!modules || sp_unwind_libunwind_open() != 0 ||
+	memo = sp_unwind_memo_create(FRAMES_MAX);
+	if (!modules || !memo || sp_unwind_libunwind_open() != 0 ||
 	    sp_modules_refresh(modules) != 0)
 		return EXIT_FAILURE;
 	stack = own_stack();
 	evict_area = calloc(1, EVICT_BYTES);
 	sigaction(SIGUSR1, &action, NULL);
-	printf("ns     |               ours                |       libunwind\n"
-	       "frames |     warm  cold caches  new code |     warm  cold caches\n");
+	printf("ns     |               ours                |       libunwind       |"
+	       "       memo\n"
+	       "frames |     warm  cold caches  new code |     warm  cold caches |"
+	       "    again   in turn\n");
 	for (size_t i = 0; i < SP_ARRAY_COUNT(depths); i++) {
-		/* raise() and what called main are frames too; a level is two. */
+		/* What called main and what is below are frames too; a level is two. */
 		sink = descend((depths[i] - 6) / 2);
 	}
 	free(evict_area);
+	sp_unwind_memo_destroy(memo);
 	sp_modules_destroy(modules);
 	return EXIT_SUCCESS;
 }

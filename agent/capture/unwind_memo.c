@@ -1,0 +1,437 @@
+/*
+ * The last stack of a thread, root first, so that what changes is at its end. A new walk
+ * steps from the leaf until it is in a state that an entry was made from. If then all
+ * words that the old walk read from there on are what they were, the rest is as it was.
+ * Context: hook.
+ *
+ * A state is pc, rsp and rbp, and rbp only as far as any later step depends on it: a
+ * loop counter that a function keeps there tells nothing about the stack. Steps that
+ * depend on more are never left out, nor are those on their leaf side.
+ */
+#include "sp_unwind_memo.h"
+
+#include "sp_intern.h"
+#include "sp_pages.h"
+#include "unwind_step.h"
+
+#define HASH_OF_NOTHING UINT64_C(0x5bd1e9955bd1e995)
+
+/* No frame: our own are left out of stacks. */
+#define FRAME_NONE UINT64_MAX
+
+/* Instead of the address that the saved rbp was read from. */
+#define RBP_KEPT UINT64_C(0)   /* the frame below has it still in the register */
+#define RBP_UNUSED UINT64_C(1) /* no step from here on depends on it */
+
+struct entry {
+	uint64_t key; /* key_of() the walk */
+	uint64_t pc;  /* found at rsp - 8 */
+	uint64_t rbp; /* found at rbp_slot */
+	uint64_t rbp_slot;
+	uint64_t frame;
+	uint64_t hash; /* of the frames from the root to this one */
+};
+
+/* A frame stepped over in this walk, leaf first. */
+struct step {
+	uint64_t key, pc, rbp;
+	uint64_t frame, rule;
+	const struct sp_unwind_module *module;
+};
+
+/* Entries from first on are in a module that may be unloaded. */
+struct run {
+	const struct sp_unwind_module *module;
+	uint64_t first;
+};
+
+struct sp_unwind_memo {
+	uint64_t generation; /* of the snapshot that modules are pointers into */
+	uint64_t stack_high;
+	uint32_t depth_frames_max;
+	uint32_t entry_count;
+	uint32_t spliceable_count; /* of them, from the root on, a walk may end with */
+	uint32_t run_count;
+	size_t size_bytes;
+	/* The last step ends a walk, or stands for the rest of it. */
+	struct step *steps;
+	struct run *runs;
+	struct entry entries[];
+};
+
+struct sp_unwind_memo *sp_unwind_memo_create(uint32_t depth_frames_max)
+{
+	size_t capacity = (size_t)depth_frames_max + SP_WALK_AGENT_FRAMES_MAX + 2;
+	size_t entries_bytes = capacity * sizeof(struct entry);
+	size_t steps_bytes = capacity * sizeof(struct step);
+	size_t size_bytes = sizeof(struct sp_unwind_memo) + entries_bytes + steps_bytes +
+			    capacity * sizeof(struct run);
+	struct sp_unwind_memo *memo = sp_pages_map(size_bytes);
+
+	if (!memo)
+		return NULL;
+	memo->depth_frames_max = depth_frames_max;
+	memo->size_bytes = size_bytes;
+	memo->steps = (struct step *)(memo->entries + capacity);
+	memo->runs = (struct run *)(memo->steps + capacity);
+	return memo;
+}
+
+void sp_unwind_memo_destroy(struct sp_unwind_memo *memo)
+{
+	if (memo)
+		sp_pages_unmap(memo, memo->size_bytes);
+}
+
+/* Grows from frame to frame as rsp does. */
+static inline uint64_t key_of(const struct sp_walk *walk)
+{
+	return walk->rsp << 1 | walk->is_interrupted;
+}
+
+static inline uint64_t rsp_of(uint64_t key)
+{
+	return key >> 1;
+}
+
+static inline uint64_t address_of(const struct entry *entry)
+{
+	return entry->pc - !(entry->key & 1);
+}
+
+/* --- what may be left out --- */
+
+SP_UNSANITIZED static inline uint64_t word_at(uint64_t address)
+{
+	return *(const uint64_t *)(uintptr_t)address;
+}
+
+/* Whether the walk is where an entry was made; from the root on, *left of them may
+ * still be met. */
+static inline bool is_met(const struct sp_walk *walk, const struct entry *entries,
+			  uint32_t *left)
+{
+	uint64_t key = key_of(walk);
+	const struct entry *entry;
+
+	while (entries[*left - 1].key < key) {
+		if (--*left == 0)
+			return false;
+	}
+	entry = &entries[*left - 1];
+	return entry->key == key && entry->pc == walk->pc &&
+	       (entry->rbp_slot == RBP_UNUSED ||
+		(walk->is_rbp_known && entry->rbp == walk->rbp));
+}
+
+/*
+ * How many of the count entries from the root on can be met with all the rest as it
+ * was. The words lie between the stack pointer and the end of the stack: place() and
+ * usable_entries() see to that.
+ */
+SP_UNSANITIZED static inline uint32_t verify_words(const struct entry *entries,
+						   uint32_t count)
+{
+	for (uint32_t i = 0; i + 1 < count; i++) {
+		const struct entry *entry = &entries[i];
+
+		if (word_at(rsp_of(entry->key) - SP_RULE_WORD_BYTES) != entry->pc)
+			return i + 1;
+		if (entry->rbp_slot > RBP_UNUSED &&
+		    word_at(entry->rbp_slot) != entry->rbp)
+			return i + 1;
+	}
+	return count;
+}
+
+static SP_NOINLINE uint32_t verify_modules(const struct sp_unwind_memo *memo,
+					   uint32_t count)
+{
+	const struct sp_unwind_module *loaded = NULL;
+
+	for (uint32_t i = 0; i < memo->run_count && memo->runs[i].first < count; i++) {
+		const struct run *run = &memo->runs[i];
+
+		if (run->module == loaded)
+			continue;
+		if (!sp_walk_is_still_loaded(run->module,
+					     address_of(&memo->entries[run->first])))
+			return (uint32_t)run->first;
+		loaded = run->module;
+	}
+	return count;
+}
+
+static inline uint32_t verify(const struct sp_unwind_memo *memo, uint32_t count)
+{
+	count = verify_words(memo->entries, count);
+	return sp_likely(memo->run_count == 0) ? count : verify_modules(memo, count);
+}
+
+/* How many entries of the last walk this one can be compared with. */
+static inline uint32_t usable_entries(const struct sp_unwind_memo *memo,
+				      const struct sp_walk *walk, uint64_t stack_high)
+{
+	if (!walk->snapshot || walk->snapshot->generation != memo->generation ||
+	    stack_high != memo->stack_high || walk->rsp < walk->stack_low ||
+	    walk->is_guarded || !walk->is_live)
+		return 0;
+	return memo->spliceable_count;
+}
+
+/* --- what the walk has found --- */
+
+/* Whether this step depends on rbp, or one of those that come after it by way of it. */
+static bool needs_rbp(uint64_t rule, bool is_needed_above)
+{
+	switch (sp_rule_kind(rule)) {
+	case SP_RULE_CFA_RSP:
+		return is_needed_above && (sp_rule_rbp(rule) == SP_RULE_RBP_SAME ||
+					   sp_rule_rbp(rule) == SP_RULE_RBP_AT_RBP);
+	case SP_RULE_END:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* Where the step, which led to cfa, read the rbp of the frame above. */
+static uint64_t find_rbp_slot(const struct step *step, uint64_t cfa)
+{
+	uint64_t offset = (uint64_t)sp_rule_rbp_offset_bytes(step->rule);
+
+	if (sp_rule_kind(step->rule) == SP_RULE_NONE)
+		return step->rbp;
+	switch (sp_rule_rbp(step->rule)) {
+	case SP_RULE_RBP_AT_CFA:
+		return cfa + offset;
+	case SP_RULE_RBP_AT_RBP:
+		return step->rbp + offset;
+	default:
+		return RBP_KEPT;
+	}
+}
+
+/* Whether the step is a function of pc, rsp, rbp and the two words above, in a frame
+ * that is not the root. */
+static bool is_plain(const struct sp_walk *walk, const struct step *step)
+{
+	switch (sp_rule_kind(step->rule)) {
+	case SP_RULE_CFA_RSP:
+	case SP_RULE_CFA_RBP:
+		return !(step->rule & SP_RULE_INTERRUPTED);
+	case SP_RULE_NONE:
+		/* By the frame pointer, unless there is an instruction to look at; and
+		 * from code that was there at the last scan, as others are judged by
+		 * the stack. */
+		return !(step->key & 1) && sp_walk_is_code(walk, step->pc - 1);
+	default:
+		return false;
+	}
+}
+
+/* Entry number at is in a module that may go, and the one before is not in it. */
+static void note_module(struct sp_unwind_memo *memo, const struct step *step, uint32_t at)
+{
+	if (!step->module || step->module->is_permanent)
+		return;
+	if (at > 0 && step->module->id != SP_MODULE_NONE &&
+	    sp_frame_module(memo->entries[at - 1].frame) == step->module->id)
+		return;
+	memo->runs[memo->run_count++] = (struct run){step->module, at};
+}
+
+/*
+ * Puts the count steps on top of the kept entries. Returns how many entries from the
+ * root on a walk may end with.
+ */
+static uint32_t place(struct sp_unwind_memo *memo, const struct sp_walk *walk,
+		      uint32_t kept, uint32_t count)
+{
+	struct entry *entries = memo->entries;
+	uint64_t hash = kept ? entries[kept - 1].hash : HASH_OF_NOTHING;
+	bool is_needed = kept && entries[kept - 1].rbp_slot != RBP_UNUSED;
+	uint32_t at = kept, plain = kept;
+
+	while (memo->run_count && memo->runs[memo->run_count - 1].first >= kept)
+		memo->run_count--;
+	for (const struct step *step = memo->steps + count; step-- > memo->steps; at++) {
+		bool is_so = at > 0 ? is_plain(walk, step)
+				    : sp_rule_kind(step->rule) == SP_RULE_END;
+
+		if (at > 0 && is_needed) {
+			uint64_t slot = find_rbp_slot(step, rsp_of(entries[at - 1].key));
+
+			entries[at - 1].rbp_slot = slot;
+			/* Saved below its own frame it may be out of sight next time. */
+			is_so = is_so && (slot == RBP_KEPT || slot >= rsp_of(step->key));
+		}
+		if (is_so && plain == at)
+			plain++;
+		is_needed = needs_rbp(step->rule, is_needed);
+		if (step->frame != FRAME_NONE)
+			hash = sp_intern_mix(hash, step->frame);
+		note_module(memo, step, at);
+		entries[at] = (struct entry){
+			.key = step->key,
+			.pc = step->pc,
+			.rbp = step->rbp,
+			.rbp_slot = is_needed ? RBP_KEPT : RBP_UNUSED,
+			.frame = step->frame,
+			.hash = hash,
+		};
+	}
+	memo->entry_count = at;
+	return plain;
+}
+
+static inline void push(struct sp_unwind_memo *memo, uint32_t *count,
+			const struct sp_walk *walk, uint64_t frame, uint64_t rule)
+{
+	memo->steps[(*count)++] = (struct step){
+		.key = key_of(walk),
+		.pc = walk->pc,
+		.rbp = walk->rbp,
+		.frame = frame,
+		.rule = rule,
+		.module = walk->module,
+	};
+}
+
+/* What stands for a frame to report, and for the rest of a stack that was not walked to
+ * its end. */
+static SP_COLD void push_substitutes(struct sp_unwind_memo *memo, uint32_t *count,
+				     struct sp_walk *walk, uint64_t leaf,
+				     enum sp_unwind_end end)
+{
+	walk->module = NULL;
+	if (leaf != FRAME_NONE)
+		push(memo, count, walk, leaf, SP_RULE_BAD);
+	if (end != SP_UNWIND_OUTERMOST)
+		push(memo, count, walk,
+		     sp_frame_pseudo(end == SP_UNWIND_FULL ? SP_PSEUDO_TRUNCATED
+							   : SP_PSEUDO_INCOMPLETE),
+		     SP_RULE_BAD);
+}
+
+/* An outermost frame of our own: no stack may end with those entries alone. */
+static bool has_own_root(const struct sp_unwind_memo *memo)
+{
+	const struct entry *root = memo->entries;
+
+	return (root->pc ? root : root + 1)->frame == FRAME_NONE;
+}
+
+/* The walk is over, its steps are pushed. leaf: what to report instead of nothing, or
+ * FRAME_NONE. */
+static inline void remember(struct sp_unwind_memo *memo, struct sp_walk *walk,
+			    uint32_t kept, uint32_t count, uint64_t leaf,
+			    enum sp_unwind_end end)
+{
+	bool is_whole = end == SP_UNWIND_OUTERMOST && leaf == FRAME_NONE;
+	uint32_t plain;
+
+	if (kept && count == 0) {
+		memo->entry_count = kept;
+		plain = kept;
+	} else {
+		if (sp_unlikely(!is_whole)) {
+			push_substitutes(memo, &count, walk, leaf, end);
+		} else if (walk->pc == 0) {
+			/* The return address of nobody ended the walk: it is a word to
+			 * be compared, too. */
+			walk->module = NULL;
+			push(memo, &count, walk, FRAME_NONE, SP_RULE_END);
+		}
+		plain = place(memo, walk, kept, count);
+		is_whole = is_whole && !has_own_root(memo);
+	}
+	if (!is_whole || walk->is_guarded || !walk->is_live || !walk->snapshot)
+		return;
+	memo->generation = walk->snapshot->generation;
+	memo->stack_high = walk->stack_last + SP_RULE_WORD_BYTES;
+	atomic_signal_fence(memory_order_seq_cst);
+	memo->spliceable_count = plain;
+}
+
+struct sp_unwind_memo_result sp_unwind_memo_walk(
+	struct sp_unwind_memo *memo, const struct sp_unwind_snapshot *snapshot,
+	const struct sp_unwind_regs *regs, const struct sp_unwind_stack *stack)
+{
+	struct sp_unwind_memo_result result = {.end = SP_UNWIND_FULL};
+	uint32_t max_frames = memo->depth_frames_max;
+	uint32_t steps_left = max_frames + SP_WALK_AGENT_FRAMES_MAX;
+	uint32_t count = 0, reported = 0, kept = 0, left;
+	uint64_t leaf = sp_frame_make(SP_MODULE_NONE, regs->value[SP_DWARF_RA]);
+	bool is_verified = false;
+	struct sp_walk walk;
+
+	sp_walk_begin(&walk, snapshot, regs, stack);
+	left = usable_entries(memo, &walk, stack->high);
+	/* A jump out of a handler may cut this walk short. */
+	memo->spliceable_count = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	while (steps_left-- > 0) {
+		uint64_t address = walk.pc - !walk.is_interrupted;
+		enum sp_walk_step step = SP_STEP_DONE;
+		enum sp_walk_find found;
+		struct sp_walk_code code;
+
+		if (left && is_met(&walk, memo->entries, &left)) {
+			uint32_t met = left;
+
+			if (!is_verified)
+				left = verify(memo, met);
+			is_verified = true;
+			if (left == met && count + met <= max_frames) {
+				kept = met;
+				result.end = SP_UNWIND_OUTERMOST;
+				break;
+			}
+		}
+		found = sp_walk_find(&walk, address);
+		if (sp_unlikely(found > SP_FIND_GENERATED)) {
+			result.end = sp_walk_end(found, step);
+			break;
+		}
+		code = sp_walk_code_at(&walk, found, address);
+		if (walk.module && walk.module->is_agent) {
+			if (address == regs->value[SP_DWARF_RA])
+				leaf = code.frame;
+			code.frame = FRAME_NONE;
+		} else if (reported == max_frames) {
+			break;
+		} else {
+			reported++;
+		}
+		push(memo, &count, &walk, code.frame, code.rule);
+		step = sp_walk_step_by_rule(&walk, code.rule);
+		if (step != SP_STEP_DONE) {
+			result.end = sp_walk_end(found, step);
+			break;
+		}
+	}
+	result.stepped_frames = count;
+	result.spliced_frames = kept;
+	remember(memo, &walk, kept, count, kept || reported ? FRAME_NONE : leaf,
+		 result.end);
+	result.hash = memo->entries[memo->entry_count - 1].hash;
+	return result;
+}
+
+uint32_t sp_unwind_memo_depth_frames(const struct sp_unwind_memo *memo)
+{
+	uint32_t depth_frames = 0;
+
+	for (uint32_t i = 0; i < memo->entry_count; i++)
+		depth_frames += memo->entries[i].frame != FRAME_NONE;
+	return depth_frames;
+}
+
+void sp_unwind_memo_copy(const struct sp_unwind_memo *memo, uint64_t *frames)
+{
+	for (uint32_t i = memo->entry_count; i-- > 0;) {
+		if (memo->entries[i].frame != FRAME_NONE)
+			*frames++ = memo->entries[i].frame;
+	}
+}
