@@ -8,11 +8,10 @@
 
 #include "sp_capture.h"
 #include "sp_clock.h"
-#include "sp_pages.h"
 #include "sp_poisson.h"
 #include "sp_recording_heap.h"
 #include "sp_span_capture.h"
-#include "sp_unwind.h"
+#include "sp_unwind_memo.h"
 
 #include <errno.h>
 
@@ -206,52 +205,52 @@ static void find_stack(const struct sp_heap_thread *self, uint64_t stack_pointer
 	stack->high = stack->is_guarded ? stack_pointer : high;
 }
 
-static uint64_t *scratch_of(struct sp_heap_thread *self)
+static struct sp_unwind_memo *memo_of(struct sp_heap_thread *self)
 {
-	if (sp_unlikely(!self->frames))
-		self->frames = sp_pages_map((sp_capture.depth_frames_max + 1) *
-					    sizeof(*self->frames));
-	return self->frames;
+	if (sp_unlikely(!self->memo))
+		self->memo = sp_unwind_memo_create(sp_capture.depth_frames_max);
+	return self->memo;
 }
 
-static uint32_t walk(struct sp_heap_thread *self, uint64_t *frames)
+static SP_COLD void count_short(enum sp_unwind_end end)
 {
-	const struct sp_unwind_snapshot *snapshot =
-		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
-	struct sp_unwind_regs regs;
-	struct sp_unwind_stack stack;
-	struct sp_unwind_result result;
-
-	sp_unwind_regs_here(&regs);
-	find_stack(self, regs.value[SP_DWARF_RSP], &stack);
-	result = sp_unwind(snapshot, &regs, &stack, frames, sp_capture.depth_frames_max);
-	if (sp_likely(result.end == SP_UNWIND_OUTERMOST))
-		return result.depth_frames;
-	if (result.end == SP_UNWIND_NO_MODULE) {
+	if (end == SP_UNWIND_NO_MODULE) {
 		atomic_store_explicit(&sp_capture.wants_modules, true,
 				      memory_order_relaxed);
 		sp_capture_wake_reporter();
 	}
-	sp_recording_count(&sp_capture.recording,
-			   result.end == SP_UNWIND_FULL ? SP_LOSS_STACK_CUT
-							: SP_LOSS_STACK_SHORT,
-			   1);
-	frames[result.depth_frames] =
-		sp_frame_pseudo(result.end == SP_UNWIND_FULL ? SP_PSEUDO_TRUNCATED
-							     : SP_PSEUDO_INCOMPLETE);
-	return result.depth_frames + 1;
+	sp_recording_count(
+		&sp_capture.recording,
+		end == SP_UNWIND_FULL ? SP_LOSS_STACK_CUT : SP_LOSS_STACK_SHORT, 1);
+}
+
+/* Returns the hash of the frames. */
+static uint64_t walk(const struct sp_heap_thread *self, struct sp_unwind_memo *memo)
+{
+	const struct sp_unwind_snapshot *snapshot =
+		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
+	struct sp_unwind_memo_result result;
+	struct sp_unwind_regs regs;
+	struct sp_unwind_stack stack;
+
+	sp_unwind_regs_here(&regs);
+	find_stack(self, regs.value[SP_DWARF_RSP], &stack);
+	result = sp_unwind_memo_walk(memo, snapshot, &regs, &stack);
+	if (sp_unlikely(result.end != SP_UNWIND_OUTERMOST))
+		count_short(result.end);
+	return result.hash;
 }
 
 static uint32_t find_cell(struct sp_heap_thread *self, size_t size_bytes,
 			  uint32_t label_set)
 {
-	uint64_t *frames = scratch_of(self);
+	struct sp_unwind_memo *memo = memo_of(self);
 
-	if (sp_unlikely(!frames)) {
+	if (sp_unlikely(!memo)) {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_STACK, 1);
 		return SP_HEAP_CELL_DROPPED;
 	}
-	return sp_heap_cell_of(frames, walk(self, frames), size_bytes, label_set);
+	return sp_heap_cell_of(memo, walk(self, memo), size_bytes, label_set);
 }
 
 /* Its address is another block's now: it left behind our back. */

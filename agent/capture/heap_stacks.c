@@ -11,8 +11,6 @@
 #include "sp_intern.h"
 #include "sp_recording_heap.h"
 
-#include <string.h>
-
 static struct sp_heap_stack *stack_at(uint32_t word)
 {
 	return sp_recording_item(&sp_capture.recording, SP_SECTION_HEAP_STACKS, word);
@@ -36,8 +34,9 @@ static uint64_t hash_of_cell(uint32_t item)
 static struct sp_intern stacks = {.hash_of = hash_of_stack};
 static struct sp_intern cells = {.hash_of = hash_of_cell};
 
-static uint32_t add_stack(uint64_t hash, const uint64_t *frames, uint32_t frame_count)
+static uint32_t add_stack(uint64_t hash, const struct sp_unwind_memo *memo)
 {
+	uint32_t frame_count = sp_unwind_memo_depth_frames(memo);
 	struct sp_heap_stack *stack;
 	uint32_t word;
 
@@ -46,7 +45,7 @@ static uint32_t add_stack(uint64_t hash, const uint64_t *frames, uint32_t frame_
 		return SP_INTERN_NONE;
 	stack = stack_at(word);
 	stack->frame_count = frame_count;
-	memcpy(stack->frames, frames, frame_count * sizeof(*frames));
+	sp_unwind_memo_copy(memo, stack->frames);
 	stack->hash = hash;
 	return sp_intern_add(&stacks, hash, word);
 }
@@ -81,22 +80,20 @@ static uint64_t size_class(uint64_t size_bytes)
 	return size_bytes ? SP_ROUND_UP(size_bytes, step) : 16;
 }
 
-uint32_t sp_heap_cell_of(const uint64_t *frames, uint32_t frame_count,
+uint32_t sp_heap_cell_of(const struct sp_unwind_memo *memo, uint64_t stack_hash,
 			 uint64_t size_bytes, uint32_t label_set)
 {
 	uint64_t class_bytes = size_class(size_bytes);
-	uint64_t stack_hash = frame_count, cell_hash;
+	uint64_t cell_hash =
+		sp_intern_mix(sp_intern_mix(stack_hash, class_bytes), label_set);
 	uint32_t stack, cell;
 
-	for (uint32_t i = 0; i < frame_count; i++)
-		stack_hash = sp_intern_mix(stack_hash, frames[i]);
-	cell_hash = sp_intern_mix(sp_intern_mix(stack_hash, class_bytes), label_set);
 	cell = sp_intern_find(&cells, cell_hash);
 	if (sp_likely(cell != SP_INTERN_NONE))
 		return cell;
 	stack = sp_intern_find(&stacks, stack_hash);
 	if (stack == SP_INTERN_NONE)
-		stack = add_stack(stack_hash, frames, frame_count);
+		stack = add_stack(stack_hash, memo);
 	if (stack != SP_INTERN_NONE)
 		cell = add_cell(cell_hash, stack, class_bytes, label_set);
 	if (cell != SP_INTERN_NONE)

@@ -5,6 +5,7 @@
 #define SP_HEAP_THREADS_H
 
 #include "sp_heap_capture.h"
+#include "sp_unwind_memo.h"
 
 struct sp_heap_global {
 	_Atomic bool is_ready;
@@ -45,9 +46,9 @@ void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr);
 
 /* --- heap_stacks.c; context: hook --- */
 
-/* The cell of a stack, size and label set; SP_HEAP_CELL_DROPPED when the tables are
- * full. */
-uint32_t sp_heap_cell_of(const uint64_t *frames, uint32_t frame_count,
+/* The cell of the stack in the memo, which has that hash, and of size and label set;
+ * SP_HEAP_CELL_DROPPED when the tables are full. */
+uint32_t sp_heap_cell_of(const struct sp_unwind_memo *memo, uint64_t stack_hash,
 			 uint64_t size_bytes, uint32_t label_set);
 /* Context: signal, in a fork child. */
 void sp_heap_stacks_forked(void);

@@ -30,9 +30,9 @@ struct sp_heap_thread {
 	uint64_t frees;
 	/* What samples touch. */
 	uint64_t random_state;
-	double variance;      /* of the estimate of bytes */
-	struct sp_slot *slot; /* NULL: nobody told us of this thread */
-	uint64_t *frames;     /* scratch for one stack */
+	double variance;	     /* of the estimate of bytes */
+	struct sp_slot *slot;	     /* NULL: nobody told us of this thread */
+	struct sp_unwind_memo *memo; /* of its last stack */
 	int64_t pending_live_bytes, live_step_bytes;
 	uint32_t number; /* 1 and up; 0: wiped by a fork */
 	uint32_t is_busy;
