@@ -167,7 +167,7 @@ static void check_end(struct victim *victim, bool are_weights_whole)
 		      self_ns, waited_ns);
 	ck_assert_int_gt(cpu_profile_with_ns(profile, "burn"), 0);
 	/* Every thread had its slot, ring and timer, or it is said which had not. */
-	ck_assert(cpu_profile_with_ns(profile, "[unsampled]") < 0.01 * total_ns ||
+	ck_assert((double)cpu_profile_with_ns(profile, "[unsampled]") < 0.01 * total_ns ||
 		  cpu_profile_has_comment(profile, "threads not sampled"));
 	check_losses(victim, profile);
 	if (are_weights_whole)
