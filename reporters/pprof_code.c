@@ -138,24 +138,36 @@ void sp_pprof_put_mappings(struct sp_pprof_writer *writer)
 
 /* system_name is NULL for what no linker has named: readers then leave the name as
  * it is, where they would strip "<anonymous>" from it as if it were a template. */
-static uint64_t put_function(struct sp_pprof_writer *writer, const char *name,
-			     const char *system_name)
+static uint64_t put_function_at(struct sp_pprof_writer *writer,
+				const struct sp_view_named_frame *place,
+				const char *system_name)
 {
 	pprof_profile part = PERFTOOLS__PROFILES__PROFILE__INIT;
 	Perftools__Profiles__Function function = PERFTOOLS__PROFILES__FUNCTION__INIT;
 	Perftools__Profiles__Function *pointer = &function;
 
 	function.id = ++writer->last_function_id;
-	function.name = string(writer, name);
+	function.name = string(writer, place->name);
 	function.system_name = string(writer, system_name);
+	function.filename = string(writer, place->file);
+	function.start_line = place->line;
 	part.n_function = 1;
 	part.function = &pointer;
 	sp_profile_stream_put(writer->stream, &part);
 	return function.id;
 }
 
-static void put_location(struct sp_pprof_writer *writer, uint32_t frame_index,
-			 uint64_t mapping, uint64_t address, uint64_t function_id)
+static uint64_t put_function(struct sp_pprof_writer *writer, const char *name,
+			     const char *system_name)
+{
+	const struct sp_view_named_frame nowhere = {.name = name};
+
+	return put_function_at(writer, &nowhere, system_name);
+}
+
+static void put_location_at(struct sp_pprof_writer *writer, uint32_t frame_index,
+			    uint64_t mapping, uint64_t address, uint64_t function_id,
+			    uint32_t line_number)
 {
 	pprof_profile part = PERFTOOLS__PROFILES__PROFILE__INIT;
 	Perftools__Profiles__Location location = PERFTOOLS__PROFILES__LOCATION__INIT;
@@ -164,6 +176,7 @@ static void put_location(struct sp_pprof_writer *writer, uint32_t frame_index,
 	Perftools__Profiles__Line *line_pointer = &line;
 
 	line.function_id = function_id;
+	line.line = line_number;
 	location.id = frame_index + UINT64_C(1);
 	location.mapping_id = mapping;
 	location.address = address;
@@ -172,6 +185,12 @@ static void put_location(struct sp_pprof_writer *writer, uint32_t frame_index,
 	part.n_location = 1;
 	part.location = &location_pointer;
 	sp_profile_stream_put(writer->stream, &part);
+}
+
+static void put_location(struct sp_pprof_writer *writer, uint32_t frame_index,
+			 uint64_t mapping, uint64_t address, uint64_t function_id)
+{
+	put_location_at(writer, frame_index, mapping, address, function_id, 0);
 }
 
 static bool is_same_function(const struct sp_symbol_query *a,
@@ -249,6 +268,29 @@ static void put_pseudo_frames(struct sp_pprof_writer *writer,
 	}
 }
 
+/* What a name belongs to stands where linkers have theirs: readers tell apart by it,
+ * and take a name that is another one for demangled. */
+static void put_named_frames(struct sp_pprof_writer *writer,
+			     const struct frame_group *group)
+{
+	static const struct sp_view_named_frame unknown = {.name = "[?]"};
+	const struct sp_profile_view *view = writer->view;
+
+	for (uint32_t i = group->first; i < group->end; i++) {
+		uint64_t index = sp_frame_offset(writer->frames.frames[i]);
+		const struct sp_view_named_frame *named =
+			index < view->named_frame_count ? &view->named_frames[index]
+							: &unknown;
+		bool has_target =
+			named->target && strcmp(named->target, named->name) != 0;
+
+		put_location_at(
+			writer, i, 0, 0,
+			put_function_at(writer, named, has_target ? named->target : NULL),
+			named->line);
+	}
+}
+
 int sp_pprof_put_frames(struct sp_pprof_writer *writer)
 {
 	const struct sp_profile_view *view = writer->view;
@@ -264,6 +306,10 @@ int sp_pprof_put_frames(struct sp_pprof_writer *writer)
 		}
 		if (group.module_id == SP_MODULE_PSEUDO) {
 			put_pseudo_frames(writer, &group);
+			continue;
+		}
+		if (group.module_id == SP_MODULE_NAMED) {
+			put_named_frames(writer, &group);
 			continue;
 		}
 		while (module_index < view->module_count &&

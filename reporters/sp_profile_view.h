@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SP_VIEW_VALUES_MAX 8
+#define SP_VIEW_VALUES_MAX 12
 #define SP_VIEW_LABELS_MAX 16
 
 struct sp_value_type {
@@ -42,6 +42,14 @@ struct sp_view_label {
 	const char *unit;
 };
 
+/* What a frame of SP_MODULE_NAMED stands for; its offset is the index. */
+struct sp_view_named_frame {
+	const char *name;
+	const char *target; /* what the name belongs to; NULL or "" if nothing */
+	const char *file;   /* NULL or "" if none */
+	uint32_t line;
+};
+
 struct sp_view_sample {
 	const uint64_t *frames; /* sp_frame.h, leaf first */
 	uint32_t frame_count;
@@ -62,6 +70,8 @@ struct sp_profile_view {
 	int pid;	     /* for perf-PID.map */
 	const struct sp_view_module *modules;
 	uint32_t module_count;
+	const struct sp_view_named_frame *named_frames;
+	uint32_t named_frame_count;
 	const char *const *comments;
 	uint32_t comment_count;
 	const char *drop_frames; /* regular expression, or NULL */

@@ -8,7 +8,8 @@
  * Module ids are never used twice in one process, so a frame keeps its meaning
  * after its module is unloaded and another one takes the address. Module 0 is
  * "no module": JIT code and anonymous memory. SP_MODULE_PSEUDO frames are not
- * code but one of enum sp_pseudo_frame.
+ * code but one of enum sp_pseudo_frame; SP_MODULE_NAMED frames, which only profiles
+ * have, are names of something else, such as spans.
  *
  * The address is that of the interrupted instruction for the leaf (and for the
  * frame that a signal interrupted), else the return address - 1.
@@ -23,7 +24,8 @@
 
 #define SP_MODULE_NONE UINT16_C(0)
 #define SP_MODULE_PSEUDO UINT16_C(0xffff)
-#define SP_MODULE_ID_MAX UINT16_C(0xfffe)
+#define SP_MODULE_NAMED UINT16_C(0xfffe)
+#define SP_MODULE_ID_MAX UINT16_C(0xfffd)
 
 enum sp_pseudo_frame {
 	SP_PSEUDO_DROPPED = 1,	  /* samples lost for want of room */

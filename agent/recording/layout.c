@@ -32,7 +32,7 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 				      at_most(bytes / 16 / sizeof(struct sp_slot), 65536),
 				      64},
 		[SP_SECTION_MODULES] = {sizeof(struct sp_module_record),
-					at_least(at_most(bytes / 64 / 120, 65534), 256),
+					at_least(at_most(bytes / 64 / 120, 65533), 256),
 					64},
 		[SP_SECTION_STRINGS] = {1, at_least(bytes / 64, 65536), 8192},
 		[SP_SECTION_RINGS_LARGE] =

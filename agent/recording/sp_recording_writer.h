@@ -45,7 +45,7 @@ void sp_recording_detach(struct sp_recording *recording);
 uint16_t sp_recording_add_module(struct sp_recording *recording,
 				 const struct sp_module_record *module, const char *path);
 
-#define SP_MODULE_RECORDS_MAX 65534U /* ids are 16 bits wide, two are taken */
+#define SP_MODULE_RECORDS_MAX 65533U /* ids are 16 bits wide, three are taken */
 
 /* Context: signal, consumer. A fork child's frames mean what they meant to its parent. */
 void sp_recording_copy_modules(struct sp_recording *to, const struct sp_recording *from);

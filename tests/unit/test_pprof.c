@@ -83,6 +83,38 @@ START_TEST(addresses_of_one_function_share_it)
 }
 END_TEST
 
+START_TEST(named_frame_is_a_function_with_file_and_line)
+{
+	static const struct sp_view_named_frame named[] = {
+		{"query", "db", "db.c", 17},
+		{"request", "request", NULL, 0},
+	};
+	const Perftools__Profiles__Function *function;
+
+	memory.view.named_frames = named;
+	memory.view.named_frame_count = 2;
+	add_stack(1, sp_frame_make(SP_MODULE_NAMED, 0),
+		  sp_frame_make(SP_MODULE_NAMED, 1));
+	/* No such name: the sample stays. */
+	add_frame(2, sp_frame_make(SP_MODULE_NAMED, 2));
+	report();
+	function = profile_function(profile, leaf_of(0)->line[0]->function_id);
+	ck_assert_str_eq(text(function->name), "query");
+	ck_assert_str_eq(text(function->system_name), "db");
+	ck_assert_str_eq(text(function->filename), "db.c");
+	ck_assert_int_eq(function->start_line, 17);
+	ck_assert_int_eq(leaf_of(0)->line[0]->line, 17);
+	ck_assert_uint_eq(leaf_of(0)->address, 0);
+	ck_assert_uint_eq(leaf_of(0)->mapping_id, 0);
+	/* A linker's name that is the name would be demangled. */
+	ck_assert(profile_sample_has(profile, profile->message->sample[0], "request"));
+	for (size_t i = 0; i < profile->message->n_function; i++)
+		ck_assert_str_ne(text(profile->message->function[i]->system_name),
+				 "request");
+	ck_assert_int_eq(profile_sum_leaf(profile, "samples", "[?]"), 2);
+}
+END_TEST
+
 START_TEST(same_frame_is_one_location)
 {
 	add_stack(1, sp_frame_make(PROGRAM, 0x1100), sp_frame_make(PROGRAM, 0x1100));
@@ -372,6 +404,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, sample_keeps_its_values_and_its_stack_leaf_first);
 	tcase_add_test(tc, function_keeps_its_name_and_the_linkers);
 	tcase_add_test(tc, addresses_of_one_function_share_it);
+	tcase_add_test(tc, named_frame_is_a_function_with_file_and_line);
 	tcase_add_test(tc, same_frame_is_one_location);
 	tcase_add_test(tc, thousand_stacks_keep_their_values);
 	tcase_add_test(tc, program_is_the_first_mapping);
