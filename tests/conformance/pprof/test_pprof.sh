@@ -92,6 +92,42 @@ wants "heap" '2MB .* 100%  main_loop$' "$heap"
 grep -q ' leaf$' <<<"$heap" && fail "drop_frames did not drop" "$heap"
 wants "heap" '1MB .* main_loop$' "$(pprof -top -symbolize=none -inuse_space heap.pb.gz)"
 
+recorded=$(pprof -top -symbolize=none recorded.heap.pb.gz)
+wants "heap" '^Type: inuse_space$' "$recorded"
+wants "heap" '4MB total$' "$recorded"
+wants "heap" '3MB 75.00% .* leaf$' "$recorded"
+wants "heap" '0 .* 4MB   100%  main_loop$' "$recorded"
+wants "heap" '^Period: 1$' "$(pprof -raw -symbolize=none recorded.heap.pb.gz)"
+wants "heap" '^PeriodType: space bytes$' "$(pprof -raw -symbolize=none recorded.heap.pb.gz)"
+wants "heap" '^alloc_objects/count alloc_space/bytes inuse_objects/count inuse_space/bytes\[dflt\]$' \
+	"$(pprof -raw -symbolize=none recorded.heap.pb.gz)"
+wants "heap, objects" '2 66.67% .* work$' \
+	"$(pprof -top -symbolize=none -sample_index=alloc_objects recorded.heap.pb.gz)"
+wants "heap, large blocks" 'accounting for 3MB, 75.00% of 4MB total' \
+	"$(pprof -top -symbolize=none -tagfocus=bytes=2mb:8mb recorded.heap.pb.gz)"
+wants "heap, sizes" '3.0MB \(75.00%\): 3MB' "$(pprof -tags -symbolize=none recorded.heap.pb.gz)"
+wants "peak" '3MB 75.00% .* leaf$' "$(pprof -top -symbolize=none recorded.peak.pb.gz)"
+wants "leaks" '3MB 75.00% .* leaf$' "$(pprof -top -symbolize=none recorded.leaks.pb.gz)"
+wants "lifetimes" '64B   100% .* work$' \
+	"$(pprof -top -symbolize=none recorded.lifetimes.pb.gz)"
+wants "lifetimes, short" '64B   100% .* work$' \
+	"$(pprof -top -symbolize=none -sample_index=short_lived_space recorded.lifetimes.pb.gz)"
+wants "lifetimes, age" '^Type: total_age$' \
+	"$(pprof -top -symbolize=none -sample_index=total_age recorded.lifetimes.pb.gz)"
+
+"$SPANPROF_TEST_CLI" delta -o delta.pb.gz recorded.heap.pb.gz later.heap.pb.gz >/dev/null ||
+	fail "spanprof delta"
+delta=$(pprof -top -symbolize=none delta.pb.gz)
+wants "delta" '2MB +100% .* leaf$' "$delta"
+wants "delta" '1MB 33.33% .* work$' \
+	"$(pprof -top -symbolize=none -sample_index=alloc_space delta.pb.gz)"
+wants "delta" '^delta: later.heap.pb.gz less recorded.heap.pb.gz' "$(pprof -comments delta.pb.gz)"
+# What pprof itself subtracts is the same.
+ours=$(pprof -top -symbolize=none -sample_index=alloc_space delta.pb.gz | grep '%  ')
+theirs=$(pprof -top -symbolize=none -sample_index=alloc_space -base=recorded.heap.pb.gz later.heap.pb.gz |
+	grep '%  ')
+[ "$ours" = "$theirs" ] || fail "delta and -base differ" "$ours"$'\n'"$theirs"
+
 wants "no samples" 'Total samples = 0' "$(pprof -top -symbolize=none empty.pb.gz)"
 
 odd=$(pprof -raw -symbolize=none odd.pb.gz)

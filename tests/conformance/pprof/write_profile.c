@@ -7,8 +7,13 @@
  *   empty  no samples
  *   odd    a path that is not UTF-8, modules at one address, no stack
  *   large  100,000 samples
+ *
+ *   recorded.cpu, .heap, .peak, .lifetimes, .leaks   from a recording with a heap
+ *   later.…                                          of the same process, later
  */
+#include "../../unit/test_heap_fixture.h"
 #include "memory_view.h"
+#include "sp_collector.h"
 #include "sp_file_sink.h"
 
 #include <inttypes.h>
@@ -244,10 +249,75 @@ static int write_large(int dir_fd)
 	return err;
 }
 
+static void add_cell(struct sp_recording *recording, void (*leaf_function)(void),
+		     uint64_t size_bytes, bool is_freed)
+{
+	const struct test_block block = {.cell = test_heap_add_cell(recording),
+					 .size_bytes = size_bytes,
+					 .age_cycles = TEST_CYCLES_PER_SECOND / 2048};
+	struct sp_heap_cell *cell = test_heap_cell(recording, block.cell);
+	struct sp_heap_stack *stack =
+		sp_recording_item(recording, SP_SECTION_HEAP_STACKS, cell->stack);
+
+	stack->frame_count = 2;
+	stack->frames[0] = frame_in(leaf_function);
+	stack->frames[1] = frame_in(main_loop);
+	cell->size_class_bytes = size_bytes;
+	if (is_freed)
+		test_heap_freed(test_heap_entry(recording, block.cell), &block);
+	else
+		test_heap_live(test_heap_entry(recording, block.cell), &block, 0x1000);
+}
+
+static int write_recording(struct sp_recording *recording, int dir_fd, const char *name)
+{
+	struct sp_write_summary summary;
+
+	memset(&summary, 0, sizeof(summary));
+	snprintf(recording->header->file_pattern, sizeof(recording->header->file_pattern),
+		 "%s", name);
+	sp_collector_write(recording, dir_fd, true, &summary);
+	return sp_write_summary_error(&summary);
+}
+
+static int write_recorded(int dir_fd)
+{
+	struct sp_module_record module = {
+		.base = program.base,
+		.text_start = program.text_start,
+		.text_end = program.text_end,
+		.text_file_offset = program.text_file_offset,
+		.build_id_bytes = program.build_id_bytes,
+		.flags = SP_MODULE_FLAG_MAIN,
+	};
+	struct sp_recording recording;
+	int err = test_recording_make(&recording, "/proc/nonexistent",
+				      SP_RECORDING_BYTES_MIN * 8);
+
+	if (err)
+		return err;
+	memcpy(module.build_id, program.build_id, program.build_id_bytes);
+	sp_recording_add_module(&recording, &module, program_path);
+	test_heap_begin(&recording);
+	recording.header->heap_rate_bytes = 1;
+	err = test_drain(&recording);
+	add_cell(&recording, leaf, 3 << 20, false);
+	add_cell(&recording, work, 1 << 20, false);
+	add_cell(&recording, work, 64, true);
+	if (!err)
+		err = write_recording(&recording, dir_fd, "recorded");
+	add_cell(&recording, leaf, 2 << 20, false);
+	add_cell(&recording, work, 1 << 20, true);
+	if (!err)
+		err = write_recording(&recording, dir_fd, "later");
+	sp_recording_detach(&recording);
+	return err;
+}
+
 int main(int argc, char **argv)
 {
-	static int (*const writers[])(int) = {write_cpu, write_heap, write_empty,
-					      write_odd, write_large};
+	static int (*const writers[])(int) = {write_cpu, write_heap,  write_empty,
+					      write_odd, write_large, write_recorded};
 	int dir_fd;
 
 	main_loop();

@@ -66,7 +66,7 @@ help_and_version_are_output() {
 each_command_has_help() {
 	local name
 
-	for name in recover options path help; do
+	for name in recover delta options path help; do
 		run 0 help "$name"
 		expect_match "^usage: spanprof $name" "$output"
 		run 0 "$name" --help
@@ -156,6 +156,63 @@ recover_needs_a_folder_to_write_to() {
 	[ -d "$scratch/made/here" ]
 }
 
+delta_wants_two_profiles() {
+	run 2 delta
+	expect_match '^spanprof delta: two profiles are wanted, not 0' "$errors"
+	run 2 delta one
+	run 2 delta one two three
+	expect_match '^usage: spanprof delta ' "$errors"
+	run 2 delta -o
+	expect_match 'option -o needs a value' "$errors"
+}
+
+delta_names_what_it_cannot_read() {
+	echo garbage >"$scratch/garbage"
+	run 1 delta "$scratch/missing" "$scratch/garbage"
+	expect_same "spanprof: cannot read $scratch/missing: No such file or directory" "$errors"
+	run 1 delta "$scratch/garbage" "$scratch/garbage"
+	expect_same "spanprof: cannot read $scratch/garbage: not a whole gzip file" "$errors"
+	run 1 delta "$scratch" "$scratch/garbage"
+	expect_same "spanprof: cannot read $scratch: not a regular file" "$errors"
+	gzip <"$scratch/garbage" >"$scratch/garbage.gz"
+	run 1 delta "$scratch/garbage.gz" "$scratch/garbage"
+	expect_same "spanprof: cannot read $scratch/garbage.gz: not a profile" "$errors"
+}
+
+# Twice the profiles of a program that runs, and what it did in between.
+delta_tells_what_a_running_program_did() {
+	local recording
+
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	mkdir "$scratch/run"
+	cd "$scratch/run" || return
+	mkfifo orders answers
+	exec 3<>orders 4<>answers
+	# Without our own variables, which the agent would take for mistakes.
+	# shellcheck disable=SC2016 # the other bash expands it
+	env -i PATH="$PATH" XDG_RUNTIME_DIR="$scratch/run" SPANPROF=heap:rate=1 \
+		LD_PRELOAD="$SPANPROF_TEST_AGENT" bash -c '
+			while read -r bytes; do printf -v text "%${bytes}s" x; echo done; done' \
+		<&3 >&4 2>said &
+	echo 1000 >&3
+	read -r -u 4 _
+	recording=$(echo ./*.spanprof)
+	run 0 recover --force -o before "$recording"
+	echo 1000000 >&3
+	read -r -u 4 _
+	run 0 recover --force -o after "$recording"
+	kill $!
+	wait $! || true
+	run 0 delta before/*.heap.pb.gz after/*.heap.pb.gz
+	expect_match '^bash\.[0-9]+\.delta\.heap\.pb\.gz$' "$output"
+	gzip -t "$output"
+	run 0 delta -o chosen before/*.heap.pb.gz after/*.heap.pb.gz
+	expect_same chosen "$output"
+	run 1 delta before/*.heap.pb.gz after/*.peak.pb.gz
+	expect_match '^spanprof: before/bash.*different kinds of profiles' "$errors"
+	expect_same "" "$(find . -name '.spanprof-*')"
+}
+
 check no_command_is_a_usage_error
 check an_unknown_command_names_the_nearest
 check an_unknown_option_is_named
@@ -171,4 +228,7 @@ check recover_of_a_folder_without_recordings_is_no_failure
 check recover_names_what_it_cannot_recover_and_goes_on
 check what_could_not_be_recovered_is_not_removed
 check recover_needs_a_folder_to_write_to
+check delta_wants_two_profiles
+check delta_names_what_it_cannot_read
+check delta_tells_what_a_running_program_did
 finish_checks
