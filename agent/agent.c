@@ -616,10 +616,12 @@ static void start(void)
 			     strerrordesc_np(-err));
 		return;
 	}
-	if (options.unwinder == SP_UNWINDER_LIBUNWIND && sp_unwind_libunwind_open() != 0)
-		sp_log_error(
-			"SPANPROF_UNWINDER: libunwind.so.8 is not installed; walking by "
-			"tables");
+	if (options.unwinder == SP_UNWINDER_LIBUNWIND) {
+		sp_capture.uses_libunwind = sp_unwind_libunwind_open() == 0;
+		if (!sp_capture.uses_libunwind)
+			sp_log_error("SPANPROF_UNWINDER: libunwind.so.8 is not "
+				     "installed; walking by tables");
+	}
 	sp_log_verbose(
 		"recording %s in %s; signal %d every %llu ns of a thread's CPU time, "
 		"%u timers at most",

@@ -139,7 +139,9 @@ static bool is_filter_ours(void)
 {
 	if (sp_likely(sp_capture_is_running()))
 		return true;
-	sp_heap_filter_forget();
+	/* Or a moment before the first sample, when the filter is made. */
+	if (!sp_capture_is_own_process())
+		sp_heap_filter_forget();
 	return false;
 }
 
@@ -234,8 +236,12 @@ static uint64_t walk(const struct sp_heap_thread *self, struct sp_unwind_memo *m
 	struct sp_unwind_stack stack;
 
 	sp_unwind_regs_here(&regs);
-	find_stack(self, regs.value[SP_DWARF_RSP], &stack);
-	result = sp_unwind_memo_walk(memo, snapshot, &regs, &stack);
+	if (sp_unlikely(sp_capture.uses_libunwind)) {
+		result = sp_unwind_memo_by_libunwind(memo, snapshot, &regs);
+	} else {
+		find_stack(self, regs.value[SP_DWARF_RSP], &stack);
+		result = sp_unwind_memo_walk(memo, snapshot, &regs, &stack);
+	}
 	if (sp_unlikely(result.end != SP_UNWIND_OUTERMOST))
 		count_short(result.end);
 	return result.hash;

@@ -217,9 +217,16 @@ void sp_heap_thread_end(void)
 	give(thread);
 }
 
-void sp_heap_thread_is_own(void)
+void sp_heap_thread_set_own(bool is_agent)
 {
-	is_own = true;
+	static SP_TLS struct sp_heap_thread *set_aside;
+
+	if (is_agent == is_own)
+		return;
+	is_own = is_agent;
+	if (is_agent)
+		set_aside = sp_heap_self;
+	sp_heap_self = is_agent ? NULL : set_aside;
 }
 
 void sp_heap_first_alloc(void *ptr, size_t size_bytes)

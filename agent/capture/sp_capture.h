@@ -39,6 +39,7 @@ struct sp_capture {
 	struct sp_recording recording;
 	uint64_t period_ns;
 	uint32_t depth_frames_max;
+	bool uses_libunwind; /* for stacks that are not walked in a signal */
 	_Atomic uint32_t handlers_running;
 	_Atomic bool has_reporter_thread;
 	/* Futex of the reporter thread: 1 = there is something to do. */

@@ -188,8 +188,9 @@ void sp_heap_thread_begin(struct sp_slot *slot);
 /* Context: hook, on the ending thread: its counters are final now. */
 void sp_heap_thread_end(void);
 
-/* Context: collector, on our own thread: what it may allocate is not the program's. */
-void sp_heap_thread_is_own(void);
+/* Context: init, collector. From here on, and until it is said to be over, what the
+ * calling thread may allocate is the agent's, not the program's. */
+void sp_heap_thread_set_own(bool is_own);
 
 /* Context: signal, in a fork child: nothing of the parent's is known here. */
 void sp_heap_capture_forked(void);

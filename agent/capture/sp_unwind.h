@@ -138,6 +138,9 @@ sp_unwind_regs_here(struct sp_unwind_regs *regs)
 /* Context: signal. The registers that a signal interrupted (a ucontext_t). */
 void sp_unwind_regs_from_ucontext(struct sp_unwind_regs *regs, const void *ucontext);
 
+/* Context: signal. The other way; what is not a register stays as it is. */
+void sp_unwind_regs_to_ucontext(const struct sp_unwind_regs *regs, void *ucontext);
+
 /* Context: signal. Module that holds address, or NULL. */
 const struct sp_unwind_module *
 sp_unwind_find_module(const struct sp_unwind_snapshot *snapshot, uint64_t address);

@@ -34,6 +34,22 @@ struct sp_unwind_memo_result sp_unwind_memo_walk(
 	struct sp_unwind_memo *memo, const struct sp_unwind_snapshot *snapshot,
 	const struct sp_unwind_regs *regs, const struct sp_unwind_stack *stack);
 
+/*
+ * For a walk by other means: room for depth_frames_max frames, leaf first, and what
+ * sp_unwind_memo_walk() would have given if it had found them. They are not remembered
+ * for the next walk.
+ */
+uint64_t *sp_unwind_memo_room(struct sp_unwind_memo *memo);
+struct sp_unwind_memo_result sp_unwind_memo_take(struct sp_unwind_memo *memo,
+						 uint32_t frame_count,
+						 enum sp_unwind_end end);
+
+/* The same by sp_unwind_libunwind(). */
+struct sp_unwind_memo_result
+sp_unwind_memo_by_libunwind(struct sp_unwind_memo *memo,
+			    const struct sp_unwind_snapshot *snapshot,
+			    const struct sp_unwind_regs *regs);
+
 /* The frames of the last walk, pseudo frame included: at most one more than
  * depth_frames_max. */
 uint32_t sp_unwind_memo_depth_frames(const struct sp_unwind_memo *memo);

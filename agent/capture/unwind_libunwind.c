@@ -4,12 +4,14 @@
  * system calls. Nothing of libunwind is linked: the library is opened at run time
  * and without adding its symbols to those of the program.
  */
-#include "sp_unwind.h"
+#include "sp_capture.h"
+#include "sp_unwind_memo.h"
 
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <ucontext.h>
 
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
@@ -136,4 +138,19 @@ struct sp_unwind_result sp_unwind_libunwind(const struct sp_unwind_snapshot *sna
 	result = walk(&cursor, snapshot, is_signal, frames, max_frames);
 	errno = saved_errno;
 	return result;
+}
+
+struct sp_unwind_memo_result
+sp_unwind_memo_by_libunwind(struct sp_unwind_memo *memo,
+			    const struct sp_unwind_snapshot *snapshot,
+			    const struct sp_unwind_regs *regs)
+{
+	struct sp_unwind_result result;
+	ucontext_t context;
+
+	memset(&context, 0, sizeof(context));
+	sp_unwind_regs_to_ucontext(regs, &context);
+	result = sp_unwind_libunwind(snapshot, &context, true, sp_unwind_memo_room(memo),
+				     sp_capture.depth_frames_max);
+	return sp_unwind_memo_take(memo, result.depth_frames, result.end);
 }

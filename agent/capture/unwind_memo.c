@@ -419,6 +419,36 @@ struct sp_unwind_memo_result sp_unwind_memo_walk(
 	return result;
 }
 
+uint64_t *sp_unwind_memo_room(struct sp_unwind_memo *memo)
+{
+	return (uint64_t *)memo->steps;
+}
+
+struct sp_unwind_memo_result sp_unwind_memo_take(struct sp_unwind_memo *memo,
+						 uint32_t frame_count,
+						 enum sp_unwind_end end)
+{
+	const uint64_t *frames = sp_unwind_memo_room(memo);
+	struct sp_unwind_memo_result result = {
+		.hash = HASH_OF_NOTHING, .end = end, .stepped_frames = frame_count};
+	uint32_t at = 0;
+
+	memo->spliceable_count = 0;
+	memo->run_count = 0;
+	if (end != SP_UNWIND_OUTERMOST)
+		memo->entries[at++].frame =
+			sp_frame_pseudo(end == SP_UNWIND_FULL ? SP_PSEUDO_TRUNCATED
+							      : SP_PSEUDO_INCOMPLETE);
+	while (frame_count > 0)
+		memo->entries[at++].frame = frames[--frame_count];
+	for (uint32_t i = 0; i < at; i++) {
+		result.hash = sp_intern_mix(result.hash, memo->entries[i].frame);
+		memo->entries[i].hash = result.hash;
+	}
+	memo->entry_count = at;
+	return result;
+}
+
 uint32_t sp_unwind_memo_depth_frames(const struct sp_unwind_memo *memo)
 {
 	uint32_t depth_frames = 0;

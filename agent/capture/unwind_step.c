@@ -27,6 +27,14 @@ void sp_unwind_regs_from_ucontext(struct sp_unwind_regs *regs, const void *ucont
 		regs->value[i] = (uint64_t)context->uc_mcontext.gregs[greg_of_dwarf[i]];
 }
 
+void sp_unwind_regs_to_ucontext(const struct sp_unwind_regs *regs, void *ucontext)
+{
+	ucontext_t *context = ucontext;
+
+	for (unsigned int i = 0; i < SP_UNWIND_REGS; i++)
+		context->uc_mcontext.gregs[greg_of_dwarf[i]] = (greg_t)regs->value[i];
+}
+
 static bool is_in_code_ranges(const struct sp_unwind_snapshot *snapshot, uint64_t address)
 {
 	const struct sp_unwind_range *range;

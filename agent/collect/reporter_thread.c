@@ -375,7 +375,7 @@ static void *run(void *argument)
 	int log_fd = sp_own_thread_separate();
 
 	(void)argument;
-	sp_heap_thread_is_own();
+	sp_heap_thread_set_own(true);
 	prctl(PR_SET_NAME, "spanprof");
 	atomic_store_explicit(&reporter.tid, (uint32_t)sp_syscall0(SYS_gettid),
 			      memory_order_relaxed);
@@ -489,7 +489,10 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
 	atomic_store_explicit(&reporter.is_separate, 0, memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.has_reporter_thread, true,
 			      memory_order_relaxed);
+	/* The C library allocates for a thread what we want no profile to show. */
+	sp_heap_thread_set_own(true);
 	err = setup->create_thread(&reporter.thread, &attributes, run, NULL);
+	sp_heap_thread_set_own(false);
 	if (err)
 		atomic_store_explicit(&sp_capture.has_reporter_thread, false,
 				      memory_order_relaxed);
