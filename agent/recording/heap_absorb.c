@@ -18,10 +18,13 @@
 /* Kept beyond what is used, or this part of it if that is more. */
 #define STACK_WORDS_AHEAD 8192U
 #define CELLS_AHEAD 128U
-#define BATCHES_AHEAD 8U
+#define BATCHES_AHEAD 64U
 #define AHEAD_PART 8U
 /* The live table grows when more than this part of it is in use. */
 #define CROWDED_PART 4U
+/* Where every block is sampled, threads fill the first level before anybody comes to
+ * reserve another: whoever would may not be running. */
+#define LEVELS_MIN_EXACT 3U
 
 #define DROPPED_STACK_WORDS (SP_HEAP_STACK_WORDS + 1U)
 
@@ -268,8 +271,11 @@ void sp_heap_keep_ahead(struct sp_absorber *absorber)
 		return;
 	keep_ahead(recording, SP_SECTION_HEAP_STACKS, STACK_WORDS_AHEAD);
 	keep_ahead(recording, SP_SECTION_HEAP_CELLS, CELLS_AHEAD);
-	if (recording->header->heap_rate_bytes == 1)
+	if (recording->header->heap_rate_bytes == 1) {
 		keep_ahead(recording, SP_SECTION_HEAP_BATCHES, BATCHES_AHEAD);
+		sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
+				     sp_live_blocks_of_levels(LEVELS_MIN_EXACT));
+	}
 	if (levels < SP_LIVE_LEVELS_MAX &&
 	    absorber->heap_entries_in_use >
 		    sp_live_blocks_of_levels(levels) / CROWDED_PART)
