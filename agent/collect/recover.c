@@ -85,7 +85,7 @@ static int write_profiles(struct sp_recording *recording, int out_dir_fd,
 	struct sp_write_summary summary;
 
 	memset(&summary, 0, sizeof(summary));
-	sp_collector_write(recording, out_dir_fd, false, &summary);
+	sp_collector_write(recording, out_dir_fd, 0, &summary);
 	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++) {
 		if (summary.kinds[kind].file[0] != '\0')
 			list_file(&summary, kind, result);

@@ -317,7 +317,9 @@ static void write_profiles(bool is_end)
 		bool is_locked = keep_handlers_from_draining();
 
 		sp_collector_write(recording, reporter.out_dir_fd,
-				   is_end && reporter.setup.options->wants_leaks,
+				   is_end && reporter.setup.options->wants_leaks
+					   ? SP_WRITE_LEAKS
+					   : 0,
 				   summary);
 		if (is_locked)
 			sp_absorber_unlock(reporter.setup.absorber);

@@ -67,8 +67,15 @@ enum sp_profile_kind {
 	SP_PROFILE_PEAK,
 	SP_PROFILE_LIFETIMES,
 	SP_PROFILE_LEAKS,
+	SP_PROFILE_SPANS,
 	SP_PROFILE_KINDS
 };
+
+/* What is wanted besides all that a recording holds. */
+#define SP_WRITE_LEAKS 1U /* what is in use is listed, too */
+/* Spans also as a file for each kind of value, "wall_<end ns>.pb.gz". */
+#define SP_WRITE_SPAN_PARTS 2U
+#define SP_SPAN_PARTS 3U
 
 /* What was written, and the sums of it. */
 struct sp_write_summary {
@@ -76,22 +83,25 @@ struct sp_write_summary {
 		char file[NAME_MAX + 1]; /* "" when there is none of this kind */
 		int error;		 /* 0 or -errno; file is then an older one */
 	} kinds[SP_PROFILE_KINDS];
+	/* "" when there is none; errors are those of SP_PROFILE_SPANS. */
+	char span_parts[SP_SPAN_PARTS][NAME_MAX + 1];
 	int error; /* 0 or -errno: no profile could be written at all */
 	uint64_t samples, cpu_ns;
 	uint64_t allocated_bytes; /* counted */
 	uint64_t in_use_bytes, peak_bytes, freed_bytes;
 	bool is_heap_exact;    /* these three, too */
 	uint64_t lost_samples; /* of CPU and heap */
+	uint64_t spans;	       /* closed */
 };
 
 /*
  * Writes all profiles that a recording holds, one after the other: what goes wrong
  * with one is not the others' loss. Nobody drains it at this moment. dir_fd as for
- * openat(). wants_leaks: lists what is in use, too. summary is zeroed before the first
- * time; files that it names then are ours and are replaced.
+ * openat(). wishes: SP_WRITE_*. summary is zeroed before the first time; files that it
+ * names then are ours and are replaced.
  */
 void sp_collector_write(const struct sp_recording *recording, int dir_fd,
-			bool wants_leaks, struct sp_write_summary *summary);
+			unsigned int wishes, struct sp_write_summary *summary);
 
 /* "cpu": as in the name of the file. */
 const char *sp_profile_kind_name(enum sp_profile_kind kind);

@@ -7,10 +7,12 @@
 #include "profile_common.h"
 #include "profile_cpu.h"
 #include "profile_heap.h"
+#include "profile_spans.h"
 #include "sp_compiler.h"
 #include "sp_file_sink.h"
 #include "sp_heap.h"
 #include "sp_reporter.h"
+#include "sp_syscall.h"
 
 #include <errno.h>
 #include <string.h>
@@ -131,8 +133,9 @@ static void take_heap_totals(const struct sp_heap_totals *totals,
 	summary->lost_samples += totals->lost_samples;
 }
 
-static void write_heap(const struct sp_recording *recording, int dir_fd, bool wants_leaks,
-		       struct sp_write_summary *summary)
+static void write_heap(const struct sp_recording *recording,
+		       const struct sp_heap_profile *profile, int dir_fd,
+		       bool wants_leaks, struct sp_write_summary *summary)
 {
 	static const struct {
 		enum sp_profile_kind kind;
@@ -144,14 +147,8 @@ static void write_heap(const struct sp_recording *recording, int dir_fd, bool wa
 		{SP_PROFILE_LIFETIMES, SP_HEAP_VIEW_LIFETIMES, true},
 		{SP_PROFILE_LEAKS, SP_HEAP_VIEW_LEAKS, false},
 	};
-	struct sp_heap_profile *profile = sp_heap_profile_create(recording);
-	const struct sp_heap_totals *totals;
+	const struct sp_heap_totals *totals = &sp_heap_profile_values(profile)->totals;
 
-	if (!profile) {
-		summary->kinds[SP_PROFILE_HEAP].error = -ENOMEM;
-		return;
-	}
-	totals = &sp_heap_profile_values(profile)->totals;
 	take_heap_totals(totals, summary);
 	summary->is_heap_exact = recording->header->heap_rate_bytes <= 1;
 	for (size_t i = 0; i < SP_ARRAY_COUNT(files); i++) {
@@ -164,18 +161,76 @@ static void write_heap(const struct sp_recording *recording, int dir_fd, bool wa
 	}
 	if (wants_leaks)
 		sp_leaks_tell(profile);
-	sp_heap_profile_destroy(profile);
+}
+
+/* A newer one takes the place of an older one, whose end was another. */
+static int write_span_part(const struct sp_profile_view *view, int dir_fd,
+			   char last_name[NAME_MAX + 1])
+{
+	char name[NAME_MAX + 1] = "";
+	struct sp_text text;
+	int err;
+
+	sp_text_init(&text, name, sizeof(name));
+	sp_text_string(&text, view->kind);
+	sp_text_char(&text, '_');
+	sp_text_decimal(&text, (uint64_t)(view->time_ns + view->duration_ns));
+	sp_text_char(&text, '.');
+	sp_text_string(&text, sp_reporter_find("pprof")->extension);
+	err = write_file(view, dir_fd, strcmp(name, last_name) == 0, name);
+	if (err)
+		return err;
+	if (last_name[0] != '\0' && strcmp(name, last_name) != 0)
+		sp_syscall3(SYS_unlinkat, dir_fd, last_name, 0);
+	memcpy(last_name, name, sizeof(name));
+	return 0;
+}
+
+static void write_spans(const struct sp_recording *recording,
+			const struct sp_heap_profile *heap, int dir_fd, bool wants_parts,
+			struct sp_write_summary *summary)
+{
+	static const enum sp_span_view parts[SP_SPAN_PARTS] = {
+		SP_SPAN_VIEW_WALL, SP_SPAN_VIEW_CPU, SP_SPAN_VIEW_MEMORY};
+	struct sp_span_profile *profile = sp_span_profile_create(
+		recording, heap ? sp_heap_profile_values(heap) : NULL);
+	int *error = &summary->kinds[SP_PROFILE_SPANS].error;
+
+	if (!profile) {
+		*error = -ENOMEM;
+		return;
+	}
+	summary->spans = sp_span_profile_totals(profile)->of[SP_SPAN_SPANS];
+	write_kind(recording, sp_span_profile_view(profile, SP_SPAN_VIEW_ALL), dir_fd,
+		   summary, SP_PROFILE_SPANS);
+	for (unsigned int i = 0; i < SP_SPAN_PARTS && wants_parts && !*error; i++)
+		*error = write_span_part(sp_span_profile_view(profile, parts[i]), dir_fd,
+					 summary->span_parts[i]);
+	sp_span_profile_destroy(profile);
 }
 
 void sp_collector_write(const struct sp_recording *recording, int dir_fd,
-			bool wants_leaks, struct sp_write_summary *summary)
+			unsigned int wishes, struct sp_write_summary *summary)
 {
+	struct sp_heap_profile *heap = NULL;
+
 	summary->error = 0;
 	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++)
 		summary->kinds[kind].error = 0;
 	summary->lost_samples = 0;
 	if (recording->header->cpu_period_ns)
 		write_cpu(recording, dir_fd, summary);
-	if (recording->header->heap_rate_bytes)
-		write_heap(recording, dir_fd, wants_leaks, summary);
+	if (recording->header->heap_rate_bytes) {
+		heap = sp_heap_profile_create(recording);
+		if (heap)
+			write_heap(recording, heap, dir_fd, wishes & SP_WRITE_LEAKS,
+				   summary);
+		else
+			summary->kinds[SP_PROFILE_HEAP].error = -ENOMEM;
+	}
+	if (sp_span_values_has_any(recording))
+		write_spans(recording, heap, dir_fd, wishes & SP_WRITE_SPAN_PARTS,
+			    summary);
+	if (heap)
+		sp_heap_profile_destroy(heap);
 }

@@ -18,7 +18,7 @@ const char *sp_profile_kind_name(enum sp_profile_kind kind)
 	static const char *const names[SP_PROFILE_KINDS] = {
 		[SP_PROFILE_CPU] = "cpu",     [SP_PROFILE_HEAP] = "heap",
 		[SP_PROFILE_PEAK] = "peak",   [SP_PROFILE_LIFETIMES] = "lifetimes",
-		[SP_PROFILE_LEAKS] = "leaks",
+		[SP_PROFILE_LEAKS] = "leaks", [SP_PROFILE_SPANS] = "spans",
 	};
 
 	return names[kind];
@@ -71,6 +71,10 @@ void sp_write_summary_say_kind(const struct sp_write_summary *summary,
 		sp_comment_bytes(text, summary->in_use_bytes);
 		sp_text_string(text, " in use");
 		say_exactness(summary, text);
+		break;
+	case SP_PROFILE_SPANS:
+		sp_text_decimal(text, summary->spans);
+		sp_text_string(text, summary->spans == 1 ? " span" : " spans");
 		break;
 	case SP_PROFILE_KINDS:
 		break;
@@ -158,6 +162,14 @@ static void say_files(const struct sp_write_summary *summary, const char *folder
 		say_files_like(summary, kind, text);
 		separator = ", ";
 	}
+	for (unsigned int i = 0; i < SP_SPAN_PARTS; i++) {
+		if (summary->span_parts[i][0] == '\0')
+			continue;
+		sp_text_string(text, ", ");
+		sp_text_string(text, folder);
+		sp_text_string(text, "/");
+		sp_text_string(text, summary->span_parts[i]);
+	}
 }
 
 void sp_write_summary_say(const struct sp_write_summary *summary, const char *folder,
@@ -171,6 +183,10 @@ void sp_write_summary_say(const struct sp_write_summary *summary, const char *fo
 	}
 	if (is_written(summary, SP_PROFILE_HEAP)) {
 		sp_write_summary_say_kind(summary, SP_PROFILE_HEAP, text);
+		sp_text_string(text, ", ");
+	}
+	if (is_written(summary, SP_PROFILE_SPANS)) {
+		sp_write_summary_say_kind(summary, SP_PROFILE_SPANS, text);
 		sp_text_string(text, ", ");
 	}
 	sp_text_decimal(text, summary->lost_samples);

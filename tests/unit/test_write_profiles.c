@@ -6,6 +6,7 @@
 #include "sp_collector.h"
 #include "sp_text.h"
 #include "test_heap_fixture.h"
+#include "test_span_fixture.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -48,11 +49,11 @@ static void add_block(uint64_t size_bytes)
 	test_heap_live(test_heap_entry(&recording, block.cell), &block, 0x1000);
 }
 
-static void write_all(bool wants_leaks)
+static void write_all(unsigned int wishes)
 {
 	struct sp_text text;
 
-	sp_collector_write(&recording, folder_fd, wants_leaks, &summary);
+	sp_collector_write(&recording, folder_fd, wishes, &summary);
 	ck_assert_int_eq(sp_write_summary_error(&summary), 0);
 	sp_text_init(&text, said, sizeof(said));
 	sp_write_summary_say(&summary, "DIR", &text);
@@ -101,7 +102,7 @@ START_TEST(heap_and_cpu_are_four_files)
 {
 	add_block(1000);
 	atomic_store(&recording.header->orphan_heap_bytes, 1500);
-	write_all(false);
+	write_all(0);
 	ck_assert_uint_eq(count_files(), 4);
 	ck_assert_int_eq(total_of("p.cpu.pb.gz", "cpu"), 0);
 	ck_assert_int_eq(total_of("p.heap.pb.gz", "alloc_space"), 1000);
@@ -115,7 +116,7 @@ END_TEST
 
 START_TEST(heap_without_samples_has_no_peak_and_no_lifetimes)
 {
-	write_all(false);
+	write_all(0);
 	ck_assert_uint_eq(count_files(), 2);
 	ck_assert(is_there("p.cpu.pb.gz"));
 	ck_assert(is_there("p.heap.pb.gz"));
@@ -126,7 +127,7 @@ START_TEST(what_is_not_recorded_is_not_written)
 {
 	recording.header->heap_rate_bytes = 0;
 	atomic_store(&recording.header->process_cpu_ns, 1234567890);
-	write_all(true);
+	write_all(SP_WRITE_LEAKS);
 	ck_assert_uint_eq(count_files(), 1);
 	ck_assert_str_eq(said, "DIR/p.cpu.pb.gz: 0 samples, 1.234 s of CPU time, 0 "
 			       "samples lost");
@@ -136,7 +137,7 @@ END_TEST
 START_TEST(heap_may_be_alone)
 {
 	recording.header->cpu_period_ns = 0;
-	write_all(false);
+	write_all(0);
 	ck_assert_uint_eq(count_files(), 1);
 	ck_assert_str_eq(said, "DIR/p.heap.pb.gz: 0 B allocated (exact), 0 B in use "
 			       "(exact), 0 samples lost");
@@ -146,7 +147,7 @@ END_TEST
 START_TEST(leaks_are_written_when_wanted)
 {
 	add_block(1000);
-	write_all(true);
+	write_all(SP_WRITE_LEAKS);
 	ck_assert_int_eq(total_of("p.leaks.pb.gz", "inuse_space"), 1000);
 	ck_assert_ptr_nonnull(strstr(said, "p.{cpu,heap,peak,lifetimes,leaks}.pb.gz: "));
 }
@@ -155,9 +156,9 @@ END_TEST
 START_TEST(later_write_replaces_our_own_files)
 {
 	add_block(1000);
-	write_all(false);
+	write_all(0);
 	add_block(500);
-	write_all(false);
+	write_all(0);
 	ck_assert_uint_eq(count_files(), 4);
 	ck_assert_int_eq(total_of("p.heap.pb.gz", "inuse_space"), 1500);
 }
@@ -167,7 +168,7 @@ START_TEST(files_of_others_stay_and_ours_share_a_number)
 {
 	occupy("p.cpu.pb.gz");
 	add_block(1000);
-	write_all(false);
+	write_all(0);
 	ck_assert_int_eq(total_of("p.2.heap.pb.gz", "inuse_space"), 1000);
 	ck_assert_ptr_nonnull(strstr(said, "DIR/p.2.{cpu,heap,peak,lifetimes}.pb.gz: "));
 	ck_assert_uint_eq(count_files(), 5);
@@ -178,7 +179,7 @@ START_TEST(number_that_is_taken_too_gives_names_of_their_own)
 {
 	occupy("p.heap.pb.gz");
 	add_block(1000);
-	write_all(false);
+	write_all(0);
 	ck_assert_int_eq(total_of("p.2.heap.pb.gz", "inuse_space"), 1000);
 	ck_assert_ptr_nonnull(
 		strstr(said, "DIR/p.{cpu,peak,lifetimes}.pb.gz, DIR/p.2.heap.pb.gz: "));
@@ -190,7 +191,7 @@ START_TEST(folder_that_cannot_be_written_to_is_an_error_of_each)
 	int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY);
 
 	add_block(1000);
-	sp_collector_write(&recording, proc_fd, false, &summary);
+	sp_collector_write(&recording, proc_fd, 0, &summary);
 	ck_assert_int_lt(sp_write_summary_error(&summary), 0);
 	for (unsigned int kind = 0; kind < SP_PROFILE_LEAKS; kind++) {
 		ck_assert_int_lt(summary.kinds[kind].error, 0);
@@ -198,7 +199,7 @@ START_TEST(folder_that_cannot_be_written_to_is_an_error_of_each)
 	}
 	close(proc_fd);
 	/* The next time it works, under the name it would have had. */
-	write_all(false);
+	write_all(0);
 	ck_assert(is_there("p.heap.pb.gz"));
 }
 END_TEST
@@ -230,6 +231,65 @@ START_TEST(sizes_are_told_in_units)
 }
 END_TEST
 
+/* Two spans of one path, closed and absorbed, the second one a little longer. */
+static void add_spans(void)
+{
+	uint32_t path = test_named_path(&recording, "request", 0);
+
+	test_spans_begin(&recording);
+	for (uint64_t i = 1; i <= 2; i++) {
+		struct sp_span *span =
+			test_span_at(&recording, test_span(&recording, path, 1000));
+
+		atomic_store(&span->busy_ticks, 4000 * i);
+		atomic_store(&span->cpu_ns, 500);
+		atomic_store(&span->enters, 1);
+		test_span_close(span, 1000 + 5000 * i);
+	}
+	ck_assert_int_eq(test_drain(&recording), 0);
+}
+
+START_TEST(spans_are_a_file_where_there_are_any)
+{
+	add_spans();
+	write_all(0);
+	ck_assert_uint_eq(count_files(), 3);
+	/* 12,000 ticks of half a nanosecond, and 3,000 idle. */
+	ck_assert_int_eq(total_of("p.spans.pb.gz", "wall_busy"), 6000);
+	ck_assert_int_eq(total_of("p.spans.pb.gz", "wall_idle"), 1500);
+	ck_assert_int_eq(total_of("p.spans.pb.gz", "cpu"), 1000);
+	ck_assert_int_eq(total_of("p.spans.pb.gz", "spans"), 2);
+	ck_assert_ptr_nonnull(strstr(said, "DIR/p.{cpu,heap,spans}.pb.gz: "));
+	ck_assert_ptr_nonnull(strstr(said, ", 2 spans, "));
+}
+END_TEST
+
+START_TEST(parts_of_spans_are_named_by_kind_and_end)
+{
+	const char *const names[] = {"wall_1000000500.pb.gz", "cpu_1000000500.pb.gz",
+				     "memory_1000000500.pb.gz"};
+
+	recording.header->start_realtime_ns = 1000000000;
+	recording.header->start_monotonic_ns = 7000;
+	atomic_store(&recording.header->last_update_monotonic_ns, 7500);
+	add_spans();
+	write_all(SP_WRITE_SPAN_PARTS);
+	ck_assert_uint_eq(count_files(), 6);
+	ck_assert_int_eq(total_of(names[0], "wall"), 7500);
+	ck_assert_int_eq(total_of(names[1], "cpu"), 1000);
+	ck_assert_int_eq(total_of(names[1], "wall"), 0);
+	ck_assert_int_eq(total_of(names[2], "alloc_space"), 0);
+	ck_assert_ptr_nonnull(strstr(said, ", DIR/wall_1000000500.pb.gz, "
+					   "DIR/cpu_1000000500.pb.gz, "
+					   "DIR/memory_1000000500.pb.gz: "));
+	/* Later on they are the same profiles with another end. */
+	atomic_store(&recording.header->last_update_monotonic_ns, 7501);
+	write_all(SP_WRITE_SPAN_PARTS);
+	ck_assert_uint_eq(count_files(), 6);
+	ck_assert_int_eq(total_of("wall_1000000501.pb.gz", "wall"), 7500);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("write_profiles");
@@ -248,6 +308,8 @@ int main(void)
 	tcase_add_test(tc, number_that_is_taken_too_gives_names_of_their_own);
 	tcase_add_test(tc, folder_that_cannot_be_written_to_is_an_error_of_each);
 	tcase_add_test(tc, sizes_are_told_in_units);
+	tcase_add_test(tc, spans_are_a_file_where_there_are_any);
+	tcase_add_test(tc, parts_of_spans_are_named_by_kind_and_end);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -1,0 +1,152 @@
+/*
+ * What the profiles of spans say about themselves: what is measured and what is
+ * estimated, how sums are to be read, what is missing. Context: collector.
+ */
+#include "profile_comments_spans.h"
+
+#include "profile_common.h"
+
+static void say(struct sp_profile_comments *comments, const char *text)
+{
+	struct sp_text line;
+
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, text);
+}
+
+static void say_values(struct sp_profile_comments *comments,
+		       const struct sp_span_values *values,
+		       const struct sp_heap_values *heap)
+{
+	const struct sp_recording_header *header = values->recording->header;
+
+	say(comments,
+	    "stack: a span in the spans around it, by the places that make them; "
+	    "spans: how many of them were closed");
+	say(comments, "wall_busy, wall_idle (exact): entered by a thread, or created but "
+		      "not entered; wall is both");
+	say(comments,
+	    header->has_exact_span_cpu
+		    ? "cpu (exact): of the threads while they were in the span"
+		    : "cpu (estimate): from samples, as clocks are not read at each span "
+		      "(span:cpu=off)");
+	say(comments,
+	    "wall_busy, cpu: flat is without the spans inside, cumulative is all; "
+	    "idle and allocations are each span's own");
+	say(comments,
+	    "cpu_user, cpu_sys (estimate): cpu, in proportion to the samples of "
+	    "both kinds");
+	if (!heap) {
+		say(comments, "alloc, inuse: unknown, as there is no heap profile");
+		return;
+	}
+	say(comments, "alloc_objects, alloc_space (exact): allocated while the span was "
+		      "the innermost of its thread");
+	say(comments,
+	    heap->rate_bytes <= 1
+		    ? "inuse_objects, inuse_space (exact): of these, what is in "
+		      "use now"
+		    : "inuse_objects, inuse_space (estimate): of these, what is "
+		      "in use now, from the samples of the heap profile");
+}
+
+static void say_sampling(struct sp_profile_comments *comments,
+			 const struct sp_span_values *values)
+{
+	struct sp_text line;
+
+	if (values->scale <= 1)
+		return;
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "sampling: a part of ");
+	sp_comment_decimal(&line, values->recording->header->span_probability_millionths,
+			   6);
+	sp_text_string(&line, " of all outermost spans was followed (span:sampler); all "
+			      "values are multiplied by ");
+	sp_comment_decimal(&line, sp_profile_integer(values->scale * 1e4 + 0.5), 4);
+	sp_text_string(&line, ", and are estimates");
+}
+
+static void say_excess(struct sp_profile_comments *comments, const char *what,
+		       const struct sp_span_excess *excess)
+{
+	struct sp_text line;
+
+	if (!excess->paths)
+		return;
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, what);
+	sp_text_string(&line, ": spans ran beside the one around them in ");
+	sp_text_decimal(&line, excess->paths);
+	sp_text_string(&line, " places and took ");
+	sp_text_decimal(&line, excess->ns);
+	sp_text_string(&line, " ns more than it; its flat time is 0, its cumulative time "
+			      "too long by that");
+}
+
+static void say_unfinished(struct sp_profile_comments *comments,
+			   const struct sp_span_totals *totals)
+{
+	struct sp_text line;
+
+	if (totals->open_spans) {
+		sp_comment_begin(&line, comments);
+		sp_text_string(&line, "unfinished: ");
+		sp_text_decimal(&line, totals->open_spans);
+		sp_text_string(&line, " spans were open when this profile was made");
+	}
+	if (totals->entered_spans) {
+		sp_comment_begin(&line, comments);
+		sp_text_string(&line, "unfinished: ");
+		sp_text_decimal(&line, totals->entered_spans);
+		sp_text_string(&line,
+			       " of them had a thread in them, whose time since it "
+			       "came is missing unless it wrote this profile");
+	}
+	if (totals->held_spans) {
+		sp_comment_begin(&line, comments);
+		sp_text_string(&line, "held: ");
+		sp_text_decimal(&line, totals->held_spans);
+		sp_text_string(&line, " closed spans have memory in use");
+	}
+}
+
+static void say_losses(struct sp_profile_comments *comments,
+		       const struct sp_recording_header *header)
+{
+	static const char *const meanings[SP_LOSS_COUNT] = {
+		[SP_LOSS_SPAN_NO_ROOM] = "spans, or stays in them, not followed: no room "
+					 "(SPANPROF_RECORDING_SIZE)",
+		[SP_LOSS_SPAN_MISUSE] =
+			"calls that made no sense, such as leaving a span "
+			"that was not entered; healed",
+		[SP_LOSS_SPAN_EVICTED] = "closed spans no longer told from each other, "
+					 "though memory of theirs is in use "
+					 "(span:max-closed-heap)",
+		[SP_LOSS_SPAN_LABELS] =
+			"label sets or texts without room, shown as [other] or left out",
+		[SP_LOSS_NO_SPACE] = "requests for storage refused",
+		[SP_LOSS_DAMAGED] = "records that could not be read",
+	};
+
+	sp_comments_add_losses(comments, header, meanings);
+}
+
+void sp_span_comments_fill(struct sp_profile_comments *comments,
+			   const struct sp_span_values *values,
+			   const struct sp_heap_values *heap)
+{
+	const struct sp_recording_header *header = values->recording->header;
+
+	comments->count = 0;
+	sp_comments_add_process(comments, header);
+	say_values(comments, values, heap);
+	if (!sp_atomic_value(&header->span_ticks_per_second))
+		say(comments, "wall is unknown: the program ended before its clock was "
+			      "compared with real time");
+	say_sampling(comments, values);
+	say_excess(comments, "wall_busy", &values->totals.busy);
+	say_excess(comments, "cpu", &values->totals.cpu);
+	say_unfinished(comments, &values->totals);
+	say_losses(comments, header);
+}
