@@ -1,0 +1,304 @@
+"""What both suites of scripts/bench share: variants, runs, intervals, tables.
+
+A variant is a way to run a program: bare, or under some profiler. A run is one
+finished process tree with its CPU time, user and system, of the whole tree.
+"""
+
+import contextlib
+import csv
+import glob
+import math
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAMS = os.path.join(ROOT, "tests", "bench", "programs")
+# Nothing that is measured takes this long: what does hangs, and is ended.
+TIMEOUT_S = 300
+
+
+class Paths:
+    """Where things are built; set once by scripts/bench."""
+
+    build = os.path.join(ROOT, "build")
+
+    @classmethod
+    def work(cls, *names):
+        return os.path.join(cls.build, "bench", *names)
+
+    @classmethod
+    def agent(cls):
+        return os.path.join(cls.build, "agent", "libspanprof.so")
+
+
+class Failed(Exception):
+    """A program that ended badly, or not as it does without a profiler."""
+
+
+class Variant:
+    """A way to run a program. In the values of environment {folder} is the folder of
+    the run. slow: dear enough to take part in few rounds only. reader: a shell pipeline
+    for the other end of {folder}/fifo, which the profiler writes to; it stays outside the
+    program's tree. leaves: the file, as a glob, without which it did not profile."""
+
+    def __init__(self, name, preload=None, environment=None, prefix=(), slow=False,
+                 reader=None, leaves=None):
+        self.name = name
+        self.preload = preload
+        self.environment = environment or {}
+        self.prefix = list(prefix)
+        self.slow = slow
+        self.reader = reader
+        self.leaves = leaves
+
+
+BARE = Variant("bare")
+
+
+def null_variant():
+    return Variant("null", Paths.work("libnull.so"))
+
+
+def library(name):
+    """The newest of the libraries called so, or None."""
+    found = sorted(glob.glob(f"/usr/lib/*/{name}"))
+    return found[-1] if found else None
+
+
+class Run:
+    """One finished process tree."""
+
+    def __init__(self, cpu_s, wall_s, reader_cpu_s, output, errors, lost_samples):
+        self.cpu_s = cpu_s
+        self.wall_s = wall_s
+        self.reader_cpu_s = reader_cpu_s  # None: it failed
+        self.output = output
+        self.errors = errors
+        self.lost_samples = lost_samples
+
+
+class Process:
+    """A running program. Its folder gets what it prints, and its profiles."""
+
+    def __init__(self, argv, variant, folder, environment=None):
+        # Not quiet: the line at the end tells of losses.
+        values = dict(os.environ, LC_ALL="C", SPANPROF_OUT=folder)
+        # None of the variants may profit from a colder or warmer environment.
+        values.pop("LD_PRELOAD", None)
+        values.update(environment or {})
+        values.update({k: v.format(folder=folder) for k, v in variant.environment.items()})
+        if variant.preload:
+            values["LD_PRELOAD"] = variant.preload
+        self.name = argv[0]
+        self.variant = variant
+        self.folder = folder
+        self.reader = None
+        if variant.reader:
+            fifo = self.path("fifo")
+            os.mkfifo(fifo)
+            # Whatever becomes of the reader, the program can write to the end.
+            command = f"set -o pipefail; {{ {variant.reader}; }} || {{ cat; exit 1; }}"
+            with open(self.path("reader-errors"), "wb") as errors:
+                self.reader = subprocess.Popen(["bash", "-c", f"({command}) < {fifo}"],
+                                               stdout=subprocess.DEVNULL, stderr=errors,
+                                               start_new_session=True)
+        prefix = [word.format(folder=folder) for word in variant.prefix]
+        with open(self.path("output"), "wb") as output, \
+                open(self.path("errors"), "wb") as errors:
+            self.started = time.monotonic()
+            self.process = subprocess.Popen(prefix + argv, env=values, cwd=folder,
+                                            stdin=subprocess.DEVNULL, stdout=output,
+                                            stderr=errors)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def text(self, name):
+        with open(self.path(name), encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, 9)
+
+    def finish(self):
+        """Waits; raises Failed if the program failed, or if we did not profile it."""
+        alarm = threading.Timer(TIMEOUT_S, self.kill)
+        alarm.start()
+        try:
+            _, status, usage = os.wait4(self.process.pid, 0)
+        finally:
+            alarm.cancel()
+        wall_s = time.monotonic() - self.started
+        reader_cpu_s = self.finish_reader()
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        errors = self.text("errors")
+        if self.process.returncode != 0:
+            raise Failed(f"{self.name} ended with status {self.process.returncode}: "
+                         + errors[-200:].strip())
+        if self.variant.leaves and not glob.glob(self.path(self.variant.leaves)):
+            raise Failed(f"{self.name} left no {self.variant.leaves}")
+        lost = sum(int(count) for count in re.findall(r"(\d+) samples lost", errors))
+        return Run(usage.ru_utime + usage.ru_stime, wall_s, reader_cpu_s,
+                   self.text("output"), errors, lost)
+
+    def finish_reader(self):
+        """Its CPU time, or None if it failed."""
+        if not self.reader:
+            return 0.0
+        # It never ends if nobody opened the other end.
+        alarm = threading.Timer(TIMEOUT_S, os.killpg, (self.reader.pid, 9))
+        alarm.start()
+        try:
+            _, status, usage = os.wait4(self.reader.pid, 0)
+        finally:
+            alarm.cancel()
+        self.reader.returncode = os.waitstatus_to_exitcode(status)
+        return None if status else usage.ru_utime + usage.ru_stime
+
+
+def run(argv, variant, environment=None):
+    """Runs argv to its end."""
+    with tempfile.TemporaryDirectory(dir=Paths.work()) as folder:
+        return Process(argv, variant, folder, environment).finish()
+
+
+def build(sources, output, *flags):
+    subprocess.run(["gcc", "-std=gnu17", "-O2", "-g", *sources, "-o", output,
+                    *flags], check=True)
+
+
+def build_null():
+    build([os.path.join(PROGRAMS, "null_interposer.c")], Paths.work("libnull.so"), "-shared",
+          "-fPIC")
+
+
+# --- rounds ---
+
+# Of a slow variant, one in so many rounds.
+SLOW_EVERY = 4
+
+
+class Measurements:
+    """values[what, variant, round] and what went wrong."""
+
+    def __init__(self):
+        self.values = {}
+        self.failures = {}
+        self.lost_samples = {}
+
+    def take(self, whats, variants, rounds, measure):
+        """measure(what, variant) in rounds, the variants in random order one after the
+        other, so that what the machine does at the time hits all alike. Round 0 of a
+        program is like any other."""
+        for what in whats:
+            for number in range(rounds):
+                for variant in random.sample(variants, len(variants)):
+                    if variant.slow and number % SLOW_EVERY != 0:
+                        continue
+                    if (what, variant.name) in self.failures:
+                        continue
+                    try:
+                        result = measure(what, variant)
+                    except Failed as failure:
+                        self.failures[what, variant.name] = str(failure)
+                        continue
+                    self.values[what, variant.name, number] = result
+                    if result.lost_samples:
+                        self.lost_samples.setdefault((what, variant.name), []).append(
+                            result.lost_samples)
+                print(f"\r{what}: round {number + 1} of {rounds} ", end="", file=sys.stderr,
+                      flush=True)
+            print(file=sys.stderr)
+        return self
+
+    def pairs(self, what, variant, base, key):
+        """{round: (value, base's value)} of the rounds that have both."""
+        found = {number: (key(value), key(self.values[what, base, number]))
+                 for (w, v, number), value in self.values.items()
+                 if (w, v) == (what, variant) and (what, base, number) in self.values}
+        return {number: pair for number, pair in found.items() if None not in pair}
+
+    def all(self, what, variant, key):
+        return [key(value) for (w, v, _), value in self.values.items()
+                if (w, v) == (what, variant)]
+
+    def ratios(self, what, variant, base, key):
+        return [a / b for a, b in self.pairs(what, variant, base, key).values()]
+
+    def differences(self, what, variant, base, key):
+        return [a - b for a, b in self.pairs(what, variant, base, key).values()]
+
+    def print_failures(self):
+        for (what, variant), message in self.failures.items():
+            print(f"FAILED: {what} under {variant}: {message}")
+        for (what, variant), counts in self.lost_samples.items():
+            print(f"{what} under {variant} lost samples in {len(counts)} rounds: "
+                  f"{max(counts)} at most")
+
+    def write_csv(self, path, header, row):
+        """row(value) gives the columns after what, variant and round."""
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["what", "variant", "round"] + header)
+            for (what, variant, number), value in self.values.items():
+                writer.writerow([what, variant, number] + row(value))
+        print(f"raw numbers: {path}")
+
+
+def median_interval(values):
+    """Median and its 95 % interval by order statistics; the whole range when the
+    values are too few (under 6) for 95 %."""
+    ordered = sorted(values)
+    count = len(ordered)
+    low = 0
+    coverage_missing = 2 * 0.5 ** count
+    while low + 1 < count // 2:
+        more = coverage_missing + 2 * math.comb(count, low + 1) * 0.5 ** count
+        if more > 0.05:
+            break
+        coverage_missing = more
+        low += 1
+    return statistics.median(ordered), ordered[low], ordered[count - 1 - low]
+
+
+# --- what the numbers are held against ---
+
+class Holds:
+    """Measured intervals and their bounds, for one table at the end."""
+
+    def __init__(self):
+        self.rows = []
+
+    def at_most(self, what, values, bound, unit=""):
+        self.add(what, values, bound, unit, "<=", lambda low, high: (high <= bound,
+                                                                     low > bound))
+
+    def at_least(self, what, values, bound, unit=""):
+        self.add(what, values, bound, unit, ">=", lambda low, high: (low >= bound,
+                                                                     high < bound))
+
+    def add(self, what, values, bound, unit, sign, judge):
+        if not values:
+            return
+        middle, low, high = median_interval(values)
+        is_held, is_missed = judge(low, high)
+        self.rows.append((what, f"{middle:.3f} ({low:.3f} to {high:.3f}) {unit}",
+                          f"{sign} {bound} {unit}", len(values),
+                          "held" if is_held else "MISSED" if is_missed else "open"))
+
+    def print(self, title):
+        if not self.rows:
+            return
+        print(f"\n{title:56} {'median, 95 % interval':34} {'bound':11} rounds")
+        for what, value, bound, rounds, verdict in self.rows:
+            print(f"{what:56} {value:34} {bound:12} {rounds:5} {verdict}")
+        print("(open: the bound lies in the interval; under 6 rounds the interval is the"
+              " whole range)")
