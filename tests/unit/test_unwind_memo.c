@@ -61,15 +61,16 @@ static SP_NOINLINE long with_aligned_locals(uint32_t left)
 
 static SP_NOINLINE long with_many_values(uint32_t left)
 {
-	long a = sink, b = a + left, c = b * 3, d = c ^ a, e = d - b, f = e + c;
+	unsigned long a = (unsigned long)sink, b = a + left, c = b * 3, d = c ^ a;
+	unsigned long e = d - b, f = e + c;
 
 	for (uint32_t i = 0; i < 1 + random_below(3); i++) {
-		a += grow(left - 1);
+		a += (unsigned long)grow(left - 1);
 		b ^= a + c;
 		compare_here();
 		c += d * e + f;
 	}
-	return a + b + c + d + e + f;
+	return (long)((a + b + c + d + e + f) & 0xffff);
 }
 
 static _Thread_local uint32_t left_in_callback;
@@ -154,8 +155,9 @@ START_TEST(random_calls_are_walked_as_without_a_memo)
 	grow_until(150000);
 	check_tester(&tester, 150000);
 	ck_assert_uint_gt(tester.whole, tester.compared / 10 * 9);
-	/* Most frames are left out, though rarely the whole stack is the same. */
-	ck_assert_uint_gt(tester.spliced, 4 * tester.stepped);
+	/* Most frames are left out, though rarely the whole stack is the same. A
+	 * sanitizer aligns frames that have arrays by rarer rules. */
+	ck_assert_uint_gt(tester.spliced, (IS_SANITIZED ? 2 : 4) * tester.stepped);
 	end_tester(&tester);
 }
 END_TEST
