@@ -89,9 +89,10 @@ struct sp_write_summary {
 	uint64_t samples, cpu_ns;
 	uint64_t allocated_bytes; /* counted */
 	uint64_t in_use_bytes, peak_bytes, freed_bytes;
-	bool is_heap_exact;    /* these three, too */
-	uint64_t lost_samples; /* of CPU and heap */
-	uint64_t spans;	       /* closed */
+	bool is_heap_exact;	/* these three, too */
+	uint64_t heap_coverage; /* enum sp_heap_coverage */
+	uint64_t lost_samples;	/* of CPU and heap */
+	uint64_t spans;		/* closed */
 };
 
 /*

@@ -151,6 +151,7 @@ static void write_heap(const struct sp_recording *recording,
 
 	take_heap_totals(totals, summary);
 	summary->is_heap_exact = recording->header->heap_rate_bytes <= 1;
+	summary->heap_coverage = sp_atomic_value(&recording->header->heap_coverage);
 	for (size_t i = 0; i < SP_ARRAY_COUNT(files); i++) {
 		if (files[i].is_optional && totals->of[SP_HEAP_ALLOC_OBJECTS] <= 0)
 			continue;

@@ -40,6 +40,17 @@ static void say_exactness(const struct sp_write_summary *summary, struct sp_text
 	sp_text_string(text, summary->is_heap_exact ? " (exact)" : " (estimate)");
 }
 
+/* Instead of numbers, where they would be 0 for a reason. */
+static bool say_unseen(const struct sp_write_summary *summary, struct sp_text *text)
+{
+	if (summary->heap_coverage == SP_HEAP_COVERS_ALL || summary->allocated_bytes)
+		return false;
+	sp_text_string(text, summary->heap_coverage == SP_HEAP_PROGRAM_HAS_OWN
+				     ? "heap not seen (the program defines malloc())"
+				     : "heap not seen (a library defines malloc())");
+	return true;
+}
+
 void sp_write_summary_say_kind(const struct sp_write_summary *summary,
 			       enum sp_profile_kind kind, struct sp_text *text)
 {
@@ -51,6 +62,8 @@ void sp_write_summary_say_kind(const struct sp_write_summary *summary,
 		sp_text_string(text, " s of CPU time");
 		break;
 	case SP_PROFILE_HEAP:
+		if (say_unseen(summary, text))
+			break;
 		sp_comment_bytes(text, summary->allocated_bytes);
 		sp_text_string(text, " allocated (exact), ");
 		sp_comment_bytes(text, summary->in_use_bytes);

@@ -144,6 +144,19 @@ START_TEST(heap_may_be_alone)
 }
 END_TEST
 
+START_TEST(heap_that_cannot_be_seen_is_called_so)
+{
+	recording.header->cpu_period_ns = 0;
+	atomic_store(&recording.header->heap_coverage, SP_HEAP_PROGRAM_HAS_OWN);
+	write_all(false);
+	ck_assert_str_eq(said, "DIR/p.heap.pb.gz: heap not seen (the program defines "
+			       "malloc()), 0 samples lost");
+	atomic_store(&recording.header->orphan_heap_bytes, 10);
+	write_all(false);
+	ck_assert_ptr_nonnull(strstr(said, "10 B allocated (exact)"));
+}
+END_TEST
+
 START_TEST(leaks_are_written_when_wanted)
 {
 	add_block(1000);
@@ -302,6 +315,7 @@ int main(void)
 	tcase_add_test(tc, heap_without_samples_has_no_peak_and_no_lifetimes);
 	tcase_add_test(tc, what_is_not_recorded_is_not_written);
 	tcase_add_test(tc, heap_may_be_alone);
+	tcase_add_test(tc, heap_that_cannot_be_seen_is_called_so);
 	tcase_add_test(tc, leaks_are_written_when_wanted);
 	tcase_add_test(tc, later_write_replaces_our_own_files);
 	tcase_add_test(tc, files_of_others_stay_and_ours_share_a_number);
