@@ -26,6 +26,7 @@
  * reserve another: whoever would may not be running. */
 #define LEVELS_MIN_EXACT 3U
 
+#define FIRST_LEVELS_EXACT 3U
 #define DROPPED_STACK_WORDS (SP_HEAP_STACK_WORDS + 1U)
 
 /* --- heap cell 0 --- */
@@ -93,6 +94,11 @@ int sp_heap_absorb_init(struct sp_absorber *absorber)
 	    sp_recording_reserve(recording, SP_SECTION_HEAP_CELLS,
 				 SP_HEAP_CELL_DROPPED + 1) != 0)
 		return -ENOSPC;
+	/* Where every block is followed, the first thousands come before anybody can
+	 * take more storage. What is refused is asked for again later. */
+	if (recording->header->heap_rate_bytes == 1)
+		sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
+				     sp_live_blocks_of_levels(FIRST_LEVELS_EXACT));
 	if (!sp_recording_used(recording, SP_SECTION_HEAP_STACKS))
 		make_dropped_stack(recording);
 	if (!is_dropped_stack(recording))
