@@ -155,9 +155,9 @@ START_TEST(random_calls_are_walked_as_without_a_memo)
 	grow_until(150000);
 	check_tester(&tester, 150000);
 	ck_assert_uint_gt(tester.whole, tester.compared / 10 * 9);
-	/* Most frames are left out, though rarely the whole stack is the same. A
-	 * sanitizer aligns frames that have arrays by rarer rules. */
-	ck_assert_uint_gt(tester.spliced, (IS_SANITIZED ? 2 : 4) * tester.stepped);
+	/* Two thirds of the frames are left out, though rarely is the whole stack the
+	 * same, and some functions have frames by the rarer rules. */
+	ck_assert_uint_gt(tester.spliced, 2 * tester.stepped);
 	end_tester(&tester);
 }
 END_TEST
