@@ -324,6 +324,16 @@ bool sp_heap_capture_wants_absorb(void *context)
 	return true;
 }
 
+bool sp_heap_capture_is_idle(void)
+{
+	uint32_t used = atomic_load_explicit(&pool_used, memory_order_acquire);
+
+	for (uint32_t i = 0; i < used; i++)
+		if (__atomic_load_n(&pool[i].is_busy, __ATOMIC_ACQUIRE))
+			return false;
+	return true;
+}
+
 void sp_heap_capture_begin(struct sp_recording *recording)
 {
 	struct sp_recording_header *header = recording->header;

@@ -195,6 +195,9 @@ void sp_heap_thread_set_own(bool is_own);
 /* Context: signal, in a fork child: nothing of the parent's is known here. */
 void sp_heap_capture_forked(void);
 
+/* Context: collector, behind a barrier in all threads. Is no thread taking a sample? */
+bool sp_heap_capture_is_idle(void);
+
 /* Context: signal, consumer lock held. Copies the threads' counters to the recording. */
 void sp_heap_capture_publish(struct sp_recording *recording);
 

@@ -518,6 +518,11 @@ int sp_modules_refresh(struct sp_modules *modules)
 	return publish(modules);
 }
 
+bool sp_modules_has_retired(const struct sp_modules *modules)
+{
+	return modules->retired != NULL;
+}
+
 void sp_modules_reclaim(struct sp_modules *modules, bool is_quiet)
 {
 	if (!is_quiet)

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -371,6 +372,22 @@ static uint64_t next_pace_ns(uint64_t pace_ns, bool has_worked)
 	return pace_ns * 2 < PACE_IDLE_NS ? pace_ns * 2 : PACE_IDLE_NS;
 }
 
+/*
+ * What handlers and heap hooks no longer look at. Hooks say that they are at it by a
+ * plain store, so that samples stay cheap; a barrier in all threads makes it seen, or
+ * makes them see the snapshot that replaced the old one.
+ */
+static void reclaim_modules(void)
+{
+	struct sp_modules *modules = reporter.collector.modules;
+
+	if (!modules || !sp_modules_has_retired(modules) ||
+	    sp_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+		return;
+	sp_modules_reclaim(modules, atomic_load(&sp_capture.handlers_running) == 0 &&
+					    sp_heap_capture_is_idle());
+}
+
 static void *run(void *argument)
 {
 	uint64_t pace_ns = PACE_FIRST_NS;
@@ -389,6 +406,7 @@ static void *run(void *argument)
 	sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd);
 	atomic_store_explicit(&reporter.is_separate, 1, memory_order_relaxed);
 	sp_syscall3(SYS_futex, &reporter.is_separate, FUTEX_WAKE_PRIVATE, INT32_MAX);
+	sp_syscall3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	begin();
 	for (;;) {
 		bool has_worked;
@@ -398,10 +416,7 @@ static void *run(void *argument)
 		    atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
 			refresh_modules();
 		has_worked = sp_collector_round(&reporter.collector, false) != 0;
-		if (reporter.collector.modules)
-			sp_modules_reclaim(reporter.collector.modules,
-					   atomic_load(&sp_capture.handlers_running) ==
-						   0);
+		reclaim_modules();
 		if (serve_requests())
 			return NULL;
 		if (futex_wait(&sp_capture.wake, 0, pace_ns) == -ETIMEDOUT)

@@ -66,6 +66,9 @@ int sp_modules_refresh(struct sp_modules *modules);
  */
 void sp_modules_reclaim(struct sp_modules *modules, bool is_quiet);
 
+/* Context: collector. Is there anything to release? */
+bool sp_modules_has_retired(const struct sp_modules *modules);
+
 /*
  * Ends the tracking: no snapshot is published any more and all memory is released.
  * No walk may be running. Whoever begins anew with ids that were given before

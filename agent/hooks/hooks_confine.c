@@ -27,6 +27,7 @@ void *sp_observe_syscall(long number, long operation, long flags, const void *ar
  * fork child.
  */
 static const uint16_t needed_calls[] = {
+	SYS_arch_prctl,
 	SYS_clock_gettime,
 	SYS_clone3,
 	SYS_close,
@@ -43,6 +44,7 @@ static const uint16_t needed_calls[] = {
 	SYS_getrusage,
 	SYS_gettid,
 	SYS_madvise,
+	SYS_membarrier,
 	SYS_mkdirat,
 	SYS_mmap,
 	SYS_mprotect,
