@@ -54,13 +54,13 @@ extern void *__libc_stack_end;
 #define RINGS_IN_NEED 8
 #define SLOTS_IN_NEED 128
 
-/* Closed spans that are kept because memory of theirs is in use. */
-#define HELD_SPANS_MAX 1000U
-
 static struct sp_options options;
 static struct sp_absorber absorber;
 static struct sp_reporter_setup reporter_setup;
 static const char *program;
+static bool are_spans_on;
+/* What SPANPROF_SPANS says but for its own words: patterns of functions. */
+static char span_functions[sizeof(options.spans)];
 static enum sp_heap_coverage heap_coverage;
 
 /*
@@ -103,7 +103,7 @@ static int make_recording(void)
 	absorber.wants_heap = sp_heap_capture_wants_absorb;
 	absorber.give_span_back = sp_span_give_back;
 	absorber.now_ticks = span_ticks;
-	absorber.held_spans_max = HELD_SPANS_MAX;
+	absorber.held_spans_max = options.held_spans_max;
 	sp_heap_capture_begin(&sp_capture.recording);
 	sp_span_capture_begin(&sp_capture.recording);
 	atomic_store_explicit(&sp_capture.recording.header->heap_coverage, heap_coverage,
@@ -237,12 +237,13 @@ static void drain_in_handler(void)
 static void begin_spans(void)
 {
 	const struct sp_spans_setup setup = {
-		.sources = "",
-		.functions = "",
+		.sources = options.span_sources,
+		.functions = span_functions,
 		.environment = environ,
 	};
 
-	sp_spans_begin(&setup);
+	if (are_spans_on)
+		sp_spans_begin(&setup);
 }
 
 /* The stack of the thread that forked, as its slot in the parent knew it. */
@@ -468,6 +469,11 @@ static bool read_options(void)
 		sp_log_error("%s", error);
 		return false;
 	}
+	if (!options.is_disabled &&
+	    !sp_spans_check(options.span_sources, error, sizeof(error))) {
+		sp_log_error("SPANPROF_SOURCES: %s; the program runs unprofiled", error);
+		return false;
+	}
 	sp_log_init(STDERR_FILENO, options.is_quiet, options.is_verbose);
 	make_absolute(options.out_dir, sizeof(options.out_dir));
 	make_absolute(options.recording_dir, sizeof(options.recording_dir));
@@ -511,12 +517,18 @@ static void prepare_heap(void)
 
 static void prepare_spans(void)
 {
-	static const struct sp_span_settings settings = {
-		.has_exact_cpu = true,
-		.probability_millionths = 1000000,
-		.labels = "",
+	const struct sp_span_settings settings = {
+		.has_exact_cpu = options.span_cpu == SP_SPAN_CPU_EXACT,
+		.has_ids = sp_options_list_has(options.spans, "id"),
+		.probability_millionths = options.span_probability_millionths,
+		.labels = options.span_labels,
 	};
 
+	are_spans_on = !sp_options_list_has(options.spans, "off");
+	if (!are_spans_on)
+		return;
+	memcpy(span_functions, options.spans, sizeof(span_functions));
+	sp_options_list_remove(span_functions, "id");
 	sp_span_capture_init(&settings);
 }
 

@@ -6,6 +6,7 @@
  */
 #include "sp_options_table.h"
 
+#include "sp_clock.h"
 #include "sp_compiler.h"
 
 #define MEMBER(member)                                                                   \
@@ -23,6 +24,12 @@ static const char *const unwinders[] = {
 static const char *const allocators[] = {
 	[SP_ALLOCATOR_SYSTEM] = "system",
 	[SP_ALLOCATOR_JEMALLOC] = "jemalloc",
+	NULL,
+};
+
+static const char *const span_clocks[] = {
+	[SP_SPAN_CPU_OFF] = "off",
+	[SP_SPAN_CPU_EXACT] = "exact",
 	NULL,
 };
 
@@ -53,6 +60,44 @@ static const struct sp_option table[] = {
 	      "At exit, list the stacks that allocated most of the memory still in use, "
 	      "and write it as a profile of its own. Needs the heap profile."),
 	 .kind = SP_OPTION_SWITCH, MEMBER(wants_leaks)},
+	{HELP("spans", "SPANPROF_SPANS", "LIST", "none",
+	      "What more is to be known of spans, separated by commas: id (samples carry "
+	      "span_id and trace_id), names of library functions whose calls are spans, "
+	      "with * for any letters (sqlite3_step, PQ*), or off (no spans at all)."),
+	 .kind = SP_OPTION_LIST, MEMBER(spans)},
+	{HELP("sources", "SPANPROF_SOURCES", "LIST", "default",
+	      "Where spans come from, separated by commas: names of sources that are "
+	      "wanted besides those that are on by default, and of those that are not, "
+	      "with - before them."),
+	 .kind = SP_OPTION_LIST, MEMBER(span_sources)},
+	{HELP("span:cpu", "SPANPROF_SPAN_CPU", "NAME", "exact",
+	      "CPU time of each span: exact (two readings of a clock for each stay in a "
+	      "span) or off (estimated from samples)."),
+	 .kind = SP_OPTION_CHOICE, MEMBER(span_cpu), .choices = span_clocks},
+	{HELP("span:labels", "SPANPROF_SPAN_LABELS", "LIST", "none",
+	      "Keys of spans' labels, separated by commas, that samples carry; they may "
+	      "tell what a program keeps to itself."),
+	 .kind = SP_OPTION_LIST, MEMBER(span_labels)},
+	{HELP("span:sampler", "SPANPROF_SPAN_SAMPLER", "NUMBER", "always",
+	      "Which outermost spans are followed, with all spans in them: always, or "
+	      "the "
+	      "part of them, 0 to 1, chosen at random. The profile of spans stands for "
+	      "all of them."),
+	 .kind = SP_OPTION_PROBABILITY, MEMBER(span_probability_millionths)},
+	{HELP("span:max-closed-heap", "SPANPROF_SPAN_MAX_CLOSED_HEAP", "N", "1000",
+	      "Closed spans that are kept because memory of theirs is in use."),
+	 .kind = SP_OPTION_NUMBER, MEMBER(held_spans_max), .maximum = 262143},
+	{HELP("span:heap-interval", "SPANPROF_SPAN_HEAP_INTERVAL", "TIME", "10s",
+	      "Least time between two reports of the memory in use by each span, to "
+	      "reporters that want it, 0 to 1h."),
+	 .kind = SP_OPTION_DURATION, MEMBER(span_heap_interval_ns),
+	 .maximum = 3600 * SP_NS_PER_SECOND},
+	{HELP("span:pyroscope", "SPANPROF_SPAN_PYROSCOPE", "", "no",
+	      "Write the profile of spans also as three, for servers such as Pyroscope: "
+	      "wall_END.pb.gz, cpu_END.pb.gz and memory_END.pb.gz, END being its end in "
+	      "ns "
+	      "since 1970."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(wants_span_parts)},
 	{HELP("allocator", "SPANPROF_ALLOCATOR", "NAME", "system",
 	      "What serves the program's heap: system (what serves it without us) or "
 	      "jemalloc (our copy, faster for small blocks, another memory layout)."),
@@ -107,6 +152,10 @@ void sp_options_init(struct sp_options *options)
 		.cpu_hz = 99,
 		.is_heap_enabled = true,
 		.heap_rate_bytes = UINT64_C(512) << 10,
+		.span_cpu = SP_SPAN_CPU_EXACT,
+		.span_probability_millionths = 1000000,
+		.held_spans_max = 1000,
+		.span_heap_interval_ns = 10 * SP_NS_PER_SECOND,
 		.allocator = SP_ALLOCATOR_SYSTEM,
 		.depth_frames_max = 512,
 		.unwinder = SP_UNWINDER_TABLES,
@@ -146,6 +195,7 @@ uint64_t sp_options_hash(const struct sp_options *options)
 		size_t size_bytes = table[i].size_bytes;
 
 		if (table[i].kind == SP_OPTION_DIRECTORY ||
+		    table[i].kind == SP_OPTION_LIST ||
 		    table[i].kind == SP_OPTION_FILE_PATTERN) {
 			const char *end = __builtin_memchr(member, '\0', size_bytes);
 

@@ -263,6 +263,29 @@ static void set_choice(struct parser *parser, const struct place *place,
 		   choices[nearest]);
 }
 
+static void set_probability(struct parser *parser, const struct place *place,
+			    const char *value)
+{
+	uint64_t millionths;
+
+	if (sp_value_probability(value, &millionths) != 0)
+		fail_value(parser, place, value,
+			   "is neither always nor a number from 0 to 1");
+	else
+		store_number(parser, place->option, millionths);
+}
+
+static void set_list(struct parser *parser, const struct place *place, const char *value)
+{
+	char *list = member_of(parser, place->option);
+
+	if (strcmp(value, place->option->help.default_text) == 0)
+		value = "";
+	if (sp_options_list_make(value, list, place->option->size_bytes) != 0)
+		fail_value(parser, place, value, "is too long: at most %zu bytes",
+			   place->option->size_bytes - 1);
+}
+
 static void set_text(struct parser *parser, const struct place *place, const char *value)
 {
 	const struct sp_option *option = place->option;
@@ -314,6 +337,12 @@ static void set_value(struct parser *parser, const struct place *place, const ch
 		break;
 	case SP_OPTION_CHOICE:
 		set_choice(parser, place, value);
+		break;
+	case SP_OPTION_PROBABILITY:
+		set_probability(parser, place, value);
+		break;
+	case SP_OPTION_LIST:
+		set_list(parser, place, value);
 		break;
 	case SP_OPTION_DIRECTORY:
 		set_text(parser, place, value);

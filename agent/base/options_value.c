@@ -98,6 +98,31 @@ int sp_value_duration(const char *text, uint64_t *duration_ns)
 	return parse_scaled(text, units, SP_ARRAY_COUNT(units), duration_ns);
 }
 
+int sp_value_probability(const char *text, uint64_t *millionths)
+{
+	uint64_t sum = 0, scale = 1000000;
+	bool has_digits = false;
+
+	if (is_same_word(text, "always")) {
+		*millionths = scale;
+		return 0;
+	}
+	for (; *text >= '0' && *text <= '9' && sum <= scale; text++) {
+		sum = sum * 10 + (uint64_t)(*text - '0') * scale;
+		has_digits = true;
+	}
+	text += *text == '.';
+	for (; *text >= '0' && *text <= '9'; text++) {
+		scale /= 10;
+		sum += (uint64_t)(*text - '0') * scale;
+		has_digits = true;
+	}
+	if (!has_digits || *text != '\0' || sum > 1000000)
+		return -EINVAL;
+	*millionths = sum;
+	return 0;
+}
+
 int sp_value_switch(const char *text, bool *value)
 {
 	static const char *const words[][2] = {

@@ -20,6 +20,11 @@ enum sp_allocator_kind {
 	SP_ALLOCATOR_JEMALLOC,
 };
 
+enum sp_span_cpu_kind {
+	SP_SPAN_CPU_OFF,
+	SP_SPAN_CPU_EXACT,
+};
+
 /* A heap sampled more densely than this gets SP_RECORDING_BYTES_DENSE by default. */
 #define SP_HEAP_RATE_DENSE_BYTES UINT64_C(1024)
 #define SP_RECORDING_BYTES_DEFAULT (UINT64_C(64) << 20)
@@ -33,6 +38,14 @@ struct sp_options {
 	uint64_t heap_rate_bytes; /* SPANPROF_HEAP_RATE: mean distance, 1 = all */
 	uint64_t heap_seed;	  /* SPANPROF_HEAP_SEED; 0 = a random one */
 	bool wants_leaks;	  /* SPANPROF_LEAKS */
+	char spans[2048];	  /* SPANPROF_SPANS: "id", "off", names of functions */
+	char span_sources[512];	  /* SPANPROF_SOURCES; "" = those on by default */
+	enum sp_span_cpu_kind span_cpu;	      /* SPANPROF_SPAN_CPU */
+	char span_labels[512];		      /* SPANPROF_SPAN_LABELS; "" = none */
+	uint32_t span_probability_millionths; /* SPANPROF_SPAN_SAMPLER */
+	uint64_t held_spans_max;	      /* SPANPROF_SPAN_MAX_CLOSED_HEAP */
+	uint64_t span_heap_interval_ns;	      /* SPANPROF_SPAN_HEAP_INTERVAL */
+	bool wants_span_parts;		      /* SPANPROF_SPAN_PYROSCOPE */
 	enum sp_allocator_kind allocator;
 	uint32_t depth_frames_max; /* SPANPROF_DEPTH */
 	enum sp_unwinder_kind unwinder;
@@ -67,6 +80,15 @@ void sp_options_init(struct sp_options *options);
  */
 int sp_options_parse(struct sp_options *options, char *const *environment, char *error,
 		     size_t error_bytes);
+
+/*
+ * Context: signal. Lists of options: items separated by commas, without blanks around
+ * them and without empty ones, as sp_options_list_make() leaves them; 0 or -ERANGE.
+ */
+int sp_options_list_make(const char *text, char *list, size_t list_bytes);
+bool sp_options_list_has(const char *list, const char *item);
+/* The list without an item. */
+void sp_options_list_remove(char *list, const char *item);
 
 /* One line for each option: name, environment name, default, meaning. */
 struct sp_option_help {

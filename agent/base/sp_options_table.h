@@ -15,6 +15,8 @@ enum sp_option_kind {
 	SP_OPTION_SIZE,		/* bytes, with K, M, G */
 	SP_OPTION_DURATION,	/* nanoseconds, with ns, us, ms, s, m, h */
 	SP_OPTION_CHOICE,	/* unsigned: index into choices */
+	SP_OPTION_PROBABILITY,	/* unsigned, millionths */
+	SP_OPTION_LIST,		/* char[size_bytes]; the default is stored as "" */
 	SP_OPTION_DIRECTORY,	/* char[size_bytes] */
 	SP_OPTION_FILE_PATTERN, /* char[size_bytes], see sp_options_file_name() */
 };

@@ -20,6 +20,9 @@ int sp_value_size(const char *text, uint64_t *size_bytes);
 /* As sp_value_number(), with ns, us, ms, s, m or h; a bare number is seconds. */
 int sp_value_duration(const char *text, uint64_t *duration_ns);
 
+/* "always", or a decimal number from 0 to 1 of which six decimals count. 0 or -EINVAL. */
+int sp_value_probability(const char *text, uint64_t *millionths);
+
 /* yes/no, on/off, true/false, 1/0, either case. 0 or -EINVAL. */
 int sp_value_switch(const char *text, bool *value);
 

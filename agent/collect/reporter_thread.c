@@ -301,6 +301,14 @@ static bool keep_handlers_from_draining(void)
 	return true;
 }
 
+static unsigned int wishes(bool is_end)
+{
+	const struct sp_options *options = reporter.setup.options;
+
+	return (is_end && options->wants_leaks ? SP_WRITE_LEAKS : 0) |
+	       (options->wants_span_parts ? SP_WRITE_SPAN_PARTS : 0);
+}
+
 static void write_profiles(bool is_end)
 {
 	struct sp_write_summary *summary = &reporter.written;
@@ -317,10 +325,7 @@ static void write_profiles(bool is_end)
 	} else {
 		bool is_locked = keep_handlers_from_draining();
 
-		sp_collector_write(recording, reporter.out_dir_fd,
-				   is_end && reporter.setup.options->wants_leaks
-					   ? SP_WRITE_LEAKS
-					   : 0,
+		sp_collector_write(recording, reporter.out_dir_fd, wishes(is_end),
 				   summary);
 		if (is_locked)
 			sp_absorber_unlock(reporter.setup.absorber);

@@ -35,6 +35,46 @@ static bool is_listed(const char *list, char sign, const char *name)
 	return false;
 }
 
+static bool is_source(const char *name, size_t name_bytes)
+{
+	for (size_t i = 0; i < SOURCES; i++) {
+		if (strlen(sources[i]->name) == name_bytes &&
+		    memcmp(sources[i]->name, name, name_bytes) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void say_unknown(const char *name, size_t name_bytes, struct sp_text *error)
+{
+	sp_text_char(error, '"');
+	for (size_t i = 0; i < name_bytes; i++)
+		sp_text_char(error, name[i]);
+	sp_text_string(error, "\" is no source of spans; there are ");
+	for (size_t i = 0; i < SOURCES; i++) {
+		sp_text_string(error, i ? ", " : "");
+		sp_text_string(error, sources[i]->name);
+	}
+}
+
+bool sp_spans_check(const char *list, char *error, unsigned long error_bytes)
+{
+	struct sp_text text;
+
+	sp_text_init(&text, error, error_bytes);
+	while (*list) {
+		const char *name = list + (*list == '-');
+		size_t bytes = strcspn(name, ",");
+
+		if (!is_source(name, bytes)) {
+			say_unknown(name, bytes, &text);
+			return false;
+		}
+		list = name + bytes + (name[bytes] == ',');
+	}
+	return true;
+}
+
 void sp_spans_begin(const struct sp_spans_setup *setup)
 {
 	for (size_t i = 0; i < SOURCES; i++) {

@@ -30,6 +30,12 @@ struct sp_span_source_ops {
 	void (*module_loaded)(const void *base);
 };
 
+/*
+ * Context: init. Are all items of a list of sources names of such, with or without "-"?
+ * If not, error says which one is none, and what there are.
+ */
+bool sp_spans_check(const char *list, char *error, unsigned long error_bytes);
+
 /* Context: init. Begins all sources that are switched on. */
 void sp_spans_begin(const struct sp_spans_setup *setup);
 

@@ -13,6 +13,14 @@ START_TEST(nothing_set_profiles_everything_there_is)
 	ck_assert_uint_eq(options.heap_seed, 0);
 	ck_assert(!options.wants_leaks);
 	ck_assert_uint_eq(options.allocator, SP_ALLOCATOR_SYSTEM);
+	ck_assert_str_eq(options.spans, "");
+	ck_assert_str_eq(options.span_sources, "");
+	ck_assert_uint_eq(options.span_cpu, SP_SPAN_CPU_EXACT);
+	ck_assert_str_eq(options.span_labels, "");
+	ck_assert_uint_eq(options.span_probability_millionths, 1000000);
+	ck_assert_uint_eq(options.held_spans_max, 1000);
+	ck_assert_uint_eq(options.span_heap_interval_ns, UINT64_C(10000000000));
+	ck_assert(!options.wants_span_parts);
 	ck_assert_uint_eq(options.depth_frames_max, 512);
 	ck_assert_uint_eq(options.unwinder, SP_UNWINDER_TABLES);
 	ck_assert_str_eq(options.out_dir, ".");
@@ -47,6 +55,13 @@ START_TEST(each_default_in_the_table_is_what_no_option_gives)
 }
 END_TEST
 
+/* "cpu" for "cpu:hz", "spans" for "span:cpu". */
+static bool is_group(const char *option, const char *member, size_t group_bytes)
+{
+	return strncmp(option, member, group_bytes) == 0 &&
+	       (option[group_bytes] == '\0' || strcmp(option + group_bytes, "s") == 0);
+}
+
 START_TEST(each_option_in_the_table_is_complete)
 {
 	const struct sp_option *option, *profile;
@@ -69,10 +84,9 @@ START_TEST(each_option_in_the_table_is_complete)
 		if (help->compact[profile_bytes] != ':')
 			continue;
 		for (j = 0; (profile = sp_options_entry(j)) != NULL; j++) {
-			if (profile->kind == SP_OPTION_PROFILE &&
-			    strlen(profile->help.compact) == profile_bytes &&
-			    memcmp(profile->help.compact, help->compact, profile_bytes) ==
-				    0)
+			if ((profile->kind == SP_OPTION_PROFILE ||
+			     profile->kind == SP_OPTION_LIST) &&
+			    is_group(profile->help.compact, help->compact, profile_bytes))
 				break;
 		}
 		ck_assert_msg(profile != NULL, "%s belongs to no profile", help->compact);
@@ -103,6 +117,18 @@ static const struct effect effects[] = {
 	{"leaks", "SPANPROF_LEAKS=yes", AT(wants_leaks), 1, NULL},
 	{"allocator=jemalloc", "SPANPROF_ALLOCATOR=jemalloc", AT(allocator),
 	 SP_ALLOCATOR_JEMALLOC, NULL},
+	{"spans=id\\,PQ*", "SPANPROF_SPANS= id , PQ*,", AT(spans), 0, "id,PQ*"},
+	{"sources=-api", "SPANPROF_SOURCES=-api", AT(span_sources), 0, "-api"},
+	{"span:cpu=off", "SPANPROF_SPAN_CPU=off", AT(span_cpu), SP_SPAN_CPU_OFF, NULL},
+	{"span:labels=user\\,tenant", "SPANPROF_SPAN_LABELS=user,tenant", AT(span_labels),
+	 0, "user,tenant"},
+	{"span:sampler=0.25", "SPANPROF_SPAN_SAMPLER=.25",
+	 AT(span_probability_millionths), 250000, NULL},
+	{"span:max-closed-heap=0", "SPANPROF_SPAN_MAX_CLOSED_HEAP=0", AT(held_spans_max),
+	 0, NULL},
+	{"span:heap-interval=250ms", "SPANPROF_SPAN_HEAP_INTERVAL=250ms",
+	 AT(span_heap_interval_ns), 250000000, NULL},
+	{"span:pyroscope", "SPANPROF_SPAN_PYROSCOPE=yes", AT(wants_span_parts), 1, NULL},
 	{"depth=1024", "SPANPROF_DEPTH=1024", AT(depth_frames_max), 1024, NULL},
 	{"unwinder=libunwind", "SPANPROF_UNWINDER=libunwind", AT(unwinder),
 	 SP_UNWINDER_LIBUNWIND, NULL},
@@ -124,6 +150,7 @@ static void assert_effect(const struct effect *effect)
 	bool is_one_byte = effect->offset_bytes == AT(is_cpu_enabled) ||
 			   effect->offset_bytes == AT(is_heap_enabled) ||
 			   effect->offset_bytes == AT(wants_leaks) ||
+			   effect->offset_bytes == AT(wants_span_parts) ||
 			   effect->offset_bytes == AT(is_quiet) ||
 			   effect->offset_bytes == AT(is_verbose) ||
 			   effect->offset_bytes == AT(is_disabled);
@@ -191,6 +218,38 @@ START_TEST(a_dense_heap_profile_gets_a_larger_recording)
 	setup_defaults();
 	ck_assert_int_eq(parse("SPANPROF=cpu", "SPANPROF_HEAP_RATE=1", NULL), 0);
 	ck_assert_uint_eq(options.recording_bytes_max, 64 << 20);
+}
+END_TEST
+
+START_TEST(naming_spans_leaves_the_profiles)
+{
+	assert_accepted("SPANPROF=spans=sqlite3_step,span:cpu=off");
+	ck_assert(options.is_cpu_enabled && options.is_heap_enabled);
+}
+END_TEST
+
+START_TEST(lists_are_searched_by_item)
+{
+	char list[64];
+
+	ck_assert_int_eq(sp_options_list_make(",, a b , id,PQ*,id ,", list, sizeof(list)),
+			 0);
+	ck_assert_str_eq(list, "a b,id,PQ*,id");
+	ck_assert(sp_options_list_has(list, "id"));
+	ck_assert(sp_options_list_has(list, "a b"));
+	ck_assert(!sp_options_list_has(list, "PQ"));
+	ck_assert(!sp_options_list_has(list, ""));
+	sp_options_list_remove(list, "id");
+	ck_assert_str_eq(list, "a b,PQ*");
+	sp_options_list_remove(list, "a b");
+	ck_assert_str_eq(list, "PQ*");
+	sp_options_list_remove(list, "PQ*");
+	ck_assert_str_eq(list, "");
+	ck_assert(!sp_options_list_has(list, ""));
+	ck_assert_int_eq(sp_options_list_make("abc,def", list, 8), 0);
+	ck_assert_str_eq(list, "abc,def");
+	ck_assert_int_eq(sp_options_list_make("abc,def", list, 7), -ERANGE);
+	ck_assert_str_eq(list, "");
 }
 END_TEST
 
@@ -355,6 +414,8 @@ int main(void)
 			    SP_ARRAY_COUNT(effects));
 	tcase_add_test(tcase, sizes_take_suffixes);
 	tcase_add_test(tcase, a_dense_heap_profile_gets_a_larger_recording);
+	tcase_add_test(tcase, naming_spans_leaves_the_profiles);
+	tcase_add_test(tcase, lists_are_searched_by_item);
 	tcase_add_test(tcase, a_seed_has_64_bits);
 	tcase_add_test(tcase, auto_means_the_agent_chooses);
 	tcase_add_test(tcase, the_compact_string_takes_many);

@@ -65,6 +65,17 @@ static const char *const refusals[][2] = {
 	 "SPANPROF_UNWINDER: \"libunwid\" is unknown (did you mean \"libunwind\"?)"},
 	{"SPANPROF=unwinder=table",
 	 "unwinder in SPANPROF: \"table\" is unknown (did you mean \"tables\"?)"},
+	{"SPANPROF_SPAN_CPU=exat",
+	 "SPANPROF_SPAN_CPU: \"exat\" is unknown (did you mean \"exact\"?)"},
+	{"SPANPROF=span:sampler=1.1",
+	 "span:sampler in SPANPROF: \"1.1\" is neither always nor a number from 0 to 1"},
+	{"SPANPROF_SPAN_SAMPLER=.",
+	 "SPANPROF_SPAN_SAMPLER: \".\" is neither always nor a number from 0 to 1"},
+	{"SPANPROF_SPAN_HEAP_INTERVAL=2h", "SPANPROF_SPAN_HEAP_INTERVAL: \"2h\" is not "
+					   "from 0ns to 3600s (the nearest is 3600s)"},
+	{"SPANPROF_SPAN=id",
+	 "unknown variable SPANPROF_SPAN (did you mean SPANPROF_SPANS?)"},
+	{"SPANPROF=spans", "spans in SPANPROF needs a value, as in spans=none"},
 	{"SPANPROF_FILE=a/b", "SPANPROF_FILE: \"a/b\" must not contain a slash (the "
 			      "directory is SPANPROF_OUT)"},
 	{"SPANPROF=file=/b",

@@ -37,6 +37,34 @@ START_TEST(durations_take_units)
 }
 END_TEST
 
+START_TEST(probabilities_are_parts_of_one)
+{
+	static const struct {
+		const char *text;
+		uint64_t millionths;
+	} values[] = {
+		{"always", 1000000},   {"1", 1000000},
+		{"1.000000", 1000000}, {"0", 0},
+		{"0.5", 500000},       {".25", 250000},
+		{"0.0000019", 1},      {"00.1", 100000},
+	};
+	static const char *const wrong[] = {
+		"",	".",	"1.000001", "2",    "-0.5",
+		"0.5x", "1e-1", " 0.5",	    "0..5", "99999999999999999999",
+		"never"};
+	uint64_t millionths;
+
+	for (size_t i = 0; i < SP_ARRAY_COUNT(values); i++) {
+		ck_assert_int_eq(sp_value_probability(values[i].text, &millionths), 0);
+		ck_assert_uint_eq(millionths, values[i].millionths);
+	}
+	millionths = 7;
+	for (size_t i = 0; i < SP_ARRAY_COUNT(wrong); i++)
+		ck_assert_int_eq(sp_value_probability(wrong[i], &millionths), -EINVAL);
+	ck_assert_uint_eq(millionths, 7);
+}
+END_TEST
+
 START_TEST(the_largest_number_fits_and_the_next_does_not)
 {
 	uint64_t number = 0;
@@ -77,6 +105,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tcase, durations_take_units);
+	tcase_add_test(tcase, probabilities_are_parts_of_one);
 	tcase_add_test(tcase, the_largest_number_fits_and_the_next_does_not);
 	tcase_add_test(tcase, words_are_as_far_apart_as_one_has_to_type);
 	suite_add_tcase(suite, tcase);
