@@ -20,6 +20,8 @@
 #define TAKE_AGAIN_NS UINT64_C(1000000)
 /* The counters of a thread are told each time, or each so many blocks. */
 #define PUBLISH_EVERY 64U
+/* Of the mark and of births. */
+#define MARK_EPOCH_BITS 20U
 /* A new high-water mark is at least this part above the last. */
 #define PEAK_STEP_SHIFT 10
 /* Where every block is sampled, threads tell the sum of live bytes in steps of this
@@ -42,9 +44,10 @@ static void add_live(struct sp_heap_thread *self, int64_t bytes)
 			return;
 		bytes = self->pending_live_bytes;
 		self->pending_live_bytes = 0;
-		self->live_step_bytes = atomic_load_explicit(&header()->heap_peak_bytes,
-							     memory_order_relaxed) >>
-					LIVE_STEP_SHIFT;
+		self->live_step_bytes =
+			(int64_t)(atomic_load_explicit(&header()->heap_mark,
+						       memory_order_relaxed) >>
+				  (MARK_EPOCH_BITS + LIVE_STEP_SHIFT));
 	}
 	atomic_fetch_add_explicit(&header()->heap_live_bytes, bytes,
 				  memory_order_relaxed);
@@ -57,16 +60,28 @@ static void note_peak(const struct sp_heap_thread *self)
 	int64_t live =
 		atomic_load_explicit(&header()->heap_live_bytes, memory_order_relaxed) +
 		(self ? self->pending_live_bytes : 0);
-	int64_t peak =
-		atomic_load_explicit(&header()->heap_peak_bytes, memory_order_relaxed);
+	uint64_t mark = atomic_load_explicit(&header()->heap_mark, memory_order_relaxed);
+	int64_t peak = (int64_t)(mark >> MARK_EPOCH_BITS);
+	uint64_t next;
 
 	if (sp_likely(live <= peak + (peak >> PEAK_STEP_SHIFT)))
 		return;
-	if (atomic_compare_exchange_strong_explicit(&header()->heap_peak_bytes, &peak,
-						    live, memory_order_relaxed,
-						    memory_order_relaxed))
-		atomic_fetch_add_explicit(&header()->heap_peak_epoch, 1,
-					  memory_order_relaxed);
+	next = (uint64_t)live << MARK_EPOCH_BITS | ((mark + 1) & SP_HEAP_EPOCH_MASK);
+	/* Whoever loses ends its block in the epoch that another has just begun. */
+	if (!atomic_compare_exchange_strong_explicit(&header()->heap_mark, &mark, next,
+						     memory_order_relaxed,
+						     memory_order_relaxed))
+		return;
+	/* For readers of the recording. */
+	sp_heap_raise((_Atomic uint64_t *)&header()->heap_peak_bytes, (uint64_t)live);
+	sp_heap_raise(&header()->heap_peak_epoch, next & SP_HEAP_EPOCH_MASK);
+}
+
+/* The number of the last mark, in the bits that blocks keep of it. */
+static uint64_t epoch_now(void)
+{
+	return atomic_load_explicit(&header()->heap_mark, memory_order_relaxed) &
+	       SP_HEAP_EPOCH_MASK;
 }
 
 static int64_t estimated_bytes(uint64_t size_bytes)
@@ -92,8 +107,7 @@ static void read_freed(const struct sp_live_block *block,
 
 	freed->size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
 	freed->age_births = now > birth ? now - birth : 0;
-	freed->epoch =
-		atomic_load_explicit(&header()->heap_peak_epoch, memory_order_relaxed);
+	freed->epoch = epoch_now();
 	freed->is_cross = !self || block->size_and_thread >> 48 != (uint16_t)self->number;
 	freed->is_at_peak = (block->birth_and_epoch ^ freed->epoch) & SP_HEAP_EPOCH_MASK;
 }
@@ -322,10 +336,7 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 		(uint64_t)self->number << 48 | (size_bytes & SP_HEAP_SIZE_MASK);
 	block->cell = cell;
 	block->span = span;
-	block->birth_and_epoch =
-		now_births() << 20 |
-		(atomic_load_explicit(&header()->heap_peak_epoch, memory_order_relaxed) &
-		 SP_HEAP_EPOCH_MASK);
+	block->birth_and_epoch = now_births() << MARK_EPOCH_BITS | epoch_now();
 	filter = sp_heap_filter_add(ptr, &in_the_making);
 	/* Release: whoever finds the word finds the rest. */
 	atomic_store_explicit(&block->word, (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE,

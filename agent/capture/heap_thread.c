@@ -169,7 +169,7 @@ void sp_heap_thread_begin(struct sp_slot *slot)
 }
 
 /* They only grow; the reporter thread may copy them at the same time. */
-static void raise(_Atomic uint64_t *word, uint64_t value)
+void sp_heap_raise(_Atomic uint64_t *word, uint64_t value)
 {
 	uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
 
@@ -192,11 +192,13 @@ void sp_heap_thread_publish(const struct sp_heap_thread *thread)
 {
 	struct sp_slot *slot = thread->slot;
 
-	raise(&slot->heap_allocations,
-	      __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED));
-	raise(&slot->heap_frees, __atomic_load_n(&thread->frees, __ATOMIC_RELAXED));
-	raise(&slot->heap_bytes, __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED));
-	raise(&slot->heap_variance, bits_of(&thread->variance));
+	sp_heap_raise(&slot->heap_allocations,
+		      __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED));
+	sp_heap_raise(&slot->heap_frees,
+		      __atomic_load_n(&thread->frees, __ATOMIC_RELAXED));
+	sp_heap_raise(&slot->heap_bytes,
+		      __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED));
+	sp_heap_raise(&slot->heap_variance, bits_of(&thread->variance));
 }
 
 void sp_heap_thread_end(void)
@@ -291,9 +293,9 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 		frees += __atomic_load_n(&thread->frees, __ATOMIC_RELAXED);
 		bytes += __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED);
 	}
-	raise(&header->orphan_heap_allocations, allocations);
-	raise(&header->orphan_heap_frees, frees);
-	raise(&header->orphan_heap_bytes, bytes);
+	sp_heap_raise(&header->orphan_heap_allocations, allocations);
+	sp_heap_raise(&header->orphan_heap_frees, frees);
+	sp_heap_raise(&header->orphan_heap_bytes, bytes);
 }
 
 /* So small a table is gone over each time. */

@@ -26,6 +26,9 @@ extern struct sp_heap_global sp_heap_global;
 /* Context: hook. State of the calling thread, made if need be; NULL: none. */
 struct sp_heap_thread *sp_heap_thread_of_caller(void);
 
+/* Context: signal. For words that only grow, whoever writes them. */
+void sp_heap_raise(_Atomic uint64_t *word, uint64_t value);
+
 /* Context: hook, collector. The counters of a thread that has a slot. */
 void sp_heap_thread_publish(const struct sp_heap_thread *thread);
 

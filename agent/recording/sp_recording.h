@@ -179,6 +179,8 @@ struct sp_recording_header {
 	/* Estimated live bytes, their high-water mark, and how often that moved. */
 	_Atomic int64_t heap_live_bytes, heap_peak_bytes;
 	_Atomic uint64_t heap_peak_epoch;
+	/* Both in one word, by which hooks go: bytes << 20 | epoch. */
+	_Atomic uint64_t heap_mark;
 	/* Exact counters of threads without a slot. */
 	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
 	_Atomic uint64_t heap_coverage; /* enum sp_heap_coverage */
