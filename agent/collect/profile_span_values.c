@@ -188,6 +188,8 @@ static void fill_path(struct sp_span_values *values, uint32_t index,
 	of[SP_SPAN_WALL_IDLE] = scaled(
 		values, (double)ticks_ns(values, sp_atomic_value(&path->idle_ticks)));
 	of[SP_SPAN_WALL] = of[SP_SPAN_WALL_BUSY] + of[SP_SPAN_WALL_IDLE];
+	if (of[SP_SPAN_WALL] > INT64_MAX)
+		of[SP_SPAN_WALL] = INT64_MAX;
 	of[SP_SPAN_CPU] = scaled(values, (double)cpu_ns);
 	of[SP_SPAN_CPU_SYSTEM] = sp_profile_integer(
 		(double)of[SP_SPAN_CPU] * kernel_share(values, &inclusive->periods) +

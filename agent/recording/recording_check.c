@@ -6,6 +6,7 @@
 #include "sp_recording_reader.h"
 
 #include "recording_check_heap.h"
+#include "recording_check_span.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -82,7 +83,8 @@ int sp_recording_check_sums(const struct sp_recording *recording, char *error,
 	add_cells(recording, &cpu_ns, &samples);
 	add_clocks(recording, &cpu_ns);
 	if (!cpu_ns.is_too_large && !samples.is_too_large &&
-	    sp_recording_has_sane_heap_sums(recording))
+	    sp_recording_has_sane_heap_sums(recording) &&
+	    sp_recording_has_sane_span_sums(recording))
 		return 0;
 	if (error_bytes)
 		snprintf(error, error_bytes, "damaged: its sums make no sense");

@@ -10,6 +10,7 @@
 #include "journal.h"
 #include "layout.h"
 #include "recording_check_heap.h"
+#include "recording_check_span.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_frame.h"
@@ -227,6 +228,13 @@ static int check_heap(struct sp_recording *recording, struct problem *problem)
 	return what ? refuse(problem, -EINVAL, what) : 0;
 }
 
+static int check_spans(struct sp_recording *recording, struct problem *problem)
+{
+	const char *what = sp_recording_check_spans(recording);
+
+	return what ? refuse(problem, -EINVAL, what) : 0;
+}
+
 static int check_all(struct sp_recording *recording, struct problem *problem)
 {
 	int err = check_journal(recording, problem);
@@ -248,6 +256,8 @@ static int check_all(struct sp_recording *recording, struct problem *problem)
 				  problem);
 	if (!err)
 		err = check_heap(recording, problem);
+	if (!err)
+		err = check_spans(recording, problem);
 	return err;
 }
 
@@ -261,15 +271,14 @@ static void end_texts(struct sp_recording_header *header)
 	header->out_dir[sizeof(header->out_dir) - 1] = '\0';
 }
 
-/* Of the heap's tables the last comes first: see is_of_one_moment(). */
+/* Of the tables of heap and spans the last comes first: see is_of_one_moment(). */
 static enum sp_section_kind copied_as(unsigned int number)
 {
-	bool is_of_heap =
-		number >= SP_SECTION_HEAP_STACKS && number <= SP_SECTION_LIVE_BLOCKS;
-
-	return (enum sp_section_kind)(is_of_heap ? SP_SECTION_HEAP_STACKS +
-							   SP_SECTION_LIVE_BLOCKS - number
-						 : number);
+	if (number >= SP_SECTION_HEAP_STACKS && number <= SP_SECTION_LIVE_BLOCKS)
+		number = SP_SECTION_HEAP_STACKS + SP_SECTION_LIVE_BLOCKS - number;
+	else if (number >= SP_SECTION_SPAN_TEXT && number <= SP_SECTION_SPANS)
+		number = SP_SECTION_SPAN_TEXT + SP_SECTION_SPANS - number;
+	return (enum sp_section_kind)number;
 }
 
 static int copy_sections(struct sp_recording *recording, const struct source *source,
@@ -344,9 +353,9 @@ static bool take_newer_counts(struct sp_recording *recording, const struct sourc
 
 /*
  * Every change of the sums goes through the journal and leaves its traces there. Hooks
- * write without it: a stack, then a cell that points to it, then a block of that cell.
- * These are copied the other way around and counted last, so that nothing in the
- * copy points to what was not there yet.
+ * write without it: a stack, then a cell that points to it, then a block of that cell;
+ * and likewise from texts to spans. These are copied the other way around and counted
+ * last, so that nothing in the copy points to what was not there yet.
  */
 static bool is_of_one_moment(struct sp_recording *recording, const struct source *source)
 {

@@ -6,6 +6,7 @@
  * header. From nothing it would take for ever to get past the header.
  */
 #include "../unit/test_heap_fixture.h"
+#include "../unit/test_span_fixture.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
@@ -33,7 +34,9 @@ static void produce(struct sp_recording *recording)
 	sp_recording_add_module(recording, &module, "/lib/fuzzed");
 	for (uint32_t i = 0; i < 40; i++)
 		test_produce(test_ring_of(recording, live), i, 1, TEST_END_OUTERMOST);
-	if (test_drain(recording) != 0 || test_heap_fill(recording) != 0)
+	test_spans_begin(recording);
+	if (test_drain(recording) != 0 || test_heap_fill(recording) != 0 ||
+	    test_spans_fill(recording) != 0)
 		abort();
 	for (uint32_t i = 0; i < 20; i++) {
 		test_produce(test_ring_of(recording, live), i, 2, TEST_END_SHORT);
@@ -88,6 +91,8 @@ static void examine(const void *memory, size_t size_bytes)
 	err = test_examine(&recording, &cpu_ns);
 	if (!err)
 		err = test_heap_examine(&recording);
+	if (!err)
+		err = test_spans_examine(&recording);
 	if (err == -1)
 		abort();
 	sp_recording_close(&recording);
@@ -103,7 +108,9 @@ static size_t place_of(const struct edit *edit)
 
 	if (kind == SP_SECTION_COUNT)
 		return (edit->item * UINT64_C(8) + edit->offset % 8) % sizeof(*header);
-	return section->offset + edit->item % reserved * section->item_bytes +
+	/* A section may have no storage yet. */
+	return section->offset +
+	       (reserved ? edit->item % reserved : 0) * section->item_bytes +
 	       edit->offset % section->item_bytes;
 }
 

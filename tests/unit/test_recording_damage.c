@@ -27,8 +27,10 @@ static bool is_refused(size_t size_bytes, uint64_t *cpu_ns)
 	ck_assert_str_eq(error, "");
 	err = test_examine(&recording, cpu_ns);
 	ck_assert_int_ne(err, -1);
-	if (!err)
+	if (!err) {
 		ck_assert_int_eq(test_heap_examine(&recording), 0);
+		ck_assert_int_eq(test_spans_examine(&recording), 0);
+	}
 	sp_recording_close(&recording);
 	return err != 0;
 }

@@ -6,6 +6,7 @@
 #define TEST_SOUND_FIXTURE_H
 
 #include "test_heap_fixture.h"
+#include "test_span_fixture.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -53,6 +54,8 @@ static inline void write_something(struct sp_recording *recording)
 			     TEST_END_OUTERMOST);
 	ck_assert_int_eq(test_drain(recording), 0);
 	ck_assert_int_eq(test_heap_fill(recording), 0);
+	test_spans_begin(recording);
+	ck_assert_int_eq(test_spans_fill(recording), 0);
 	for (uint32_t i = 0; i < 100; i++) {
 		test_produce(test_ring_of(recording, slot), i, 2, TEST_END_SHORT);
 		test_produce(test_ring_of(recording, ended), i, 1, TEST_END_FULL);

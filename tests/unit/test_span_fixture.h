@@ -8,7 +8,9 @@
 
 #include "test_recording_fixture.h"
 
-#include "sp_recording_span.h"
+#include "profile_labels.h"
+#include "profile_spans.h"
+#include "sp_recording_spans.h"
 
 #define TEST_TICKS_PER_SECOND UINT64_C(2000000000)
 
@@ -148,6 +150,94 @@ static inline void test_span_close(struct sp_span *span, uint64_t closed_ticks)
 {
 	atomic_store(&span->closed_ticks, closed_ticks);
 	atomic_store(&span->state, SP_SPAN_CLOSED);
+}
+
+/* Something in every table: nested paths, label sets, spans of every state. */
+static inline int test_spans_fill(struct sp_recording *recording)
+{
+	uint32_t path = 0, set = 0;
+
+	for (uint32_t i = 0; i < 24; i++) {
+		struct sp_span *span;
+		uint32_t index;
+
+		if (i % 4 == 0)
+			path = test_path(recording,
+					 test_callsite(recording, i ? "inner" : "outer",
+						       "target", "file.c", i),
+					 path ? path + 1 : 0);
+		set = test_label_set(recording, path);
+		test_label(recording, set, 0, "user", "me");
+		index = test_span(recording, path, 1000);
+		if (path == UINT32_MAX || index == UINT32_MAX)
+			return -ENOMEM;
+		span = test_span_at(recording, index);
+		span->label_set = set;
+		span->parent = i ? UINT64_C(1) << 32 | index : 0;
+		atomic_store(&span->busy_ticks, 100 * i);
+		atomic_store(&span->cpu_ns, 10 * i);
+		atomic_store(&span->allocations, i);
+		atomic_store(&span->alloc_bytes, 64 * i);
+		atomic_store(&span->enters, 2);
+		if (i % 3 == 1)
+			test_span_close(span, 5000);
+		if (i % 5 == 1)
+			atomic_store(&span->live_blocks, 3);
+		if (i % 8 == 7)
+			atomic_store(&span->state, SP_SPAN_CLAIMED);
+		if (i == 12 && test_drain(recording) != 0)
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* One pass over the labels that samples may have. */
+static inline uint64_t test_labels_walk(const struct sp_recording *recording)
+{
+	uint64_t sets = sp_recording_used(recording, SP_SECTION_LABEL_SETS), sum = 0;
+
+	for (uint32_t i = 0; i < sets; i++) {
+		struct sp_view_sample sample = {.label_count = 0};
+		struct sp_profile_ids ids;
+
+		sp_profile_add_labels(recording, i, &ids, &sample);
+		for (uint32_t label = 0; label < sample.label_count; label++)
+			sum += test_touch(sample.labels[label].key) +
+			       test_touch(sample.labels[label].str);
+	}
+	return sum;
+}
+
+static inline uint64_t test_read_spans(const struct sp_recording *recording,
+				       const struct sp_profile_view *view)
+{
+	uint64_t sum = test_labels_walk(recording);
+
+	view->rewind(view->cursor);
+	sum += test_read_view(view, &sum);
+	for (uint32_t i = 0; i < view->named_frame_count; i++)
+		sum += test_touch(view->named_frames[i].name);
+	return sum;
+}
+
+/* All that the command does with the spans of a recording whose sums were checked: as
+ * test_examine(). */
+static inline int test_spans_examine(const struct sp_recording *recording)
+{
+	struct sp_span_profile *profile = sp_span_profile_create(recording, NULL);
+	int err = 0;
+
+	if (!profile)
+		return -ENOMEM;
+	for (unsigned int which = 0; which < SP_SPAN_VIEWS; which++) {
+		const struct sp_profile_view *view =
+			sp_span_profile_view(profile, (enum sp_span_view)which);
+
+		if (test_read_spans(recording, view) != test_read_spans(recording, view))
+			err = -1;
+	}
+	sp_span_profile_destroy(profile);
+	return err;
 }
 
 #endif
