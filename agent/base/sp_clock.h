@@ -71,6 +71,10 @@ static inline uint64_t sp_clock_cycles(void)
 	return __builtin_ia32_rdtsc();
 }
 
+/* What both show at one moment, to within some ten nanoseconds, also where the thread
+ * is interrupted in between. */
+void sp_clock_read_both(uint64_t *monotonic_ns, uint64_t *cycles);
+
 /* Does the time-stamp counter run at one rate in every state of the processor? Until
  * sp_clock_init() it is taken not to. */
 extern bool sp_clock_has_steady_cycles;

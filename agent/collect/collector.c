@@ -102,17 +102,17 @@ static void read_usage(struct sp_collector *collector)
 			      memory_order_relaxed);
 }
 
-static void calibrate_cycles(struct sp_collector *collector, uint64_t now_ns)
+static void calibrate_cycles(struct sp_collector *collector)
 {
 	struct sp_recording_header *header = collector->recording->header;
-	uint64_t elapsed_ns = now_ns - header->start_monotonic_ns;
-	uint64_t cycles_per_second;
+	uint64_t elapsed_ns, cycles, cycles_per_second;
 
+	sp_clock_read_both(&elapsed_ns, &cycles);
+	elapsed_ns -= header->start_monotonic_ns;
 	if (elapsed_ns < 1000000)
 		return;
-	cycles_per_second =
-		(uint64_t)((double)(sp_clock_cycles() - header->start_cycles) * 1e9 /
-			   (double)elapsed_ns);
+	cycles_per_second = (uint64_t)((double)(cycles - header->start_cycles) * 1e9 /
+				       (double)elapsed_ns);
 	atomic_store_explicit(&header->cycles_per_second, cycles_per_second,
 			      memory_order_relaxed);
 	atomic_store_explicit(&header->span_ticks_per_second,
@@ -168,7 +168,7 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	struct sp_recording_header *header = collector->recording->header;
 
 	collector->last_clocks_ns = now_ns;
-	calibrate_cycles(collector, now_ns);
+	calibrate_cycles(collector);
 	name_groups(collector);
 	read_usage(collector);
 	sp_collector_read_clocks(collector);

@@ -198,8 +198,7 @@ static void init_rings_and_header(struct sp_recording *recording)
 	header->total_bytes = recording->mapped_bytes;
 	header->pid = (uint32_t)sp_syscall0(SYS_getpid);
 	header->start_realtime_ns = sp_clock_realtime_ns();
-	header->start_monotonic_ns = sp_clock_monotonic_ns();
-	header->start_cycles = sp_clock_cycles();
+	sp_clock_read_both(&header->start_monotonic_ns, &header->start_cycles);
 	/* Node 0 is the empty stack, string 0 the empty string. */
 	atomic_store_explicit(&header->sections[SP_SECTION_NODES].used_items, 1,
 			      memory_order_relaxed);
