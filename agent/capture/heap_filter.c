@@ -129,8 +129,10 @@ void sp_heap_filter_check_added(const void *ptr, struct sp_heap_filter *added,
 	/* Either whoever makes a filter sees the block in the table, or we see it here.
 	 */
 	atomic_thread_fence(memory_order_seq_cst);
-	filter = sp_heap_filter_now();
+	/* In this order: who finds none in the making because it is done, finds it in
+	 * force. */
 	next = atomic_load_explicit(&next_filter, memory_order_acquire);
+	filter = sp_heap_filter_now();
 	if (next && next != added_in_the_making)
 		count_up(next, ptr);
 	if (filter != added && filter != added_in_the_making && filter != next)
