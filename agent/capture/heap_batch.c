@@ -1,12 +1,14 @@
 /*
- * A thread's own sums of the blocks that it freed, where every block is sampled: see
- * struct sp_heap_batch for how a kill at any moment leaves them. Context: hook; our
- * handler may interrupt it on the same thread, and then leaves the batch alone.
+ * A thread's own sums of the blocks that it freed: see struct sp_heap_batch for how a
+ * kill at any moment leaves them. Context: hook; our handler may interrupt it on the
+ * same thread, and then leaves the batch alone.
  */
 #include "heap_threads.h"
 
 #include "sp_capture.h"
+#include "sp_double.h"
 #include "sp_intern.h"
+#include "sp_poisson.h"
 #include "sp_recording_heap.h"
 
 #define SETS (SP_HEAP_BATCH_LINES / SP_HEAP_BATCH_WAYS)
@@ -60,29 +62,38 @@ static bool find_line(struct sp_heap_batch *batch, uint32_t cell, uint32_t *foun
 	return take_over(batch, first, cell, found);
 }
 
+static void add(uint64_t *sum, double addend)
+{
+	*sum = sp_double_to_bits(sp_double_from_bits(*sum) + addend);
+}
+
 static void add_sums(uint64_t *sums, const struct sp_heap_batch_line *line,
 		     const struct sp_heap_freed *freed)
 {
+	double objects = sp_poisson_weight(freed->size_bytes, sp_heap_global.rate_bytes);
+	double bytes = objects * (double)freed->size_bytes;
+
 	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
 		sums[i] = sp_atomic_value(&line->sums[i]);
 	sums[SP_HEAP_SUM_SAMPLES]++;
-	sums[SP_HEAP_SUM_BYTES] += freed->size_bytes;
-	sums[SP_HEAP_SUM_BIRTHS] += freed->age_births;
+	add(&sums[SP_HEAP_SUM_OBJECTS], objects);
+	add(&sums[SP_HEAP_SUM_BYTES], bytes);
+	add(&sums[SP_HEAP_SUM_BIRTHS], objects * (double)freed->age_births);
 	if (freed->age_births < sp_heap_global.short_births) {
-		sums[SP_HEAP_SUM_SHORT_SAMPLES]++;
-		sums[SP_HEAP_SUM_SHORT_BYTES] += freed->size_bytes;
+		add(&sums[SP_HEAP_SUM_SHORT_OBJECTS], objects);
+		add(&sums[SP_HEAP_SUM_SHORT_BYTES], bytes);
 	}
 	if (freed->is_cross)
-		sums[SP_HEAP_SUM_CROSS_SAMPLES]++;
+		add(&sums[SP_HEAP_SUM_CROSS_OBJECTS], objects);
 	if (!freed->is_at_peak)
 		return;
 	if (sums[SP_HEAP_SUM_PEAK_EPOCH] != freed->epoch) {
 		sums[SP_HEAP_SUM_PEAK_EPOCH] = freed->epoch;
-		sums[SP_HEAP_SUM_PEAK_SAMPLES] = 0;
+		sums[SP_HEAP_SUM_PEAK_OBJECTS] = 0;
 		sums[SP_HEAP_SUM_PEAK_BYTES] = 0;
 	}
-	sums[SP_HEAP_SUM_PEAK_SAMPLES]++;
-	sums[SP_HEAP_SUM_PEAK_BYTES] += freed->size_bytes;
+	add(&sums[SP_HEAP_SUM_PEAK_OBJECTS], objects);
+	add(&sums[SP_HEAP_SUM_PEAK_BYTES], bytes);
 }
 
 bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block,

@@ -130,8 +130,7 @@ static bool end_block(struct sp_live_block *block, uint64_t word)
 	note_peak(self);
 	read_freed(block, self, &freed);
 	bytes = estimated_bytes(freed.size_bytes);
-	if (!sp_heap_global.is_exact || !self ||
-	    !sp_heap_batch_free(self, block, word, &freed)) {
+	if (!self || !sp_heap_batch_free(self, block, word, &freed)) {
 		/* Release: the consumer reads the rest of the entry after it. */
 		if (!atomic_compare_exchange_strong_explicit(
 			    &block->word, &word, freed_word(&freed), memory_order_release,

@@ -181,25 +181,24 @@ static void take_blocks(struct sp_heap_values *values, struct peak_time *time)
 static void take_line(struct sp_heap_values *values, const struct sp_heap_batch *batch,
 		      uint32_t line)
 {
-	uint64_t delta[SP_HEAP_SUMS];
-	uint32_t cell;
+	struct sp_heap_batch_news news;
 	double *value;
 
-	if (!sp_heap_batch_read(batch, line, &cell, delta) || cell >= values->cell_count)
+	if (!sp_heap_batch_read(batch, line, &news) || news.cell >= values->cell_count)
 		return;
-	value = values->cells[cell].of;
-	value[SP_HEAP_ALLOC_OBJECTS] += (double)delta[SP_HEAP_SUM_SAMPLES];
-	value[SP_HEAP_ALLOC_BYTES] += (double)delta[SP_HEAP_SUM_BYTES];
-	value[SP_HEAP_FREED_OBJECTS] += (double)delta[SP_HEAP_SUM_SAMPLES];
-	value[SP_HEAP_FREED_BYTES] += (double)delta[SP_HEAP_SUM_BYTES];
+	value = values->cells[news.cell].of;
+	value[SP_HEAP_ALLOC_OBJECTS] += news.delta[SP_HEAP_SUM_OBJECTS];
+	value[SP_HEAP_ALLOC_BYTES] += news.delta[SP_HEAP_SUM_BYTES];
+	value[SP_HEAP_FREED_OBJECTS] += news.delta[SP_HEAP_SUM_OBJECTS];
+	value[SP_HEAP_FREED_BYTES] += news.delta[SP_HEAP_SUM_BYTES];
 	value[SP_HEAP_AGE_CYCLES] +=
-		(double)delta[SP_HEAP_SUM_BIRTHS] * (1U << SP_HEAP_BIRTH_SHIFT);
-	value[SP_HEAP_SHORT_OBJECTS] += (double)delta[SP_HEAP_SUM_SHORT_SAMPLES];
-	value[SP_HEAP_SHORT_BYTES] += (double)delta[SP_HEAP_SUM_SHORT_BYTES];
-	value[SP_HEAP_CROSS_OBJECTS] += (double)delta[SP_HEAP_SUM_CROSS_SAMPLES];
-	if (delta[SP_HEAP_SUM_PEAK_EPOCH] == values->totals.peak_epoch) {
-		value[SP_HEAP_PEAK_OBJECTS] += (double)delta[SP_HEAP_SUM_PEAK_SAMPLES];
-		value[SP_HEAP_PEAK_BYTES] += (double)delta[SP_HEAP_SUM_PEAK_BYTES];
+		news.delta[SP_HEAP_SUM_BIRTHS] * (1U << SP_HEAP_BIRTH_SHIFT);
+	value[SP_HEAP_SHORT_OBJECTS] += news.delta[SP_HEAP_SUM_SHORT_OBJECTS];
+	value[SP_HEAP_SHORT_BYTES] += news.delta[SP_HEAP_SUM_SHORT_BYTES];
+	value[SP_HEAP_CROSS_OBJECTS] += news.delta[SP_HEAP_SUM_CROSS_OBJECTS];
+	if (news.sums[SP_HEAP_SUM_PEAK_EPOCH] == values->totals.peak_epoch) {
+		value[SP_HEAP_PEAK_OBJECTS] += news.delta[SP_HEAP_SUM_PEAK_OBJECTS];
+		value[SP_HEAP_PEAK_BYTES] += news.delta[SP_HEAP_SUM_PEAK_BYTES];
 	}
 }
 

@@ -18,7 +18,10 @@
 /* Kept beyond what is used, or this part of it if that is more. */
 #define STACK_WORDS_AHEAD 8192U
 #define CELLS_AHEAD 128U
-#define BATCHES_AHEAD 64U
+#define BATCHES_AHEAD 4U
+#define BATCHES_AHEAD_MAX 64U
+#define BATCHES_AHEAD_EXACT 64U
+#define BATCHES_AHEAD_EXACT_MAX 1024U
 #define AHEAD_PART 8U
 /* The live table grows when more than this part of it is in use. */
 #define CROWDED_PART 4U
@@ -253,6 +256,13 @@ uint64_t sp_heap_absorb(struct sp_absorber *absorber)
 	return absorbed;
 }
 
+static uint64_t bound(uint64_t value, uint64_t least, uint64_t most)
+{
+	if (value < least)
+		return least;
+	return value < most ? value : most;
+}
+
 static void keep_ahead(struct sp_recording *recording, enum sp_section_kind kind,
 		       uint64_t ahead_items)
 {
@@ -267,6 +277,16 @@ static void keep_ahead(struct sp_recording *recording, enum sp_section_kind kind
 	sp_recording_reserve(recording, kind, wanted);
 }
 
+/* Threads that come together want theirs together; idle ones never want one. */
+static uint64_t batches_ahead(const struct sp_recording_header *header)
+{
+	uint64_t threads = sp_atomic_value(&header->live_slots);
+
+	if (header->heap_rate_bytes == 1)
+		return bound(threads, BATCHES_AHEAD_EXACT, BATCHES_AHEAD_EXACT_MAX);
+	return bound(threads / 4, BATCHES_AHEAD, BATCHES_AHEAD_MAX);
+}
+
 void sp_heap_keep_ahead(struct sp_absorber *absorber)
 {
 	struct sp_recording *recording = absorber->recording;
@@ -277,11 +297,10 @@ void sp_heap_keep_ahead(struct sp_absorber *absorber)
 		return;
 	keep_ahead(recording, SP_SECTION_HEAP_STACKS, STACK_WORDS_AHEAD);
 	keep_ahead(recording, SP_SECTION_HEAP_CELLS, CELLS_AHEAD);
-	if (recording->header->heap_rate_bytes == 1) {
-		keep_ahead(recording, SP_SECTION_HEAP_BATCHES, BATCHES_AHEAD);
+	keep_ahead(recording, SP_SECTION_HEAP_BATCHES, batches_ahead(recording->header));
+	if (recording->header->heap_rate_bytes == 1)
 		sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
 				     sp_live_blocks_of_levels(LEVELS_MIN_EXACT));
-	}
 	if (levels < SP_LIVE_LEVELS_MAX &&
 	    absorber->heap_entries_in_use >
 		    sp_live_blocks_of_levels(levels) / CROWDED_PART)

@@ -56,119 +56,107 @@ void sp_heap_batches_replay(struct sp_recording *recording)
 
 /* --- lines --- */
 
-static bool try_read(const struct sp_heap_batch *batch, uint32_t line, uint32_t *cell,
-		     uint64_t sums[SP_HEAP_SUMS])
+static bool try_read(const struct sp_heap_batch *batch, uint32_t line,
+		     struct sp_heap_batch_news *news)
 {
 	uint64_t before = atomic_load_explicit(&batch->sequence, memory_order_acquire);
 
 	if (before & 1)
 		return false;
-	*cell = atomic_load_explicit(&batch->cells[line], memory_order_acquire);
+	news->cell = atomic_load_explicit(&batch->cells[line], memory_order_acquire);
 	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
-		sums[i] = atomic_load_explicit(&batch->lines[line].sums[i],
-					       memory_order_acquire);
+		news->sums[i] = atomic_load_explicit(&batch->lines[line].sums[i],
+						     memory_order_acquire);
 	return atomic_load_explicit(&batch->sequence, memory_order_acquire) == before;
 }
 
-bool sp_heap_batch_read(const struct sp_heap_batch *batch, uint32_t line, uint32_t *cell,
-			uint64_t delta[SP_HEAP_SUMS])
+bool sp_heap_batch_read(const struct sp_heap_batch *batch, uint32_t line,
+			struct sp_heap_batch_news *news)
 {
 	const _Atomic uint64_t *absorbed = batch->lines[line].absorbed;
-	uint64_t peak_epoch;
 	uint32_t reads = 0;
+	bool is_same_peak;
 
-	while (!try_read(batch, line, cell, delta))
+	while (!try_read(batch, line, news))
 		if (++reads == READS_MAX)
 			return false;
-	if (!*cell ||
-	    delta[SP_HEAP_SUM_SAMPLES] == sp_atomic_value(&absorbed[SP_HEAP_SUM_SAMPLES]))
+	news->samples = news->sums[SP_HEAP_SUM_SAMPLES] -
+			sp_atomic_value(&absorbed[SP_HEAP_SUM_SAMPLES]);
+	if (!news->cell || !news->samples)
 		return false;
-	peak_epoch = delta[SP_HEAP_SUM_PEAK_EPOCH];
-	for (uint32_t i = 0; i < SP_HEAP_SUM_PEAK_EPOCH; i++)
-		delta[i] -= sp_atomic_value(&absorbed[i]);
-	/* Of an older peak nothing was taken over yet. */
-	if (peak_epoch == sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_EPOCH])) {
-		delta[SP_HEAP_SUM_PEAK_SAMPLES] -=
-			sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_SAMPLES]);
-		delta[SP_HEAP_SUM_PEAK_BYTES] -=
-			sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_BYTES]);
+	is_same_peak = news->sums[SP_HEAP_SUM_PEAK_EPOCH] ==
+		       sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_EPOCH]);
+	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++) {
+		news->delta[i] = sp_double_from_bits(news->sums[i]);
+		/* Of a newer peak nothing was taken over yet. */
+		if (i < SP_HEAP_SUM_PEAK_EPOCH || is_same_peak)
+			news->delta[i] -=
+				sp_double_from_bits(sp_atomic_value(&absorbed[i]));
 	}
-	--*cell;
+	news->cell--;
 	return true;
 }
 
-static void add(struct sp_change *change, const _Atomic uint64_t *word, uint64_t value)
+static void add(struct sp_change *change, const _Atomic uint64_t *word, double value)
 {
-	if (value)
-		sp_change_add_double(change, word, (double)value);
+	if (value > 0)
+		sp_change_add_double(change, word, value);
 }
 
 static void put_peak(struct sp_change *change, const struct sp_heap_cell *cell,
-		     const uint64_t delta[SP_HEAP_SUMS])
+		     const struct sp_heap_batch_news *news)
 {
 	uint64_t epoch = sp_atomic_value(&cell->peak_epoch);
-	double samples = (double)delta[SP_HEAP_SUM_PEAK_SAMPLES];
-	double bytes = (double)delta[SP_HEAP_SUM_PEAK_BYTES];
+	double objects = news->delta[SP_HEAP_SUM_PEAK_OBJECTS];
+	double bytes = news->delta[SP_HEAP_SUM_PEAK_BYTES];
 
-	if (!delta[SP_HEAP_SUM_PEAK_SAMPLES] || epoch > delta[SP_HEAP_SUM_PEAK_EPOCH])
+	if (objects <= 0 || epoch > news->sums[SP_HEAP_SUM_PEAK_EPOCH])
 		return;
-	if (epoch == delta[SP_HEAP_SUM_PEAK_EPOCH]) {
-		sp_change_add_double(change, &cell->peak_objects, samples);
+	if (epoch == news->sums[SP_HEAP_SUM_PEAK_EPOCH]) {
+		sp_change_add_double(change, &cell->peak_objects, objects);
 		sp_change_add_double(change, &cell->peak_bytes, bytes);
 		return;
 	}
-	sp_change_put(change, &cell->peak_epoch, delta[SP_HEAP_SUM_PEAK_EPOCH]);
-	sp_change_put(change, &cell->peak_objects, sp_double_to_bits(samples));
+	sp_change_put(change, &cell->peak_epoch, news->sums[SP_HEAP_SUM_PEAK_EPOCH]);
+	sp_change_put(change, &cell->peak_objects, sp_double_to_bits(objects));
 	sp_change_put(change, &cell->peak_bytes, sp_double_to_bits(bytes));
 }
 
 static void put_absorbed(struct sp_change *change, const struct sp_heap_batch_line *line,
-			 const uint64_t delta[SP_HEAP_SUMS])
+			 const struct sp_heap_batch_news *news)
 {
-	const _Atomic uint64_t *absorbed = line->absorbed;
-	bool is_same_peak = delta[SP_HEAP_SUM_PEAK_EPOCH] ==
-			    sp_atomic_value(&absorbed[SP_HEAP_SUM_PEAK_EPOCH]);
-
-	for (uint32_t i = 0; i < SP_HEAP_SUM_PEAK_EPOCH; i++)
-		if (delta[i])
-			sp_change_add(change, &absorbed[i], delta[i]);
-	if (!is_same_peak)
-		sp_change_put(change, &absorbed[SP_HEAP_SUM_PEAK_EPOCH],
-			      delta[SP_HEAP_SUM_PEAK_EPOCH]);
-	for (uint32_t i = SP_HEAP_SUM_PEAK_SAMPLES; i < SP_HEAP_SUMS; i++)
-		if (!is_same_peak)
-			sp_change_put(change, &absorbed[i], delta[i]);
-		else if (delta[i])
-			sp_change_add(change, &absorbed[i], delta[i]);
+	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
+		if (news->sums[i] != sp_atomic_value(&line->absorbed[i]))
+			sp_change_put(change, &line->absorbed[i], news->sums[i]);
 }
 
 static uint64_t absorb_line(struct sp_absorber *absorber,
 			    const struct sp_heap_batch *batch, uint32_t line)
 {
 	struct sp_recording *recording = absorber->recording;
-	uint64_t delta[SP_HEAP_SUMS];
+	struct sp_heap_batch_news news;
 	const struct sp_heap_cell *cell;
 	struct sp_change change;
-	uint32_t index;
 
-	if (!sp_heap_batch_read(batch, line, &index, delta))
+	if (!sp_heap_batch_read(batch, line, &news))
 		return 0;
-	if (index >= sp_recording_used(recording, SP_SECTION_HEAP_CELLS))
-		index = SP_HEAP_CELL_DROPPED;
-	cell = sp_recording_item(recording, SP_SECTION_HEAP_CELLS, index);
+	if (news.cell >= sp_recording_used(recording, SP_SECTION_HEAP_CELLS))
+		news.cell = SP_HEAP_CELL_DROPPED;
+	cell = sp_recording_item(recording, SP_SECTION_HEAP_CELLS, news.cell);
 	sp_change_begin(&change, recording);
-	sp_change_add(&change, &cell->freed_samples, delta[SP_HEAP_SUM_SAMPLES]);
-	add(&change, &cell->freed_objects, delta[SP_HEAP_SUM_SAMPLES]);
-	add(&change, &cell->freed_bytes, delta[SP_HEAP_SUM_BYTES]);
-	add(&change, &cell->age_cycles, delta[SP_HEAP_SUM_BIRTHS] << SP_HEAP_BIRTH_SHIFT);
-	add(&change, &cell->short_objects, delta[SP_HEAP_SUM_SHORT_SAMPLES]);
-	add(&change, &cell->short_bytes, delta[SP_HEAP_SUM_SHORT_BYTES]);
-	add(&change, &cell->cross_objects, delta[SP_HEAP_SUM_CROSS_SAMPLES]);
-	put_peak(&change, cell, delta);
-	put_absorbed(&change, &batch->lines[line], delta);
+	sp_change_add(&change, &cell->freed_samples, news.samples);
+	add(&change, &cell->freed_objects, news.delta[SP_HEAP_SUM_OBJECTS]);
+	add(&change, &cell->freed_bytes, news.delta[SP_HEAP_SUM_BYTES]);
+	add(&change, &cell->age_cycles,
+	    news.delta[SP_HEAP_SUM_BIRTHS] * (1U << SP_HEAP_BIRTH_SHIFT));
+	add(&change, &cell->short_objects, news.delta[SP_HEAP_SUM_SHORT_OBJECTS]);
+	add(&change, &cell->short_bytes, news.delta[SP_HEAP_SUM_SHORT_BYTES]);
+	add(&change, &cell->cross_objects, news.delta[SP_HEAP_SUM_CROSS_OBJECTS]);
+	put_peak(&change, cell, &news);
+	put_absorbed(&change, &batch->lines[line], &news);
 	sp_change_commit(&change, NULL, NULL);
 	sp_absorber_step("batch: line absorbed");
-	return delta[SP_HEAP_SUM_SAMPLES];
+	return news.samples;
 }
 
 uint64_t sp_heap_batches_absorb(struct sp_absorber *absorber)

@@ -14,11 +14,17 @@ void sp_heap_batches_replay(struct sp_recording *recording);
 /* Moves what is new in all lines to their cells. Returns how many blocks. */
 uint64_t sp_heap_batches_absorb(struct sp_absorber *absorber);
 
-/*
- * What is new in a line: its cell, and the sums beyond those absorbed (the epoch as it
- * is). False when there is nothing, or its thread is changing it at this moment.
- */
-bool sp_heap_batch_read(const struct sp_heap_batch *batch, uint32_t line, uint32_t *cell,
-			uint64_t delta[SP_HEAP_SUMS]);
+/* What is new in a line. */
+struct sp_heap_batch_news {
+	uint32_t cell;
+	uint64_t sums[SP_HEAP_SUMS]; /* as they are: absorbed, once this is */
+	uint64_t samples;
+	/* Beyond what was absorbed; of samples and epoch it means nothing. */
+	double delta[SP_HEAP_SUMS];
+};
+
+/* False when there is nothing, or its thread is changing it at this moment. */
+bool sp_heap_batch_read(const struct sp_heap_batch *batch, uint32_t line,
+			struct sp_heap_batch_news *news);
 
 #endif

@@ -109,10 +109,10 @@ _Static_assert(sizeof(struct sp_live_block) == 32,
 #define SP_HEAP_BIRTH_SHIFT 10
 
 /*
- * Where every block is sampled, freed blocks do not wait in the table: a thread adds
- * them up itself, a line for each cell it frees blocks of, and the consumer moves what
- * is new in a line to the cell. A line's sums only grow, also when the line goes on to
- * another cell, which it may when the consumer has taken over all of it.
+ * Freed blocks need not wait in the table for the consumer, who may not be running: a
+ * thread adds them up itself, a line for each cell it frees blocks of, and the consumer
+ * moves what is new in a line to the cell. A line's sums only grow, also when the line
+ * goes on to another cell, which it may when the consumer has taken over all of it.
  *
  * One free is one change, which its thread writes down first: the line's new sums,
  * and the block's entry with the word it has until it is free. Whoever opens the
@@ -122,15 +122,17 @@ _Static_assert(sizeof(struct sp_live_block) == 32,
 #define SP_HEAP_BATCH_LINES 64U
 #define SP_HEAP_BATCH_WAYS 4U
 
+/* Estimates, the bits of doubles, but for the number of samples and the epoch. */
 enum sp_heap_sum {
 	SP_HEAP_SUM_SAMPLES,
+	SP_HEAP_SUM_OBJECTS,
 	SP_HEAP_SUM_BYTES,
-	SP_HEAP_SUM_BIRTHS, /* ages, in units of births */
-	SP_HEAP_SUM_SHORT_SAMPLES,
+	SP_HEAP_SUM_BIRTHS, /* objects times age in units of births */
+	SP_HEAP_SUM_SHORT_OBJECTS,
 	SP_HEAP_SUM_SHORT_BYTES,
-	SP_HEAP_SUM_CROSS_SAMPLES,
+	SP_HEAP_SUM_CROSS_OBJECTS,
 	SP_HEAP_SUM_PEAK_EPOCH, /* what the next two belong to; a whole epoch */
-	SP_HEAP_SUM_PEAK_SAMPLES,
+	SP_HEAP_SUM_PEAK_OBJECTS,
 	SP_HEAP_SUM_PEAK_BYTES,
 	SP_HEAP_SUMS
 };
@@ -147,9 +149,9 @@ struct sp_heap_batch {
 	uint64_t sums[SP_HEAP_SUMS];
 	_Atomic uint32_t cells[SP_HEAP_BATCH_LINES]; /* cell + 1; 0 = none */
 	struct sp_heap_batch_line lines[SP_HEAP_BATCH_LINES];
-	uint64_t unused[27];
+	uint64_t unused[2];
 };
-_Static_assert(sizeof(struct sp_heap_batch) == 9792, "batch size is part of the layout");
+_Static_assert(sizeof(struct sp_heap_batch) == 10624, "batch size is part of the layout");
 
 /*
  * The live table is open addressing in levels, each four times the last, one after
