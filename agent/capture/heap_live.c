@@ -7,6 +7,7 @@
 #include "heap_threads.h"
 
 #include "sp_recording_heap.h"
+#include "sp_recording_writer.h"
 
 #define LEVEL0_BUCKET_BITS 7U
 _Static_assert(SP_LIVE_LEVEL0_BLOCKS / SP_LIVE_BUCKET_BLOCKS == 1U << LEVEL0_BUCKET_BITS,
@@ -94,6 +95,15 @@ struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 			*is_crowded = true;
 	}
 	return NULL;
+}
+
+bool sp_heap_live_grow(struct sp_recording *recording)
+{
+	uint32_t levels = levels_of(recording);
+
+	return levels < SP_LIVE_LEVELS_MAX &&
+	       sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
+				    sp_live_blocks_of_levels(levels + 1)) == 0;
 }
 
 void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr)

@@ -326,10 +326,13 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 	if (sp_unlikely(!block)) {
 		sp_capture_take_storage();
 		block = sp_heap_live_claim(&sp_capture.recording, ptr, &is_crowded);
-		if (!block) {
-			count_untracked(cell, size_bytes);
-			return;
-		}
+	}
+	/* Whoever drains may be a thread that does not run. */
+	if (sp_unlikely(!block) && sp_heap_live_grow(&sp_capture.recording))
+		block = sp_heap_live_claim(&sp_capture.recording, ptr, &is_crowded);
+	if (sp_unlikely(!block)) {
+		count_untracked(cell, size_bytes);
+		return;
 	}
 	block->size_and_thread =
 		(uint64_t)self->number << 48 | (size_bytes & SP_HEAP_SIZE_MASK);

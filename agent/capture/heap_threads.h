@@ -81,6 +81,8 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
 					const void *ptr, uint32_t levels_max,
 					uint64_t *word);
+/* One more level, here and now; false: no storage. System calls. */
+bool sp_heap_live_grow(struct sp_recording *recording);
 /* A look-up or a claim will follow soon. */
 void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr);
 /* An entry that is this thread's until its word is stored; NULL: no room. is_crowded:

@@ -6,9 +6,12 @@
 
 #include "sp_capture.h"
 #include "sp_pages.h"
+#include "sp_recording_writer.h"
 
 #define LEVEL0_WORDS UINT64_C(1024)
 #define BUCKET_WORDS 8U
+/* Storage is taken for this part of what there is, ahead. */
+#define AHEAD_PART 8U
 
 static uint64_t level_words(uint32_t level)
 {
@@ -110,7 +113,7 @@ bool sp_intern_append(enum sp_section_kind kind, uint64_t items, uint32_t *first
 	_Atomic uint64_t *used_items = &recording->header->sections[kind].used_items;
 	uint64_t used = atomic_load_explicit(used_items, memory_order_relaxed);
 
-	for (unsigned int tries = 0; tries < 2; tries++) {
+	for (unsigned int tries = 0; tries < 4; tries++) {
 		while (used + items <= sp_recording_reserved(recording, kind)) {
 			/* Release: readers check what they find there. */
 			if (atomic_compare_exchange_weak_explicit(
@@ -120,7 +123,11 @@ bool sp_intern_append(enum sp_section_kind kind, uint64_t items, uint32_t *first
 				return true;
 			}
 		}
-		sp_capture_take_storage();
+		/* Here and now: whoever drains may be a thread that does not run. */
+		if (sp_recording_reserve(&sp_capture.recording, kind,
+					 used + items + used / AHEAD_PART) != 0 &&
+		    sp_recording_reserve(&sp_capture.recording, kind, used + items) != 0)
+			return false;
 	}
 	return false;
 }

@@ -5,7 +5,8 @@
  * faulted in, so that no handler meets a page fault. No descriptor is kept: the
  * file is opened by its path and must still be the same one; where that fails
  * (chroot, unlinked) faulting the pages in takes the storage or tells that there
- * is none. Context: signal, one caller for a section at a time.
+ * is none. Any number of threads may ask for the same section at once: what they take
+ * is the same, and one of them publishes it. Context: signal.
  */
 #include "sp_recording_writer.h"
 
@@ -116,6 +117,22 @@ static int take(struct sp_recording *recording, uint64_t offset, uint64_t size_b
 	return err;
 }
 
+/* Storage that another thread has published meanwhile was taken twice: once counts. */
+static void publish(struct sp_recording_header *header, struct sp_section *section,
+		    uint64_t reserved, uint64_t available, uint64_t taken_bytes)
+{
+	uint64_t before = reserved;
+
+	/* Release: pairs with sp_recording_reserved(): whoever sees the items may touch
+	 * them. */
+	while (before < available && !atomic_compare_exchange_weak_explicit(
+					     &section->reserved_items, &before, available,
+					     memory_order_release, memory_order_relaxed))
+		;
+	if (before != reserved)
+		give_quota_back(header, taken_bytes);
+}
+
 int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
 			      uint64_t items, int fd)
 {
@@ -146,8 +163,7 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
 	available = end / section->item_bytes;
 	if (available > section->capacity_items)
 		available = section->capacity_items;
-	/* Pairs with sp_recording_reserved(): whoever sees the items may touch them. */
-	atomic_store_explicit(&section->reserved_items, available, memory_order_release);
+	publish(header, section, reserved, available, end > start ? end - start : 0);
 	return 0;
 }
 
