@@ -67,8 +67,11 @@ struct sp_span_context {
 uint64_t sp_span_create(uint32_t callsite, uint64_t parent,
 			const struct sp_span_context *remote);
 
-/* is_scoped: it ends when the caller's frame goes, however that happens. */
-void sp_span_enter(uint64_t handle, bool is_scoped);
+/*
+ * stack_pointer: of a frame of this thread; when that goes, however that happens, the
+ * span ends (a scoped span). 0: it ends when it is closed.
+ */
+void sp_span_enter(uint64_t handle, uint64_t stack_pointer);
 void sp_span_exit(uint64_t handle);
 void sp_span_close(uint64_t handle);
 
@@ -77,9 +80,18 @@ void sp_span_label(uint64_t handle, const char *key, const char *value);
 void sp_span_follows(uint64_t handle, uint64_t cause);
 uint64_t sp_span_current(void);
 
-/* Scoped spans whose frames lie below stack_pointer are no more: a longjmp, an
- * exception or a cancellation went past them. */
+/*
+ * The thread goes on at stack_pointer, perhaps after a jump past frames: of scoped
+ * spans on the thread's own stack those with frames below are no more. Nothing is
+ * known, and nothing done, when stack_pointer lies on another stack (a coroutine's).
+ */
 void sp_span_unwind_to(uint64_t stack_pointer);
+
+/* The frame of a scoped span, entered with this very stack_pointer, is going. */
+void sp_span_end_frame(uint64_t stack_pointer);
+
+/* Is a label of that key kept at all? */
+bool sp_span_is_label_recorded(const char *key);
 
 /*
  * Context: init. Samples of a thread for which read() says what span it is in, by

@@ -448,7 +448,7 @@ void sp_span_follows(uint64_t handle, uint64_t cause)
 
 /* --- entering and leaving --- */
 
-void sp_span_enter(uint64_t handle, bool is_scoped)
+void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
 {
 	struct sp_span_thread *self;
 	struct sp_span *span = NULL;
@@ -478,8 +478,7 @@ void sp_span_enter(uint64_t handle, bool is_scoped)
 	frame = &self->frames[self->depth];
 	frame->handle = handle;
 	frame->label_set = mark_self.label_set;
-	frame->stack_pointer =
-		is_scoped ? (uint64_t)(uintptr_t)__builtin_frame_address(0) : 0;
+	frame->stack_pointer = stack_pointer;
 	frame->enter_cpu_ns = thread_cpu_ns();
 	self->depth++;
 	publish(self, span ? span->label_set : frame->label_set,
@@ -557,26 +556,55 @@ void sp_span_exit(uint64_t handle)
 	publish_top(self);
 }
 
+static void end_scoped(struct sp_span_thread *self, uint32_t at)
+{
+	uint64_t handle = self->frames[at].handle;
+
+	charge(self);
+	remove_frame(self, at, sp_clock_ticks(), thread_cpu_ns());
+	sp_span_close(handle);
+	publish_top(self);
+}
+
+static bool is_on_own_stack(const struct sp_slot *slot, uint64_t stack_pointer)
+{
+	return stack_pointer >=
+		       atomic_load_explicit(&slot->stack_low, memory_order_relaxed) &&
+	       stack_pointer <
+		       atomic_load_explicit(&slot->stack_high, memory_order_relaxed);
+}
+
+/* The frames of one stack lie in order: those that go are the last of them. */
 void sp_span_unwind_to(uint64_t stack_pointer)
 {
 	struct sp_span_thread *self = span_self;
-	uint64_t now_ticks, now_cpu_ns;
 
-	if (!self || !self->depth || !sp_span_is_on())
+	if (!self || !self->depth || !self->slot ||
+	    !is_on_own_stack(self->slot, stack_pointer) || !sp_span_is_on())
 		return;
-	now_ticks = sp_clock_ticks();
-	now_cpu_ns = thread_cpu_ns();
-	charge(self);
 	for (uint32_t at = self->depth; at-- > 0;) {
-		uint64_t handle = self->frames[at].handle;
+		uint64_t frame = self->frames[at].stack_pointer;
 
-		if (!self->frames[at].stack_pointer ||
-		    self->frames[at].stack_pointer >= stack_pointer)
+		if (!frame || !is_on_own_stack(self->slot, frame))
 			continue;
-		remove_frame(self, at, now_ticks, now_cpu_ns);
-		sp_span_close(handle);
+		if (frame >= stack_pointer)
+			break;
+		end_scoped(self, at);
 	}
-	publish_top(self);
+}
+
+void sp_span_end_frame(uint64_t stack_pointer)
+{
+	struct sp_span_thread *self = span_self;
+
+	if (!self || !sp_span_is_on())
+		return;
+	for (uint32_t at = self->depth; at-- > 0;) {
+		if (self->frames[at].stack_pointer == stack_pointer) {
+			end_scoped(self, at);
+			return;
+		}
+	}
 }
 
 uint64_t sp_span_current(void)
@@ -604,6 +632,11 @@ static bool is_recorded(const char *key)
 		at += bytes + (at[bytes] == ',');
 	}
 	return false;
+}
+
+bool sp_span_is_label_recorded(const char *key)
+{
+	return is_recorded(key);
 }
 
 void sp_span_label(uint64_t handle, const char *key, const char *value)

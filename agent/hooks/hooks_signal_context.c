@@ -1,24 +1,27 @@
 /*
  * Jumps between stacks. A thread that makes or enters a coroutine (<ucontext.h>) with
  * a small stack gets an alternate stack for our handler; a jump out of a handler must
- * not meet our signal halfway. The observers run in host frames, called by the
- * stubs of tail_stub.S, and return where these jump to.
+ * not meet our signal halfway, and ends spans whose frames it leaves. The observers
+ * run in host frames, called by the stubs of tail_stub.S, and return where these jump to.
  */
 #include "sp_signal.h"
 
 #include "sp_compiler.h"
 #include "sp_next.h"
+#include "sp_span_capture.h"
 
+#include <errno.h>
 #include <setjmp.h>
+#include <stdint.h>
 #include <ucontext.h>
 
 void *sp_observe_makecontext(const ucontext_t *context);
 void *sp_observe_swapcontext(void);
 void *sp_observe_setcontext(void);
-void *sp_observe_longjmp(void);
-void *sp_observe_underscore_longjmp(void);
-void *sp_observe_siglongjmp(void);
-void *sp_observe_longjmp_chk(void);
+void *sp_observe_longjmp(const struct __jmp_buf_tag *target);
+void *sp_observe_underscore_longjmp(const struct __jmp_buf_tag *target);
+void *sp_observe_siglongjmp(const struct __jmp_buf_tag *target);
+void *sp_observe_longjmp_chk(const struct __jmp_buf_tag *target);
 
 void *sp_observe_makecontext(const ucontext_t *context)
 {
@@ -48,27 +51,46 @@ void *sp_observe_setcontext(void)
 	return (void *)SP_NEXT(setcontext);
 }
 
-void *sp_observe_longjmp(void)
+/* The C library hides addresses in a jump's target: rotated, and mixed with a secret
+ * of the process that it keeps beside the thread pointer. */
+static uint64_t stack_pointer_of(const struct __jmp_buf_tag *target)
 {
+	uint64_t value = (uint64_t)target->__jmpbuf[6];
+
+	__asm__("rorq $17, %0\n\txorq %%fs:0x30, %0" : "+r"(value));
+	return value;
+}
+
+static void before_jump(const struct __jmp_buf_tag *target)
+{
+	int saved_errno = errno;
+
 	sp_signal_before_jump();
+	sp_span_unwind_to(stack_pointer_of(target));
+	errno = saved_errno;
+}
+
+void *sp_observe_longjmp(const struct __jmp_buf_tag *target)
+{
+	before_jump(target);
 	return (void *)SP_NEXT(longjmp);
 }
 
-void *sp_observe_underscore_longjmp(void)
+void *sp_observe_underscore_longjmp(const struct __jmp_buf_tag *target)
 {
-	sp_signal_before_jump();
+	before_jump(target);
 	return (void *)SP_NEXT(_longjmp);
 }
 
-void *sp_observe_siglongjmp(void)
+void *sp_observe_siglongjmp(const struct __jmp_buf_tag *target)
 {
-	sp_signal_before_jump();
+	before_jump(target);
 	return (void *)SP_NEXT(siglongjmp);
 }
 
 /* longjmp() of programs compiled with _FORTIFY_SOURCE. */
-void *sp_observe_longjmp_chk(void)
+void *sp_observe_longjmp_chk(const struct __jmp_buf_tag *target)
 {
-	sp_signal_before_jump();
+	before_jump(target);
 	return SP_NEXT_AS("__longjmp_chk", void *);
 }

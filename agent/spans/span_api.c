@@ -57,7 +57,7 @@ SP_EXPORT void spanprof_v1_enter(spanprof_span span)
 {
 	int saved_errno = errno;
 
-	sp_span_enter(span, false);
+	sp_span_enter(span, 0);
 	errno = saved_errno;
 }
 
