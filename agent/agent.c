@@ -200,7 +200,13 @@ static bool module_loaded(uint64_t start, const void *link_map)
 	bool is_done = sp_alloc_extended_patch(start, link_map, &result);
 
 	tell_unpatched(&result);
+	is_done &= sp_spans_module_loaded(start, link_map);
 	return is_done;
+}
+
+static bool wants_modules(void)
+{
+	return sp_alloc_extended_has_news() || sp_spans_want_modules();
 }
 
 static void verify_signal(void)
@@ -590,7 +596,7 @@ static void start(void)
 		.end_thread = end_thread,
 		.verify_signal = verify_signal,
 		.module_loaded = module_loaded,
-		.wants_modules = sp_alloc_extended_has_news,
+		.wants_modules = wants_modules,
 	};
 	int err;
 

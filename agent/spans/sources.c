@@ -13,6 +13,7 @@ static const struct sp_span_source_ops *const sources[] = {
 	&sp_span_api,
 	&sp_span_environment,
 	&sp_span_otel_thread,
+	&sp_span_functions,
 };
 #define SOURCES (sizeof(sources) / sizeof(sources[0]))
 
@@ -90,6 +91,26 @@ void sp_spans_begin(const struct sp_spans_setup *setup)
 		if (source->begin && source->begin(setup))
 			sp_spans_note_found(source->source);
 	}
+}
+
+bool sp_spans_module_loaded(uint64_t start, const struct link_map *link_map)
+{
+	bool is_done = true;
+
+	for (size_t i = 0; i < SOURCES; i++)
+		if (sources[i]->module_loaded && sp_spans_is_on(sources[i]->source))
+			is_done &= sources[i]->module_loaded(start, link_map);
+	return is_done;
+}
+
+bool sp_spans_want_modules(void)
+{
+	bool wants = false;
+
+	for (size_t i = 0; i < SOURCES; i++)
+		if (sources[i]->wants_modules && sp_spans_is_on(sources[i]->source))
+			wants |= sources[i]->wants_modules();
+	return wants;
 }
 
 bool sp_spans_is_on(enum sp_span_source source)

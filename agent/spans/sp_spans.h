@@ -8,7 +8,9 @@
 
 #include "sp_recording_span.h"
 
+#include <link.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What sources need of the options. */
 struct sp_spans_setup {
@@ -26,8 +28,14 @@ struct sp_span_source_ops {
 	 * there is something to follow. NULL: it starts by itself.
 	 */
 	bool (*begin)(const struct sp_spans_setup *setup);
-	/* Context: collector. A module was loaded. NULL: nothing to do. */
-	void (*module_loaded)(const void *base);
+	/*
+	 * Context: collector. A module was loaded at start, and may be unloaded at any
+	 * moment. False: to be told of it again. NULL: nothing to do.
+	 */
+	bool (*module_loaded)(uint64_t start, const struct link_map *link_map);
+	/* Context: collector. Is there perhaps something for module_loaded()? Asked
+	 * each round. */
+	bool (*wants_modules)(void);
 };
 
 /*
@@ -38,6 +46,10 @@ bool sp_spans_check(const char *list, char *error, unsigned long error_bytes);
 
 /* Context: init. Begins all sources that are switched on. */
 void sp_spans_begin(const struct sp_spans_setup *setup);
+
+/* Context: collector. Tells all sources that are switched on, or asks them. */
+bool sp_spans_module_loaded(uint64_t start, const struct link_map *link_map);
+bool sp_spans_want_modules(void);
 
 /* Context: signal. Is this source switched on? */
 bool sp_spans_is_on(enum sp_span_source source);

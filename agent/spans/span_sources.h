@@ -9,5 +9,6 @@
 extern const struct sp_span_source_ops sp_span_api;
 extern const struct sp_span_source_ops sp_span_environment;
 extern const struct sp_span_source_ops sp_span_otel_thread;
+extern const struct sp_span_source_ops sp_span_functions;
 
 #endif

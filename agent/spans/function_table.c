@@ -1,0 +1,79 @@
+/*
+ * Which function each entry stands for. Entries are claimed by the first store of a
+ * target and never given back, as anybody may keep an entry's address; the entry of a
+ * function whose library is gone serves the function of that name when the library
+ * comes back elsewhere. Context: hook.
+ */
+#include "span_functions.h"
+
+#include <dlfcn.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+
+#pragma weak _dl_find_object
+
+static struct sp_function functions[SP_FUNCTIONS_MAX];
+
+struct sp_function *sp_function_at(uint32_t entry)
+{
+	return &functions[entry];
+}
+
+static void copy_text(char *to, size_t to_bytes, const char *from)
+{
+	size_t bytes = strlen(from);
+
+	if (bytes >= to_bytes)
+		bytes = to_bytes - 1;
+	memcpy(to, from, bytes);
+	to[bytes] = '\0';
+}
+
+static bool is_gone(uint64_t target)
+{
+	struct dl_find_object found;
+
+	// NOLINTNEXTLINE(performance-no-int-to-ptr)
+	return _dl_find_object && _dl_find_object((void *)target, &found) != 0;
+}
+
+static uint64_t address_of(uint32_t entry)
+{
+	return (uint64_t)(uintptr_t)sp_function_entries +
+	       (uint64_t)entry * SP_FUNCTION_ENTRY_BYTES;
+}
+
+/* Does it stand for that function, at once or from now on? */
+static bool is_entry_of(struct sp_function *function, uint64_t target, const char *name)
+{
+	uint64_t known;
+
+	if (!atomic_load_explicit(&function->is_named, memory_order_acquire) ||
+	    strcmp(function->name, name) != 0)
+		return false;
+	known = atomic_load_explicit(&function->target, memory_order_relaxed);
+	return known == target ||
+	       (is_gone(known) &&
+		atomic_compare_exchange_strong(&function->target, &known, target));
+}
+
+uint64_t sp_function_entry(uint64_t target, const char *name, const char *library)
+{
+	for (uint32_t i = 0; i < SP_FUNCTIONS_MAX; i++) {
+		struct sp_function *function = &functions[i];
+		uint64_t none = 0;
+
+		if (is_entry_of(function, target, name))
+			return address_of(i);
+		if (!atomic_compare_exchange_strong(&function->target, &none, target))
+			continue;
+		copy_text(function->name, sizeof(function->name), name);
+		copy_text(function->library, sizeof(function->library), library);
+		function->label = sp_function_label_of(name);
+		/* Release: the texts are there for whoever sees this. */
+		atomic_store_explicit(&function->is_named, true, memory_order_release);
+		return address_of(i);
+	}
+	return 0;
+}
