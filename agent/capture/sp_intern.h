@@ -35,7 +35,7 @@ void sp_intern_forget(struct sp_intern *index);
 /* Items of an append-only section, now the caller's alone; false: no storage. */
 bool sp_intern_append(enum sp_section_kind kind, uint64_t items, uint32_t *first);
 
-/* Order matters; good in all bits. Context: signal. */
+/* Order matters; good in all bits, if hash is: begin with a constant. Context: signal. */
 static inline uint64_t sp_intern_mix(uint64_t hash, uint64_t value)
 {
 	hash = (hash ^ value) * UINT64_C(0x9fb21c651e98df25);

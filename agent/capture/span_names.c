@@ -95,8 +95,8 @@ uint32_t sp_span_callsite(const struct sp_span_site *site)
 	name = sp_span_text(site->name);
 	target = sp_span_text(site->target);
 	file = sp_span_text(site->file);
-	hash = sp_intern_mix(((uint64_t)name << 32 | target) + 1,
-			     (uint64_t)file << 32 | site->line);
+	hash = sp_intern_mix(1, (uint64_t)name << 32 | target);
+	hash = sp_intern_mix(hash, (uint64_t)file << 32 | site->line);
 	hash = sp_intern_mix(hash, site->source);
 	item = sp_intern_find(&callsites, hash);
 	if (item != SP_INTERN_NONE)
@@ -117,7 +117,7 @@ uint32_t sp_span_callsite(const struct sp_span_site *site)
 
 uint32_t sp_span_path(uint32_t callsite, uint32_t parent)
 {
-	uint64_t hash = sp_intern_mix(parent + UINT64_C(1), callsite + UINT64_C(1));
+	uint64_t hash = sp_intern_mix(sp_intern_mix(1, parent), callsite);
 	uint32_t item = sp_intern_find(&paths, hash);
 	struct sp_span_path *path;
 
@@ -148,7 +148,7 @@ static uint64_t word_at(const uint8_t *bytes)
 
 uint32_t sp_span_label_set(const struct sp_span_labels *labels)
 {
-	uint64_t hash = labels->path;
+	uint64_t hash = sp_intern_mix(1, labels->path);
 	struct sp_label_set *set;
 	uint32_t item;
 
