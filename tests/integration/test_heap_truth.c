@@ -235,8 +235,10 @@ static void assert_peak(const struct heap_profile *profile, const struct truth *
 		found_bytes += (double)found.inuse_bytes;
 		away_bytes += fabs((double)found.inuse_bytes - told_bytes);
 		if (site != PEAK_SITE && site != BUSY_SITE)
-			ck_assert_int_eq(found.inuse_objects,
-					 peak_objects_of(truth, site));
+			ck_assert_msg(found.inuse_objects == peak_objects_of(truth, site),
+				      "%s: %lld objects at the peak; should be %lld",
+				      name, (long long)found.inuse_objects,
+				      (long long)peak_objects_of(truth, site));
 	}
 	printf("peak %.0f bytes, found %.0f\n", peak_bytes, found_bytes);
 	ck_assert_msg(found_bytes <= peak_bytes + BUSY_BLOCKS * 40 &&
