@@ -114,7 +114,7 @@ static struct victim *run_oracle(const char *mode)
 	char path[PATH_MAX], preload[PATH_MAX + 16];
 	struct victim_setup setup = {
 		.argv = (const char *const[]){"heap_truth", mode, "1", NULL},
-		.environment = (const char *const[]){preload, NULL},
+		.environment = (const char *const[]){preload, "HEAP_ORACLE=1", NULL},
 		.is_bare = true,
 	};
 	struct victim *victim;
@@ -281,6 +281,26 @@ START_TEST(every_site_is_exact_when_every_block_is_sampled)
 }
 END_TEST
 
+/* Also where next to nothing is sampled. */
+START_TEST(everything_is_counted_exactly)
+{
+	struct victim *bare = run_oracle("volume");
+	struct victim *victim = run_agent("volume", 1, "SPANPROF_HEAP_RATE=1G");
+	struct heap_profile *profile = heap_profile_of(victim, "heap");
+	struct heap_account account = heap_profile_account(profile);
+
+	ck_assert_int_eq((int64_t)account.allocations,
+			 victim_number(bare->output, "oracle_allocations"));
+	ck_assert_int_eq((int64_t)account.bytes,
+			 victim_number(bare->output, "oracle_bytes"));
+	ck_assert_int_eq((int64_t)account.frees,
+			 victim_number(bare->output, "oracle_frees"));
+	heap_profile_free(profile);
+	victim_free(bare);
+	victim_free(victim);
+}
+END_TEST
+
 /* Of one site over all seeds: allocated and in use, objects and bytes. */
 enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES, MEASURES };
 static const char *const measures[] = {"alloc_objects", "alloc_space", "inuse_objects",
@@ -433,6 +453,7 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, truth_is_true, 0, 3);
 	tcase_add_loop_test(tcase, every_site_is_exact_when_every_block_is_sampled, 0,
 			    EXACT_RUNS);
+	tcase_add_test(tcase, everything_is_counted_exactly);
 	tcase_add_test(tcase, estimates_are_as_far_off_as_they_should_be);
 }
 
