@@ -75,6 +75,9 @@ void sp_span_enter(uint64_t handle, uint64_t stack_pointer);
 void sp_span_exit(uint64_t handle);
 void sp_span_close(uint64_t handle);
 
+/* What the calling thread's spans have come to so far: the process may end now. */
+void sp_span_settle(void);
+
 /* handle SP_SPAN_NONE: the current one. */
 void sp_span_label(uint64_t handle, const char *key, const char *value);
 void sp_span_follows(uint64_t handle, uint64_t cause);

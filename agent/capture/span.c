@@ -480,27 +480,59 @@ void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
 	frame->label_set = mark_self.label_set;
 	frame->stack_pointer = stack_pointer;
 	frame->enter_cpu_ns = thread_cpu_ns();
+	frame->enter_ticks = 0; /* until the clock is read */
+	atomic_signal_fence(memory_order_seq_cst);
 	self->depth++;
 	publish(self, span ? span->label_set : frame->label_set,
 		span ? mark_of(handle) : mark_self.span);
 	frame->enter_ticks = sp_clock_ticks();
 }
 
-/* Sums of one stay in a span. */
-static void settle(const struct frame *frame, uint64_t now_ticks, uint64_t now_cpu_ns)
+/* Sums of one stay in a span; NULL if there is no such span. */
+static struct sp_span *add_stay(const struct frame *frame, uint64_t now_ticks,
+				uint64_t now_cpu_ns)
 {
 	struct sp_span *span = is_real(frame->handle) ? find(frame->handle) : NULL;
 
 	if (!span)
-		return;
+		return NULL;
 	atomic_fetch_add_explicit(&span->busy_ticks, now_ticks - frame->enter_ticks,
 				  memory_order_relaxed);
 	if (settings.has_exact_cpu)
 		atomic_fetch_add_explicit(&span->cpu_ns, now_cpu_ns - frame->enter_cpu_ns,
 					  memory_order_relaxed);
-	if (atomic_fetch_sub(&span->entered_now, 1) == 1 &&
+	return span;
+}
+
+static void settle(const struct frame *frame, uint64_t now_ticks, uint64_t now_cpu_ns)
+{
+	struct sp_span *span = add_stay(frame, now_ticks, now_cpu_ns);
+
+	if (span && atomic_fetch_sub(&span->entered_now, 1) == 1 &&
 	    atomic_load(&span->is_close_wanted))
 		finish_close(span);
+}
+
+void sp_span_settle(void)
+{
+	struct sp_span_thread *self = span_self;
+	uint64_t now_ticks, now_cpu_ns;
+
+	if (!self || !self->depth || !sp_span_is_on())
+		return;
+	now_ticks = sp_clock_ticks();
+	now_cpu_ns = thread_cpu_ns();
+	charge(self);
+	for (uint32_t at = 0; at < self->depth; at++) {
+		struct frame *frame = &self->frames[at];
+
+		/* A signal handler of the program ends it while it enters this one. */
+		if (!frame->enter_ticks)
+			continue;
+		add_stay(frame, now_ticks, now_cpu_ns);
+		frame->enter_ticks = now_ticks;
+		frame->enter_cpu_ns = now_cpu_ns;
+	}
 }
 
 static void publish_top(struct sp_span_thread *self)

@@ -195,13 +195,15 @@ static void write_spans(const struct sp_recording *recording,
 		SP_SPAN_VIEW_WALL, SP_SPAN_VIEW_CPU, SP_SPAN_VIEW_MEMORY};
 	struct sp_span_profile *profile = sp_span_profile_create(
 		recording, heap ? sp_heap_profile_values(heap) : NULL);
+	const struct sp_span_totals *totals;
 	int *error = &summary->kinds[SP_PROFILE_SPANS].error;
 
 	if (!profile) {
 		*error = -ENOMEM;
 		return;
 	}
-	summary->spans = sp_span_profile_totals(profile)->of[SP_SPAN_SPANS];
+	totals = sp_span_profile_totals(profile);
+	summary->spans = totals->of[SP_SPAN_SPANS] + totals->open_spans;
 	write_kind(recording, sp_span_profile_view(profile, SP_SPAN_VIEW_ALL), dir_fd,
 		   summary, SP_PROFILE_SPANS);
 	for (unsigned int i = 0; i < SP_SPAN_PARTS && wants_parts && !*error; i++)
