@@ -92,7 +92,7 @@ struct sp_write_summary {
 	bool is_heap_exact;	/* these three, too */
 	uint64_t heap_coverage; /* enum sp_heap_coverage */
 	uint64_t lost_samples;	/* of CPU and heap */
-	uint64_t spans;		/* closed */
+	uint64_t spans;		/* closed or open */
 };
 
 /*
