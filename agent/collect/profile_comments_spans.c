@@ -99,9 +99,9 @@ static void say_unfinished(struct sp_profile_comments *comments,
 		sp_comment_begin(&line, comments);
 		sp_text_string(&line, "unfinished: ");
 		sp_text_decimal(&line, totals->entered_spans);
-		sp_text_string(&line,
-			       " of them had a thread in them, whose time since it "
-			       "came is missing unless it wrote this profile");
+		sp_text_string(&line, " of them had a thread in them; what it did there "
+				      "since it came is missing, but for the thread that "
+				      "ended the program");
 	}
 	if (totals->held_spans) {
 		sp_comment_begin(&line, comments);

@@ -143,25 +143,78 @@ static bool absorb_span(struct sp_absorber *absorber, struct sp_span *span,
 	return is_closed;
 }
 
-/* The one that was closed first. */
-static void evict_one(struct sp_absorber *absorber, uint64_t used)
+/* --- evicting --- */
+
+static bool is_held(const struct sp_span *span)
 {
-	uint64_t first = used;
+	return atomic_load_explicit(&span->state, memory_order_relaxed) == SP_SPAN_HELD;
+}
+
+/* When the held spans were closed: how many in each of so many equal parts of the time
+ * between the first and the last. */
+#define AGES 64U
+
+struct ages {
+	uint64_t first_ticks, part_ticks;
+	uint32_t spans[AGES];
+};
+
+static uint64_t age_of(const struct ages *ages, const struct sp_span *span)
+{
+	uint64_t part = above(sp_atomic_value(&span->closed_ticks), ages->first_ticks) /
+			ages->part_ticks;
+
+	return part < AGES ? part : AGES - 1;
+}
+
+static void find_ages(const struct sp_absorber *absorber, uint64_t used,
+		      struct ages *ages)
+{
+	uint64_t first = UINT64_MAX, last = 0;
 
 	for (uint64_t i = 0; i < used; i++) {
 		const struct sp_span *span = span_at(absorber, i);
+		uint64_t closed = sp_atomic_value(&span->closed_ticks);
 
-		if (atomic_load_explicit(&span->state, memory_order_relaxed) ==
-			    SP_SPAN_HELD &&
-		    (first == used ||
-		     sp_atomic_value(&span->closed_ticks) <
-			     sp_atomic_value(&span_at(absorber, first)->closed_ticks)))
-			first = i;
+		if (!is_held(span))
+			continue;
+		first = closed < first ? closed : first;
+		last = closed > last ? closed : last;
 	}
-	if (first == used)
-		return;
-	sp_recording_count(absorber->recording, SP_LOSS_SPAN_EVICTED, 1);
-	give_back(absorber, span_at(absorber, first), first);
+	*ages = (struct ages){.first_ticks = first,
+			      .part_ticks = above(last, first) / AGES + 1};
+	for (uint64_t i = 0; i < used; i++) {
+		const struct sp_span *span = span_at(absorber, i);
+
+		if (is_held(span))
+			ages->spans[age_of(ages, span)]++;
+	}
+}
+
+/* Of the held spans so many, those that were closed first: all of the first parts of
+ * the time, and any of the part that must go half. There may be very many at once. */
+static void evict(struct sp_absorber *absorber, uint64_t used, uint64_t excess)
+{
+	uint64_t whole_parts = 0, rest;
+	struct ages ages;
+
+	find_ages(absorber, used, &ages);
+	for (rest = excess; whole_parts < AGES && ages.spans[whole_parts] <= rest;
+	     whole_parts++)
+		rest -= ages.spans[whole_parts];
+	for (uint64_t i = 0; i < used; i++) {
+		struct sp_span *span = span_at(absorber, i);
+		uint64_t part;
+
+		if (!is_held(span))
+			continue;
+		part = age_of(&ages, span);
+		if (part > whole_parts || (part == whole_parts && !rest))
+			continue;
+		rest -= part == whole_parts;
+		sp_recording_count(absorber->recording, SP_LOSS_SPAN_EVICTED, 1);
+		give_back(absorber, span, i);
+	}
 }
 
 uint64_t sp_span_absorb(struct sp_absorber *absorber)
@@ -186,10 +239,13 @@ uint64_t sp_span_absorb(struct sp_absorber *absorber)
 			else
 				give_back(absorber, span, i);
 		}
-		in_use += state != SP_SPAN_FREE;
+		in_use += atomic_load_explicit(&span->state, memory_order_relaxed) !=
+			  SP_SPAN_FREE;
 	}
-	for (; held > absorber->held_spans_max && absorber->give_span_back; held--)
-		evict_one(absorber, used);
+	if (held > absorber->held_spans_max && absorber->give_span_back) {
+		evict(absorber, used, held - absorber->held_spans_max);
+		in_use -= held - absorber->held_spans_max;
+	}
 	absorber->spans_in_use = in_use;
 	return closed;
 }
