@@ -1,0 +1,702 @@
+/*
+ * Spans on the program's side: what a thread works for, what a span has taken, and what
+ * becomes of calls that make no sense.
+ */
+#include "sp_heap_capture.h"
+#include "span_names.h"
+#include "test_span_capture_fixture.h"
+
+#include <pthread.h>
+
+#define RECORDING_BYTES (UINT64_C(64) << 20)
+
+static const struct sp_span_settings plain = {
+	.has_exact_cpu = true, .probability_millionths = 1000000, .labels = ""};
+
+static void setup(void)
+{
+	begin_spans(&plain, RECORDING_BYTES);
+}
+
+static void teardown(void)
+{
+	sp_heap_self = NULL;
+	end_spans();
+}
+
+static void spend_ticks(void)
+{
+	uint64_t start = sp_clock_ticks();
+
+	while (sp_clock_ticks() - start < 2000)
+		;
+}
+
+/* --- nesting --- */
+
+START_TEST(samples_belong_to_the_innermost_span)
+{
+	uint64_t outer = create("outer", SP_SPAN_NONE), inner;
+
+	ck_assert_ptr_null(current_name());
+	sp_span_enter(outer, 0);
+	ck_assert_str_eq(current_name(), "outer");
+	ck_assert_uint_eq(sp_span_current(), outer);
+	inner = create("inner", SP_SPAN_CURRENT);
+	ck_assert_str_eq(current_name(), "outer");
+	sp_span_enter(inner, 0);
+	ck_assert_str_eq(current_name(), "inner");
+	sp_span_exit(inner);
+	ck_assert_str_eq(current_name(), "outer");
+	sp_span_exit(outer);
+	ck_assert_ptr_null(current_name());
+	ck_assert_uint_eq(sp_span_current(), SP_SPAN_NONE);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+END_TEST
+
+START_TEST(slot_tells_the_handler_what_it_samples)
+{
+	struct sp_slot slot;
+	uint64_t span = create("span", SP_SPAN_NONE);
+
+	memset(&slot, 0, sizeof(slot));
+	sp_span_enter(span, 0);
+	sp_span_thread_begin(&slot);
+	sp_span_exit(span);
+	ck_assert_uint_eq(sp_span_label_set_of(&slot), SP_LABEL_SET_NONE);
+	sp_span_enter(span, 0);
+	ck_assert_uint_eq(sp_span_label_set_of(&slot), span_of(span)->label_set);
+	ck_assert_uint_ne(span_of(span)->label_set, SP_LABEL_SET_NONE);
+	sp_span_exit(span);
+	ck_assert_uint_eq(sp_span_label_set_of(&slot), SP_LABEL_SET_NONE);
+}
+END_TEST
+
+START_TEST(paths_are_made_once_for_all_spans_in_one_place)
+{
+	for (unsigned int i = 0; i < 1000; i++) {
+		uint64_t outer = create("outer", SP_SPAN_NONE);
+		uint64_t inner = create("inner", outer);
+
+		ck_assert_uint_eq(span_of(inner)->path, 1);
+		ck_assert_uint_eq(span_of(inner)->parent, outer);
+		sp_span_close(inner);
+		sp_span_close(outer);
+	}
+	ck_assert_uint_eq(sp_recording_used(recorded(), SP_SECTION_CALLSITES), 2);
+	ck_assert_uint_eq(sp_recording_used(recorded(), SP_SECTION_SPAN_PATHS), 2);
+	ck_assert_uint_eq(sp_recording_used(recorded(), SP_SECTION_LABEL_SETS), 4);
+	ck_assert_uint_eq(test_path_at(recorded(), 1)->parent, 1);
+	ck_assert_uint_eq(test_path_at(recorded(), 1)->depth, 2);
+	drain();
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1000);
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 1)->spans), 1000);
+}
+END_TEST
+
+/* All that a hash could take for each other. */
+START_TEST(every_path_is_another)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < 50; i++) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "%u", i);
+		ck_assert_uint_eq(site(name), i);
+	}
+	for (uint32_t parent = 0; parent < 50; parent++) {
+		for (uint32_t callsite = 0; callsite < 50; callsite++) {
+			uint32_t path = sp_span_path(callsite, parent);
+
+			ck_assert_uint_eq(path, count);
+			ck_assert_uint_eq(test_path_at(recorded(), path)->parent, parent);
+			ck_assert_uint_eq(test_path_at(recorded(), path)->callsite,
+					  callsite);
+			count++;
+		}
+	}
+	ck_assert_uint_eq(sp_span_path(7, 9), 9 * 50 + 7);
+}
+END_TEST
+
+START_TEST(callsites_differ_by_everything_they_say)
+{
+	const struct sp_span_site sites[] = {
+		{"name", "target", "file", 1, SP_SPAN_SOURCE_API},
+		{"other", "target", "file", 1, SP_SPAN_SOURCE_API},
+		{"name", "other", "file", 1, SP_SPAN_SOURCE_API},
+		{"name", "target", "other", 1, SP_SPAN_SOURCE_API},
+		{"name", "target", "file", 2, SP_SPAN_SOURCE_API},
+		{"name", "target", "file", 1, SP_SPAN_SOURCE_ENVIRONMENT},
+		{"name", NULL, NULL, 0, SP_SPAN_SOURCE_API},
+	};
+
+	for (uint32_t i = 0; i < SP_ARRAY_COUNT(sites); i++)
+		ck_assert_uint_eq(sp_span_callsite(&sites[i]), i);
+	for (uint32_t i = 0; i < SP_ARRAY_COUNT(sites); i++)
+		ck_assert_uint_eq(sp_span_callsite(&sites[i]), i);
+}
+END_TEST
+
+START_TEST(ten_thousand_deep_is_deep_but_no_harm)
+{
+	static uint64_t handles[10000];
+
+	for (size_t i = 0; i < SP_ARRAY_COUNT(handles); i++) {
+		handles[i] = create("recursion", SP_SPAN_CURRENT);
+		ck_assert_uint_ne(handles[i], SP_SPAN_NONE);
+		sp_span_enter(handles[i], 0);
+	}
+	for (size_t i = SP_ARRAY_COUNT(handles); i-- > 0;) {
+		ck_assert_uint_eq(sp_span_current(), handles[i]);
+		sp_span_exit(handles[i]);
+		sp_span_close(handles[i]);
+	}
+	/* Time nests. */
+	for (size_t i = 1; i < SP_ARRAY_COUNT(handles); i++)
+		ck_assert_uint_ge(busy_of(handles[i - 1]), busy_of(handles[i]));
+	ck_assert_ptr_null(current_name());
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE) + lost(SP_LOSS_SPAN_NO_ROOM), 0);
+}
+END_TEST
+
+START_TEST(stays_beyond_all_depth_are_counted)
+{
+	const uint64_t stays = 200000;
+	uint64_t span = create("again", SP_SPAN_NONE), refused;
+
+	for (uint64_t i = 0; i < stays; i++)
+		sp_span_enter(span, 0);
+	refused = lost(SP_LOSS_SPAN_NO_ROOM);
+	ck_assert_uint_gt(refused, 0);
+	ck_assert_uint_lt(refused, stays - 65536);
+	ck_assert_uint_eq(entered_now(span), stays - refused);
+	for (uint64_t i = 0; i < stays; i++)
+		sp_span_exit(span);
+	ck_assert_uint_eq(entered_now(span), 0);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), refused);
+	ck_assert_ptr_null(current_name());
+}
+END_TEST
+
+/* --- what it takes --- */
+
+START_TEST(busy_time_is_that_of_all_stays)
+{
+	uint64_t span = create("span", SP_SPAN_NONE);
+	uint64_t least = 0, most = 0;
+
+	for (unsigned int i = 0; i < 100; i++) {
+		uint64_t before = sp_clock_ticks(), in, out;
+
+		sp_span_enter(span, 0);
+		in = sp_clock_ticks();
+		spend_ticks();
+		out = sp_clock_ticks();
+		sp_span_exit(span);
+		least += out - in;
+		most += sp_clock_ticks() - before;
+	}
+	ck_assert_uint_ge(busy_of(span), least);
+	ck_assert_uint_le(busy_of(span), most);
+	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->enters), 100);
+	ck_assert_uint_gt(sp_atomic_value(&span_of(span)->cpu_ns), 0);
+}
+END_TEST
+
+START_TEST(cpu_time_is_the_threads_own)
+{
+	uint64_t span = create("span", SP_SPAN_NONE);
+	struct timespec pause = {0, 20000000};
+	uint64_t before = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID), least, in;
+
+	sp_span_enter(span, 0);
+	in = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+	spend_ticks();
+	nanosleep(&pause, NULL);
+	least = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - in;
+	sp_span_exit(span);
+	ck_assert_uint_ge(sp_atomic_value(&span_of(span)->cpu_ns), least);
+	ck_assert_uint_le(sp_atomic_value(&span_of(span)->cpu_ns),
+			  sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - before);
+}
+END_TEST
+
+START_TEST(clock_of_cpu_time_is_only_read_when_wanted)
+{
+	struct sp_span_settings settings = plain;
+	uint64_t span;
+
+	settings.has_exact_cpu = false;
+	sp_span_capture_init(&settings);
+	span = create("span", SP_SPAN_NONE);
+	sp_span_enter(span, 0);
+	spend_ticks();
+	sp_span_exit(span);
+	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->cpu_ns), 0);
+	ck_assert_uint_ge(busy_of(span), 2000);
+}
+END_TEST
+
+static void allocate(uint64_t times)
+{
+	sp_heap_self->allocations += times;
+	sp_heap_self->bytes += 100 * times;
+}
+
+static void check_allocations(uint64_t handle, uint64_t times)
+{
+	ck_assert_uint_eq(sp_atomic_value(&span_of(handle)->allocations), times);
+	ck_assert_uint_eq(sp_atomic_value(&span_of(handle)->alloc_bytes), 100 * times);
+}
+
+START_TEST(allocations_are_the_innermost_spans)
+{
+	uint64_t outer = create("outer", SP_SPAN_NONE);
+	uint64_t inner = create("inner", outer);
+	struct sp_heap_thread heap = {.allocations = 12345, .bytes = 6789};
+
+	sp_heap_self = &heap;
+	allocate(1000);
+	sp_span_enter(outer, 0);
+	allocate(1);
+	sp_span_enter(inner, 0);
+	allocate(20);
+	sp_span_exit(inner);
+	allocate(300);
+	sp_span_exit(outer);
+	allocate(1000);
+	sp_span_enter(inner, 0);
+	allocate(4000);
+	sp_span_exit(inner);
+	check_allocations(outer, 301);
+	check_allocations(inner, 4020);
+}
+END_TEST
+
+START_TEST(stays_so_far_can_be_counted_without_an_end)
+{
+	uint64_t outer = create("outer", SP_SPAN_NONE), inner = create("inner", outer);
+	struct sp_heap_thread heap = {.allocations = 0};
+	uint64_t before, settled;
+
+	sp_heap_self = &heap;
+	before = sp_clock_ticks();
+	sp_span_enter(outer, 0);
+	sp_span_enter(inner, 0);
+	allocate(7);
+	spend_ticks();
+	sp_span_settle();
+	settled = busy_of(inner);
+	ck_assert_uint_ge(settled, 2000);
+	check_allocations(inner, 7);
+	ck_assert_str_eq(current_name(), "inner");
+	ck_assert_uint_eq(entered_now(inner), 1);
+	/* What comes later counts from there. */
+	spend_ticks();
+	sp_span_exit(inner);
+	sp_span_exit(outer);
+	ck_assert_uint_ge(busy_of(inner), settled + 2000);
+	ck_assert_uint_ge(busy_of(outer), busy_of(inner));
+	ck_assert_uint_le(busy_of(outer), sp_clock_ticks() - before);
+	sp_span_settle();
+	check_allocations(inner, 7);
+}
+END_TEST
+
+/* --- wrong use --- */
+
+START_TEST(exit_without_enter_is_counted)
+{
+	uint64_t entered = create("entered", SP_SPAN_NONE);
+	uint64_t span = create("span", SP_SPAN_NONE);
+
+	/* Also on a thread that never entered any. */
+	sp_span_exit(span);
+	sp_span_enter(entered, 0);
+	sp_span_exit(span);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 2);
+	ck_assert_str_eq(current_name(), "entered");
+	ck_assert_uint_eq(busy_of(span), 0);
+	ck_assert_uint_eq(entered_now(span), 0);
+	sp_span_exit(entered);
+	ck_assert_ptr_null(current_name());
+}
+END_TEST
+
+START_TEST(exit_out_of_order_ends_that_stay_alone)
+{
+	uint64_t spans[3] = {create("a", SP_SPAN_NONE), create("b", SP_SPAN_NONE),
+			     create("c", SP_SPAN_NONE)};
+
+	for (unsigned int i = 0; i < 3; i++)
+		sp_span_enter(spans[i], 0);
+	sp_span_exit(spans[1]);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
+	ck_assert_str_eq(current_name(), "c");
+	ck_assert_uint_eq(entered_now(spans[1]), 0);
+	sp_span_exit(spans[2]);
+	ck_assert_str_eq(current_name(), "a");
+	sp_span_exit(spans[0]);
+	ck_assert_ptr_null(current_name());
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
+	for (unsigned int i = 0; i < 3; i++)
+		ck_assert_uint_gt(busy_of(spans[i]), 0);
+}
+END_TEST
+
+START_TEST(close_while_entered_waits_for_the_exit)
+{
+	uint64_t span = create("span", SP_SPAN_NONE);
+
+	sp_span_enter(span, 0);
+	sp_span_close(span);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
+	ck_assert_uint_eq(state_of(span), SP_SPAN_OPEN);
+	drain();
+	ck_assert_uint_eq(state_of(span), SP_SPAN_OPEN);
+	spend_ticks();
+	sp_span_exit(span);
+	ck_assert_uint_eq(state_of(span), SP_SPAN_CLOSED);
+	ck_assert_uint_ge(busy_of(span), 2000);
+	ck_assert_uint_ge(sp_atomic_value(&span_of(span)->closed_ticks),
+			  span_of(span)->created_ticks + busy_of(span));
+	drain();
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
+}
+END_TEST
+
+START_TEST(closed_span_is_not_used_again)
+{
+	uint64_t span = create("span", SP_SPAN_NONE);
+
+	sp_span_close(span);
+	sp_span_enter(span, 0);
+	sp_span_close(span);
+	sp_span_exit(span);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 3);
+	ck_assert_ptr_null(current_name());
+	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->enters), 0);
+}
+END_TEST
+
+START_TEST(old_handle_never_reaches_the_entrys_next_span)
+{
+	uint64_t old = create("old", SP_SPAN_NONE), young;
+
+	sp_span_close(old);
+	drain();
+	young = create("young", SP_SPAN_NONE);
+	ck_assert_uint_eq((uint32_t)young, (uint32_t)old);
+	ck_assert_uint_ne(young, old);
+	sp_span_enter(old, 0);
+	ck_assert_ptr_null(current_name());
+	sp_span_close(old);
+	sp_span_follows(old, young);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 3);
+	ck_assert_uint_eq(state_of(young), SP_SPAN_OPEN);
+	ck_assert_uint_eq(span_of(young)->follows, SP_SPAN_NONE);
+	/* A parent that is gone is none. */
+	ck_assert_uint_eq(span_of(create("child", old))->parent, SP_SPAN_NONE);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 4);
+}
+END_TEST
+
+START_TEST(no_span_is_a_span_that_does_nothing)
+{
+	sp_span_enter(SP_SPAN_NONE, 0);
+	sp_span_exit(SP_SPAN_NONE);
+	sp_span_close(SP_SPAN_NONE);
+	sp_span_follows(SP_SPAN_NONE, 1);
+	sp_span_label(SP_SPAN_NONE, "key", "value");
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+	/* Handles that were never given out. */
+	sp_span_enter(UINT64_C(7) << 32 | 7, 0);
+	sp_span_close(UINT64_C(7) << 32 | 7);
+	sp_span_enter(UINT64_C(7) << 32, 0);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 3);
+}
+END_TEST
+
+START_TEST(span_may_follow_another)
+{
+	uint64_t cause = create("cause", SP_SPAN_NONE);
+	uint64_t span = create("span", SP_SPAN_NONE);
+
+	sp_span_follows(span, cause);
+	ck_assert_uint_eq(span_of(span)->follows, cause);
+}
+END_TEST
+
+/* --- threads --- */
+
+#define THREADS 8U
+#define STAYS 2000U
+
+static uint64_t shared_span;
+
+struct worker {
+	uint64_t least, most;
+};
+
+static void *work_for_shared_span(void *argument)
+{
+	struct worker *worker = argument;
+
+	for (unsigned int i = 0; i < STAYS; i++) {
+		uint64_t before = sp_clock_ticks(), in, out;
+		uint64_t child;
+
+		sp_span_enter(shared_span, 0);
+		in = sp_clock_ticks();
+		child = create("child", SP_SPAN_CURRENT);
+		sp_span_enter(child, 0);
+		sp_span_exit(child);
+		sp_span_close(child);
+		ck_assert_str_eq(current_name(), "shared");
+		out = sp_clock_ticks();
+		sp_span_exit(shared_span);
+		ck_assert_ptr_null(current_name());
+		worker->least += out - in;
+		worker->most += sp_clock_ticks() - before;
+	}
+	sp_span_thread_end();
+	return NULL;
+}
+
+START_TEST(one_span_may_be_on_many_threads_at_once)
+{
+	struct worker workers[THREADS] = {{0, 0}};
+	pthread_t threads[THREADS];
+	uint64_t least = 0, most = 0;
+
+	shared_span = create("shared", SP_SPAN_NONE);
+	for (unsigned int i = 0; i < THREADS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, work_for_shared_span,
+						&workers[i]),
+				 0);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		least += workers[i].least;
+		most += workers[i].most;
+	}
+	ck_assert_uint_eq(sp_atomic_value(&span_of(shared_span)->enters),
+			  THREADS * STAYS);
+	ck_assert_uint_ge(busy_of(shared_span), least);
+	ck_assert_uint_le(busy_of(shared_span), most);
+	ck_assert_uint_eq(entered_now(shared_span), 0);
+	sp_span_close(shared_span);
+	drain();
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 1)->spans),
+			  THREADS * STAYS);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE) + lost(SP_LOSS_SPAN_NO_ROOM), 0);
+}
+END_TEST
+
+static void *exit_shared_span(void *unused)
+{
+	sp_span_exit(shared_span);
+	return unused;
+}
+
+static void in_a_thread(void *(*function)(void *))
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, function, NULL), 0);
+	pthread_join(thread, NULL);
+}
+
+START_TEST(exit_on_another_thread_ends_nobodys_stay)
+{
+	shared_span = create("shared", SP_SPAN_NONE);
+	sp_span_enter(shared_span, 0);
+	in_a_thread(exit_shared_span);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
+	ck_assert_str_eq(current_name(), "shared");
+	ck_assert_uint_eq(entered_now(shared_span), 1);
+	sp_span_exit(shared_span);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
+}
+END_TEST
+
+static void *end_inside(void *unused)
+{
+	struct sp_slot slot;
+
+	memset(&slot, 0, sizeof(slot));
+	sp_span_enter(shared_span, 0);
+	sp_span_enter(shared_span, 0);
+	sp_span_thread_begin(&slot);
+	spend_ticks();
+	sp_span_thread_end();
+	ck_assert_uint_eq(atomic_load(&slot.label_set), SP_LABEL_SET_NONE);
+	/* Destructors of the program may come after us. */
+	sp_span_enter(shared_span, 0);
+	sp_span_exit(shared_span);
+	ck_assert_uint_eq(sp_span_current(), SP_SPAN_NONE);
+	return unused;
+}
+
+START_TEST(thread_that_ends_leaves_its_spans)
+{
+	shared_span = create("shared", SP_SPAN_NONE);
+	in_a_thread(end_inside);
+	ck_assert_uint_eq(entered_now(shared_span), 0);
+	ck_assert_uint_ge(busy_of(shared_span), 4000);
+	ck_assert_uint_eq(state_of(shared_span), SP_SPAN_OPEN);
+}
+END_TEST
+
+START_TEST(threads_without_spans_are_the_process_spans)
+{
+	struct sp_slot slot;
+	uint64_t root = create("process", SP_SPAN_NONE);
+	uint64_t span;
+
+	memset(&slot, 0, sizeof(slot));
+	sp_span_set_root(root);
+	ck_assert_str_eq(current_name(), "process");
+	ck_assert_uint_eq(sp_span_label_set_of(&slot), span_of(root)->label_set);
+	span = create("span", SP_SPAN_CURRENT);
+	ck_assert_uint_eq(span_of(span)->parent, root);
+	sp_span_enter(span, 0);
+	ck_assert_str_eq(current_name(), "span");
+	sp_span_exit(span);
+	ck_assert_str_eq(current_name(), "process");
+}
+END_TEST
+
+/* --- room --- */
+
+START_TEST(entries_are_used_again_as_soon_as_they_are_free)
+{
+	uint64_t capacity = recorded()->header->sections[SP_SECTION_SPANS].capacity_items;
+
+	for (uint64_t i = 0; i < 2 * capacity; i++) {
+		uint64_t span = create("span", SP_SPAN_NONE);
+
+		ck_assert_uint_ne(span, SP_SPAN_NONE);
+		sp_span_enter(span, 0);
+		sp_span_exit(span);
+		sp_span_close(span);
+	}
+	drain();
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans),
+			  2 * capacity);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM), 0);
+	/* Short spans need few entries. */
+	ck_assert_uint_lt(sp_recording_used(recorded(), SP_SECTION_SPANS), capacity / 4);
+}
+END_TEST
+
+START_TEST(spans_without_room_are_counted)
+{
+	uint64_t refused = 0;
+
+	sp_capture.drain = NULL;
+	for (unsigned int i = 0; i < 1000; i++) {
+		uint64_t span = create("span", SP_SPAN_NONE);
+
+		refused += span == SP_SPAN_NONE;
+		sp_span_enter(span, 0);
+		sp_span_exit(span);
+	}
+	ck_assert_uint_eq(refused,
+			  1000 - sp_recording_reserved(recorded(), SP_SECTION_SPANS));
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM), refused);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+END_TEST
+
+START_TEST(nothing_happens_where_nothing_is_recorded)
+{
+	uint64_t span = create("span", SP_SPAN_NONE);
+
+	sp_capture_set_state(SP_CAPTURE_OFF);
+	ck_assert_uint_eq(create("span", SP_SPAN_NONE), SP_SPAN_NONE);
+	sp_span_enter(span, 0);
+	sp_span_exit(span);
+	sp_span_close(span);
+	sp_span_settle();
+	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->enters), 0);
+	ck_assert_uint_eq(state_of(span), SP_SPAN_OPEN);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+END_TEST
+
+/* --- memory in use --- */
+
+START_TEST(blocks_count_for_the_span_that_they_were_made_in)
+{
+	uint64_t span = create("span", SP_SPAN_NONE), next;
+	uint32_t mark;
+
+	ck_assert_uint_eq(sp_span_mark().span, 0);
+	sp_span_enter(span, 0);
+	mark = sp_span_mark().span;
+	sp_span_add_live(mark, 1, 100);
+	sp_span_add_live(mark, 1, 50);
+	sp_span_exit(span);
+	sp_span_close(span);
+	drain();
+	ck_assert_uint_eq(state_of(span), SP_SPAN_HELD);
+	sp_span_add_live(mark, -1, -50);
+	ck_assert_int_eq(atomic_load(&span_of(span)->live_blocks), 1);
+	ck_assert_int_eq(atomic_load(&span_of(span)->live_bytes), 100);
+	/* Evicted: its blocks are nobody's, least of all those of the next span. */
+	absorber->held_spans_max = 0;
+	drain();
+	next = create("next", SP_SPAN_NONE);
+	ck_assert_uint_eq((uint32_t)next, (uint32_t)span);
+	sp_span_add_live(mark, -1, -100);
+	ck_assert_int_eq(atomic_load(&span_of(next)->live_blocks), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("span");
+	TCase *tc = tcase_create("span");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, samples_belong_to_the_innermost_span);
+	tcase_add_test(tc, slot_tells_the_handler_what_it_samples);
+	tcase_add_test(tc, paths_are_made_once_for_all_spans_in_one_place);
+	tcase_add_test(tc, every_path_is_another);
+	tcase_add_test(tc, callsites_differ_by_everything_they_say);
+	tcase_add_test(tc, ten_thousand_deep_is_deep_but_no_harm);
+	tcase_add_test(tc, stays_beyond_all_depth_are_counted);
+	tcase_add_test(tc, busy_time_is_that_of_all_stays);
+	tcase_add_test(tc, cpu_time_is_the_threads_own);
+	tcase_add_test(tc, clock_of_cpu_time_is_only_read_when_wanted);
+	tcase_add_test(tc, allocations_are_the_innermost_spans);
+	tcase_add_test(tc, stays_so_far_can_be_counted_without_an_end);
+	tcase_add_test(tc, exit_without_enter_is_counted);
+	tcase_add_test(tc, exit_out_of_order_ends_that_stay_alone);
+	tcase_add_test(tc, close_while_entered_waits_for_the_exit);
+	tcase_add_test(tc, closed_span_is_not_used_again);
+	tcase_add_test(tc, old_handle_never_reaches_the_entrys_next_span);
+	tcase_add_test(tc, no_span_is_a_span_that_does_nothing);
+	tcase_add_test(tc, span_may_follow_another);
+	tcase_add_test(tc, one_span_may_be_on_many_threads_at_once);
+	tcase_add_test(tc, exit_on_another_thread_ends_nobodys_stay);
+	tcase_add_test(tc, thread_that_ends_leaves_its_spans);
+	tcase_add_test(tc, threads_without_spans_are_the_process_spans);
+	tcase_add_test(tc, entries_are_used_again_as_soon_as_they_are_free);
+	tcase_add_test(tc, spans_without_room_are_counted);
+	tcase_add_test(tc, nothing_happens_where_nothing_is_recorded);
+	tcase_add_test(tc, blocks_count_for_the_span_that_they_were_made_in);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
