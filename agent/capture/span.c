@@ -109,6 +109,18 @@ static struct sp_span *find(uint64_t handle)
 		       : NULL;
 }
 
+/* NULL, and counted: none that something can be done with. */
+static struct sp_span *find_open(uint64_t handle)
+{
+	struct sp_span *span = find(handle);
+
+	if (span &&
+	    atomic_load_explicit(&span->state, memory_order_relaxed) == SP_SPAN_OPEN)
+		return span;
+	count_misuse();
+	return NULL;
+}
+
 /* What a live block keeps of a handle: generation, cut, and index + 1. */
 #define MARK_INDEX_BITS 18U
 #define MARK_INDEX_MASK ((1U << MARK_INDEX_BITS) - 1)
@@ -439,11 +451,9 @@ void sp_span_follows(uint64_t handle, uint64_t cause)
 
 	if (!is_real(handle) || !sp_span_is_on())
 		return;
-	span = find(handle);
+	span = find_open(handle);
 	if (span)
 		span->follows = cause;
-	else
-		count_misuse();
 }
 
 /* --- entering and leaving --- */
@@ -458,12 +468,9 @@ void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
 		return;
 	self = thread_of_caller();
 	if (handle != SP_SPAN_UNSAMPLED) {
-		span = find(handle);
-		if (!span || atomic_load_explicit(&span->state, memory_order_relaxed) !=
-				     SP_SPAN_OPEN) {
-			count_misuse();
+		span = find_open(handle);
+		if (!span)
 			return;
-		}
 	}
 	if (!self || !make_room(self)) {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_NO_ROOM, 1);
@@ -685,11 +692,9 @@ void sp_span_label(uint64_t handle, const char *key, const char *value)
 		handle = sp_span_current();
 	if (!is_real(handle) || !is_recorded(key))
 		return;
-	span = find(handle);
-	if (!span) {
-		count_misuse();
+	span = find_open(handle);
+	if (!span)
 		return;
-	}
 	before = sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS,
 				   span->label_set);
 	memcpy(texts, before->labels, sizeof(texts));
