@@ -216,6 +216,8 @@ START_TEST(loaded_library_is_told_until_it_is_enough)
 	struct link_map *map;
 	void *handle;
 
+	told_times = 0;
+	is_told_enough = false;
 	ck_assert(compile_library(library_source, "-O1", library));
 	sp_modules_set_loaded(modules, note_loaded);
 	refresh();
@@ -237,6 +239,7 @@ END_TEST
 
 START_TEST(library_of_the_start_is_not_told)
 {
+	told_times = 0; /* tests may share a process */
 	sp_modules_set_loaded(modules, note_loaded);
 	for (const struct link_map *map = _r_debug.r_map; map; map = map->l_next) {
 		told_start = map->l_addr;
