@@ -33,6 +33,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -230,14 +231,34 @@ static void take_storage_in_need(struct sp_recording_header *header)
 	sp_heap_filter_keep_ahead(&sp_capture.recording);
 }
 
+/*
+ * Hooks do this with the program's signals open. A handler of the program's that never
+ * came back (it jumps, or ends the process) would keep the lock for ever.
+ */
+static uint64_t hold_signals(void)
+{
+	uint64_t all = ~UINT64_C(0), before = 0;
+
+	sp_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
+	return before;
+}
+
+static void release_signals(uint64_t before)
+{
+	sp_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
+}
+
 /* Context: signal. Where there is no reporter thread, or a starved one. */
 static void drain_in_handler(void)
 {
-	if (!sp_absorber_try_lock(&absorber, (uint32_t)sp_syscall0(SYS_gettid)))
-		return;
-	sp_absorber_drain(&absorber);
-	take_storage_in_need(sp_capture.recording.header);
-	sp_absorber_unlock(&absorber);
+	uint64_t mask = hold_signals();
+
+	if (sp_absorber_try_lock(&absorber, (uint32_t)sp_syscall0(SYS_gettid))) {
+		sp_absorber_drain(&absorber);
+		take_storage_in_need(sp_capture.recording.header);
+		sp_absorber_unlock(&absorber);
+	}
+	release_signals(mask);
 }
 
 static void begin_spans(void)
@@ -265,9 +286,16 @@ static void begin_in_child(void)
 	/* Too large for a thread's small stack; is_beginning guards it. */
 	static struct sp_recording parents;
 	struct sp_slot *slot;
+	uint64_t mask;
 
-	if (atomic_exchange(&is_beginning, true))
+	/* A vfork child of ours would begin it in its own name. */
+	if (!sp_hooks_is_own_process())
 		return;
+	mask = hold_signals();
+	if (atomic_exchange(&is_beginning, true)) {
+		release_signals(mask);
+		return;
+	}
 	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) !=
 	    SP_CAPTURE_FORKED)
 		goto out;
@@ -298,6 +326,7 @@ static void begin_in_child(void)
 	begin_spans();
 out:
 	atomic_store(&is_beginning, false);
+	release_signals(mask);
 }
 
 static void note_forked_stack(void)
