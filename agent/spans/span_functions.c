@@ -27,7 +27,7 @@
 
 static const char *patterns; /* NULL: nothing is followed */
 static void *original_dlsym;
-static bool has_unbound; /* slots of modules that were loaded later */
+static _Atomic bool has_unbound; /* slots of modules that were loaded later */
 
 /* --- finding them --- */
 
@@ -127,12 +127,74 @@ static uint64_t replacement_for(const char *name, uint64_t target, void *context
 	return entry_for(target, name, *is_kept);
 }
 
+static void tell_failed(const struct sp_got_result *result)
+{
+	static bool has_told;
+
+	if (!result->failed || has_told)
+		return;
+	has_told = true;
+	sp_log_error("spans: %u calls of the functions that SPANPROF_SPANS names could "
+		     "not be redirected and are not seen",
+		     result->failed);
+}
+
+/* Of two threads that look at modules one gives up: their stores to read-only
+ * memory would get into each other's way. */
+static bool module_loaded(uint64_t start, const struct link_map *link_map)
+{
+	static _Atomic bool is_patching;
+	static bool is_kept = false;
+	const struct sp_got_patch patch = {is_wanted, replacement_for, &is_kept, NULL};
+	struct sp_got_result result = {0};
+	int err;
+
+	if (!patterns)
+		return true;
+	if (atomic_exchange(&is_patching, true)) {
+		atomic_store(&has_unbound, true);
+		return false;
+	}
+	err = sp_got_patch_module(start, link_map, &patch, &result);
+	atomic_store(&is_patching, false);
+	tell_failed(&result);
+	if (result.unbound)
+		atomic_store(&has_unbound, true);
+	return err == 0 && !result.unbound;
+}
+
 /* --- what dlsym() finds --- */
+
+#define HANDLES 256U
+
+/*
+ * A program that opens a module asks for something in it and calls that: what the
+ * module calls is followed from its first moment on, not when the collector comes by.
+ */
+static void patch_early(const struct link_map *handle)
+{
+	static _Atomic uint64_t seen[HANDLES];
+	uint64_t name = (uint64_t)(uintptr_t)handle->l_ld;
+	_Atomic uint64_t *place = &seen[name / SP_PAGE_BYTES % HANDLES];
+	struct dl_find_object found;
+
+	/* Relaxed: who comes second does it again. */
+	if (atomic_load_explicit(place, memory_order_relaxed) == name ||
+	    !sp_capture_is_running() || !_dl_find_object ||
+	    _dl_find_object(handle->l_ld, &found) != 0 || found.dlfo_link_map != handle)
+		return;
+	atomic_store_explicit(place, name, memory_order_relaxed);
+	module_loaded((uint64_t)(uintptr_t)found.dlfo_map_start, handle);
+}
 
 static void *find_in_handle(void *handle, const char *name)
 {
 	void *found = ((void *(*)(void *, const char *))original_dlsym)(handle, name);
+	int saved_errno = errno;
 
+	if (found)
+		patch_early(handle);
+	errno = saved_errno;
 	if (!found || !name || !sp_function_matches(patterns, name))
 		return found;
 	// NOLINTNEXTLINE(performance-no-int-to-ptr)
@@ -326,18 +388,6 @@ static void tell_refused(void)
 	}
 }
 
-static void tell_failed(const struct sp_got_result *result)
-{
-	static bool has_told;
-
-	if (!result->failed || has_told)
-		return;
-	has_told = true;
-	sp_log_error("spans: %u calls of the functions that SPANPROF_SPANS names could "
-		     "not be redirected and are not seen",
-		     result->failed);
-}
-
 static bool begin(const struct sp_spans_setup *setup)
 {
 	static bool is_kept = true;
@@ -355,29 +405,12 @@ static bool begin(const struct sp_spans_setup *setup)
 	return false;
 }
 
-static bool module_loaded(uint64_t start, const struct link_map *link_map)
-{
-	static bool is_kept = false;
-	const struct sp_got_patch patch = {is_wanted, replacement_for, &is_kept, NULL};
-	struct sp_got_result result = {0};
-	int err;
-
-	if (!patterns)
-		return true;
-	err = sp_got_patch_module(start, link_map, &patch, &result);
-	tell_failed(&result);
-	has_unbound |= result.unbound != 0;
-	return err == 0 && !result.unbound;
-}
-
 static bool wants_modules(void)
 {
-	bool wants = has_unbound;
+	bool wants = atomic_exchange(&has_unbound, false); /* found again if they are */
 
 	if (!patterns)
 		return false;
-	/* Found again if they still are. */
-	has_unbound = false;
 	return sp_got_have_modules_changed() || wants;
 }
 

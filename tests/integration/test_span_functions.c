@@ -1,0 +1,247 @@
+/*
+ * Calls of library functions as spans (SPANPROF_SPANS=function,...): what they return
+ * is what they return without us, and samples are in the span if and only if the
+ * function is in their stack.
+ */
+#include "profile_decode.h"
+#include "real_program.h"
+#include "victim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SAMPLES_MIN 1000
+#define SHARE_MIN 0.99
+
+/* Of lib_functions, by the "results" of the victim. */
+#define RESULT_CALLS (9 + 3001)
+
+static struct victim *run_with(const char *spans, const char *const *argv)
+{
+	struct victim_setup setup = {
+		.argv = argv,
+		.environment = (const char *const[]){spans, "SPANPROF_CPU_HZ=1000",
+						     "SPANPROF_SPAN_CPU=off", NULL},
+		.timeout_s = 120,
+	};
+
+	return victim_run_both(&setup);
+}
+
+/* From "…, 3010 spans, …" of the line at the end. */
+static long spans_told(const struct victim *victim)
+{
+	const char *word = strstr(victim->agent_lines, " spans,");
+
+	ck_assert_msg(word != NULL, "no spans in: %s", victim->agent_lines);
+	while (word > victim->agent_lines && word[-1] >= '0' && word[-1] <= '9')
+		word--;
+	return atol(word);
+}
+
+struct shares {
+	int64_t in, in_labelled, out, out_unlabelled;
+};
+
+static bool is_of_program(const struct profile *profile,
+			  const Perftools__Profiles__Sample *sample)
+{
+	return !profile_sample_has(profile, sample, "[spanprof]") &&
+	       !profile_sample_has(profile, sample, "[unsampled]");
+}
+
+static void count_sample(const struct profile *profile,
+			 const Perftools__Profiles__Sample *sample, const char *function,
+			 struct shares *shares)
+{
+	const Perftools__Profiles__Label *label =
+		profile_sample_label(profile, sample, "span_name");
+	int64_t count = sample->value[0];
+
+	if (profile_sample_has(profile, sample, function)) {
+		shares->in += count;
+		if (label && strcmp(profile_string(profile, label->str), function) == 0)
+			shares->in_labelled += count;
+	} else {
+		shares->out += count;
+		if (!label)
+			shares->out_unlabelled += count;
+	}
+}
+
+/* Samples with the function in their stack carry it, others no span. */
+static void assert_shares(const struct victim *victim, const char *path,
+			  const char *function)
+{
+	struct shares shares = {0};
+	char error[256] = "";
+	struct profile *profile = profile_decode_file(path, error, sizeof(error));
+
+	ck_assert_msg(profile != NULL, "%s: %s", path, error);
+	for (size_t i = 0; i < profile->message->n_sample; i++)
+		if (is_of_program(profile, profile->message->sample[i]))
+			count_sample(profile, profile->message->sample[i], function,
+				     &shares);
+	profile_free(profile);
+	printf("%s: %lld of %lld samples within, %lld of %lld outside; %ld spans\n",
+	       function, (long long)shares.in_labelled, (long long)shares.in,
+	       (long long)shares.out_unlabelled, (long long)shares.out,
+	       spans_told(victim));
+	ck_assert_int_ge(shares.in + shares.out, SAMPLES_MIN);
+	ck_assert_int_ge(shares.in, SAMPLES_MIN / 4);
+	ck_assert_int_ge(shares.out, SAMPLES_MIN / 4);
+	ck_assert_double_ge((double)shares.in_labelled, SHARE_MIN * (double)shares.in);
+	ck_assert_double_ge((double)shares.out_unlabelled,
+			    SHARE_MIN * (double)shares.out);
+}
+
+static const char *const kinds[] = {"span_functions_lazy", "span_functions_now",
+				    "span_functions_noplt"};
+
+static bool has_victims(void)
+{
+	char path[PATH_MAX];
+
+	if (access(victim_program_path(kinds[0], path), X_OK) == 0)
+		return true;
+	printf("no C++ compiler: skipped\n");
+	return false;
+}
+
+START_TEST(results_are_the_same)
+{
+	struct victim *victim;
+
+	if (!has_victims())
+		return;
+	victim = run_with("SPANPROF_SPANS=fn_*", NAMES(kinds[_i], "results"));
+	ck_assert_int_eq(spans_told(victim), RESULT_CALLS);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(spans_end_however_a_call_is_left)
+{
+	char path[PATH_MAX];
+	struct victim *victim;
+
+	if (!has_victims())
+		return;
+	victim = run_with("SPANPROF_SPANS=fn_call", NAMES(kinds[_i], "leave", "800"));
+	ck_assert_int_eq(spans_told(victim), 4);
+	assert_shares(victim, victim_profile(victim, 0, path), "fn_call");
+	victim_free(victim);
+}
+END_TEST
+
+/* Its calls are seen from the first on, as it is run by what dlsym() found. */
+START_TEST(modules_opened_later_are_followed)
+{
+	char module[PATH_MAX];
+	struct victim *victim;
+
+	if (!has_victims())
+		return;
+	victim_program_path("lib_span_functions.so", module);
+	victim = run_with("SPANPROF_SPANS=fn_*",
+			  NAMES("span_open", "now", module, "1", "results"));
+	ck_assert_int_eq(spans_told(victim), RESULT_CALLS);
+	victim_free(victim);
+}
+END_TEST
+
+/* Slots that wait for their first call are not known before that. */
+START_TEST(lazy_modules_are_followed_from_the_second_call)
+{
+	char module[PATH_MAX];
+	struct victim *victim;
+
+	if (!has_victims())
+		return;
+	victim_program_path("lib_span_functions.so", module);
+	victim = run_with("SPANPROF_SPANS=fn_*",
+			  NAMES("span_open", "lazy", module, "2", "results"));
+	ck_assert_int_ge(spans_told(victim), RESULT_CALLS);
+	ck_assert_int_le(spans_told(victim), 2 * RESULT_CALLS - 9);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(functions_found_by_name_are_followed)
+{
+	char library[PATH_MAX];
+	struct victim *victim;
+
+	if (!has_victims())
+		return;
+	victim_program_path("lib_functions.so", library);
+	victim = run_with("SPANPROF_SPANS=fn_*",
+			  NAMES("span_open", "find", library, "1000"));
+	ck_assert_int_eq(spans_told(victim), 1000);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(what_returns_twice_is_refused)
+{
+	const char *const argv[] = {"busy", "100", NULL};
+	struct victim_setup setup = {
+		.argv = argv,
+		.environment = (const char *const[]){"SPANPROF_SPANS=setjmp", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+
+	victim_assert_success(victim);
+	ck_assert_msg(strstr(victim->agent_lines, "setjmp()") != NULL, "said: %s",
+		      victim->agent_lines);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(sqlite_statements_of_python_are_spans)
+{
+	char path[PATH_MAX];
+	struct victim *victim;
+
+	if (!real_program_has_commands(NAMES("python3")))
+		return;
+	victim = run_with(
+		"SPANPROF_SPANS=sqlite3_step",
+		NAMES("/usr/bin/python3", "-c",
+		      "import sqlite3, time\n"
+		      "c = sqlite3.connect(':memory:')\n"
+		      "c.execute('create table t(a, b)')\n"
+		      "c.executemany('insert into t values(?, ?)', ((i, str(i)) for i in "
+		      "range(20000)))\n"
+		      "n = 0\n"
+		      "end = time.process_time() + 7\n"
+		      "while time.process_time() < end:\n"
+		      "    n = c.execute('select count(*) from t x, (select 1 union "
+		      "select "
+		      "2) where b like \"%9%\"').fetchone()\n"
+		      "    sum(i * i for i in range(60000))\n"
+		      "print(n)\n"));
+	assert_shares(victim, victim_profile(victim, 0, path), "sqlite3_step");
+	victim_free(victim);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	const int count = (int)(sizeof(kinds) / sizeof(kinds[0]));
+
+	tcase_add_loop_test(tcase, results_are_the_same, 0, count);
+	tcase_add_loop_test(tcase, spans_end_however_a_call_is_left, 0, count);
+	tcase_add_test(tcase, modules_opened_later_are_followed);
+	tcase_add_test(tcase, lazy_modules_are_followed_from_the_second_call);
+	tcase_add_test(tcase, functions_found_by_name_are_followed);
+	tcase_add_test(tcase, what_returns_twice_is_refused);
+	tcase_add_test(tcase, sqlite_statements_of_python_are_spans);
+}
+
+int main(void)
+{
+	return victim_main("span_functions", add);
+}
