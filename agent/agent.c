@@ -7,6 +7,7 @@
 #include "heap_absorb.h"
 #include "heap_jemalloc.h"
 #include "process_end.h"
+#include "sp_alloc_choice.h"
 #include "sp_alloc_extended.h"
 #include "sp_alloc_next.h"
 #include "sp_capture.h"
@@ -494,6 +495,20 @@ static void make_absolute(char *path, size_t path_bytes)
 	sp_text_string(&text, relative);
 }
 
+/* The choice itself is made long since, at the first allocation. */
+static void tell_allocator(void)
+{
+	const char *refusal;
+
+	sp_alloc_find();
+	refusal = sp_alloc_refusal();
+	if (refusal)
+		sp_log_error("no jemalloc for the program: %s; its allocator stays",
+			     refusal);
+	else if (sp_alloc_is_jemalloc())
+		sp_log_verbose("jemalloc serves the program");
+}
+
 static bool read_options(void)
 {
 	char error[512];
@@ -510,6 +525,7 @@ static bool read_options(void)
 		return false;
 	}
 	sp_log_init(STDERR_FILENO, options.is_quiet, options.is_verbose);
+	tell_allocator();
 	make_absolute(options.out_dir, sizeof(options.out_dir));
 	make_absolute(options.recording_dir, sizeof(options.recording_dir));
 	return (options.is_cpu_enabled || options.is_heap_enabled) &&

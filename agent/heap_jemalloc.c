@@ -1,12 +1,17 @@
 /*
  * sp_heap over the agent's private jemalloc: Debian's position-independent
  * archive with its public names rewritten (agent/CMakeLists.txt), so that it is
- * neither seen nor configured by a host that has a jemalloc of its own. Context:
- * collector.
+ * neither seen nor configured by a host that has a jemalloc of its own. Where the user
+ * has it serve the program, the agent keeps out: the program may be interrupted for
+ * good inside, with its locks held. Context: collector.
  */
 #include "heap_jemalloc.h"
+
+#include "heap_pages.h"
+#include "sp_alloc_choice.h"
 #include "sp_clock.h"
 #include "sp_heap.h"
+#include "sp_jemalloc.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
@@ -14,26 +19,16 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-void *sp_je_malloc(size_t size_bytes);
-void *sp_je_calloc(size_t count, size_t size_bytes);
-void *sp_je_realloc(void *ptr, size_t size_bytes);
-void sp_je_free(void *ptr);
-
 /* All that jemalloc is told: MALLOC_CONF and /etc/malloc.conf are the program's, see
  * sp_je_no_variable(). */
-extern const char *sp_je_malloc_conf_2_conf_harder;
-const char *sp_je_malloc_conf_2_conf_harder =
-	"abort_conf:false,abort:false,background_thread:false,narenas:1,tcache:false,"
-	"dirty_decay_ms:1000,muzzy_decay_ms:0,prof:false,prof_active:false,stats_print:"
-	"false,"
-	"thp:never,junk:false,zero:false,confirm_conf:false";
+const char *sp_je_malloc_conf_2_conf_harder = SP_JEMALLOC_CONF_OWN;
 
 /*
  * A fork copies the heap as it is at that moment. The archive's own fork handlers are
- * left out: they would make the host wait for locks, and the C library takes
- * shortcuts with locks while it believes in a single thread. Instead the fork asks
- * our thread to stay out of the heap, and gives it a moment to finish the call it is
- * in.
+ * for the heap of the program only: on the agent's they would make the host wait for
+ * locks, and the C library takes shortcuts with locks while it believes in a single
+ * thread. Instead the fork asks our thread to stay out of the heap, and gives it a
+ * moment to finish the call it is in.
  */
 #define FORK_WAIT_NS UINT64_C(5000000)
 
@@ -102,7 +97,8 @@ void *sp_heap_alloc(size_t size_bytes)
 	void *ptr;
 
 	enter();
-	ptr = sp_je_malloc(size_bytes);
+	ptr = sp_alloc_is_jemalloc() ? sp_heap_pages_alloc(size_bytes)
+				     : sp_je_malloc(size_bytes);
 	leave();
 	return ptr;
 }
@@ -112,7 +108,8 @@ void *sp_heap_zalloc(size_t size_bytes)
 	void *ptr;
 
 	enter();
-	ptr = sp_je_calloc(1, size_bytes);
+	ptr = sp_alloc_is_jemalloc() ? sp_heap_pages_zalloc(size_bytes)
+				     : sp_je_calloc(1, size_bytes);
 	leave();
 	return ptr;
 }
@@ -120,7 +117,8 @@ void *sp_heap_zalloc(size_t size_bytes)
 void *sp_heap_realloc(void *ptr, size_t size_bytes)
 {
 	enter();
-	ptr = sp_je_realloc(ptr, size_bytes);
+	ptr = sp_alloc_is_jemalloc() ? sp_heap_pages_realloc(ptr, size_bytes)
+				     : sp_je_realloc(ptr, size_bytes);
 	leave();
 	return ptr;
 }
@@ -128,7 +126,10 @@ void *sp_heap_realloc(void *ptr, size_t size_bytes)
 void sp_heap_free(void *ptr)
 {
 	enter();
-	sp_je_free(ptr);
+	if (sp_alloc_is_jemalloc())
+		sp_heap_pages_free(ptr);
+	else
+		sp_je_free(ptr);
 	leave();
 }
 
@@ -167,7 +168,7 @@ void __wrap_free(void *ptr)
 /*
  * What the archive refers to and never reaches with the configuration above: its own
  * profiler (mathematics, a backtrace by libgcc) and its background threads, which would
- * make the host load two libraries more; and its fork handlers, see above.
+ * make the host load two libraries more.
  */
 double sp_je_no_exp(double x);
 double sp_je_no_log(double x);
@@ -176,7 +177,6 @@ int sp_je_no_backtrace(void *callback, void *argument);
 unsigned long sp_je_no_get_ip(void *context);
 int sp_je_no_thread(pthread_t *thread, const pthread_attr_t *attributes,
 		    void *(*start_routine)(void *), void *argument);
-int sp_je_no_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 char *sp_je_no_variable(const char *name);
 ssize_t sp_je_no_link(const char *path, char *target, size_t target_bytes);
 
@@ -218,14 +218,6 @@ int sp_je_no_thread(pthread_t *thread, const pthread_attr_t *attributes,
 	return EAGAIN;
 }
 
-int sp_je_no_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
-{
-	(void)prepare;
-	(void)parent;
-	(void)child;
-	return 0;
-}
-
 /*
  * MALLOC_CONF and the link /etc/malloc.conf are meant for a jemalloc of the program's,
  * and what another version does not know would be told on the program's standard error.
@@ -242,4 +234,12 @@ ssize_t sp_je_no_link(const char *path, char *target, size_t target_bytes)
 	(void)target;
 	(void)target_bytes;
 	return -1;
+}
+
+int sp_je_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+/* Of all fork handlers these are registered first, so that the others may allocate. */
+int sp_je_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+	return sp_alloc_is_jemalloc() ? pthread_atfork(prepare, parent, child) : 0;
 }

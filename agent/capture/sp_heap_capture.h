@@ -105,6 +105,20 @@ static inline bool sp_heap_may_be_sampled(const void *ptr)
 		       memory_order_relaxed) != 0;
 }
 
+/* Counts an allocation that is sure to succeed. False, and nothing is counted: a point
+ * falls into it or may, and sp_heap_note_alloc() is to be told of it. */
+static inline bool sp_heap_count_unsampled(size_t size_bytes)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+
+	if (sp_unlikely(!self) ||
+	    sp_unlikely(self->bytes + size_bytes >= self->sample_at))
+		return false;
+	self->allocations++;
+	self->bytes += size_bytes;
+	return true;
+}
+
 /* Before the block is given back: afterwards its address may be another thread's. */
 static inline void sp_heap_note_free(void *ptr)
 {
@@ -118,6 +132,17 @@ static inline void sp_heap_note_free(void *ptr)
 		sp_heap_first_free();
 	if (sp_unlikely(sp_heap_may_be_sampled(ptr)))
 		sp_heap_free_sampled(ptr);
+}
+
+/* The same before a free, not of NULL: else sp_heap_note_free() has more to do. */
+static inline bool sp_heap_count_unsampled_free(void *ptr)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+
+	if (sp_unlikely(!self) || sp_unlikely(sp_heap_may_be_sampled(ptr)))
+		return false;
+	self->frees++;
+	return true;
 }
 
 /*

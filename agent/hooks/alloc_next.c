@@ -6,6 +6,7 @@
  */
 #include "sp_alloc_next.h"
 
+#include "sp_alloc_choice.h"
 #include "sp_compiler.h"
 #include "sp_next.h"
 #include "sp_pages.h"
@@ -152,7 +153,7 @@ static size_t no_usable_size(void *ptr)
 
 /* --- the search --- */
 
-/* Threads that meet here find, and store, the same. */
+/* The process has one thread yet: making another allocates. */
 static SP_COLD void find_all(void)
 {
 	const struct link_map *library = sp_next_find_object("malloc");
@@ -185,7 +186,20 @@ static SP_COLD void find_all(void)
 		found.pvalloc = pvalloc_by_memalign;
 	if (!found.malloc_usable_size)
 		found.malloc_usable_size = no_usable_size;
+	sp_alloc_choose(library, &found);
 	sp_alloc_next = found;
+}
+
+void sp_alloc_find(void)
+{
+	if (sp_alloc_next.malloc == first_malloc)
+		find_all();
+}
+
+/* Before jemalloc's own constructor, which takes its memory from where it is then. */
+__attribute__((constructor(101))) static void find_early(void)
+{
+	sp_alloc_find();
 }
 
 enum sp_heap_coverage sp_alloc_coverage(void)

@@ -6,6 +6,7 @@
  *
  * A resize counts as one allocation of the new size and one free.
  */
+#include "sp_alloc_jemalloc.h"
 #include "sp_alloc_next.h"
 #include "sp_compiler.h"
 #include "sp_heap_capture.h"
@@ -19,7 +20,7 @@
 SP_EXPORT void sp_cfree(void *ptr);
 __asm__(".symver sp_cfree, cfree@GLIBC_2.2.5, remove");
 
-SP_EXPORT void *malloc(size_t size_bytes)
+static SP_NOINLINE void *get(size_t size_bytes)
 {
 	void *ptr = sp_alloc_next.malloc(size_bytes);
 
@@ -27,10 +28,31 @@ SP_EXPORT void *malloc(size_t size_bytes)
 	return ptr;
 }
 
-SP_EXPORT void free(void *ptr)
+/* Of a block that may be a sampled one, of NULL, and on a thread without state. */
+static SP_COLD void give_back(void *ptr)
 {
 	sp_heap_note_free(ptr);
 	sp_alloc_next.free(ptr);
+}
+
+/* Where jemalloc serves the program, it is reached by a jump: what is counted, is
+ * counted before. */
+SP_EXPORT void *malloc(size_t size_bytes)
+{
+	if (sp_alloc_jemalloc_never_fails(size_bytes) &&
+	    sp_heap_count_unsampled(size_bytes))
+		return sp_alloc_jemalloc_get(size_bytes);
+	return get(size_bytes);
+}
+
+SP_EXPORT void free(void *ptr)
+{
+	if (sp_unlikely(!ptr) || !sp_heap_count_unsampled_free(ptr))
+		give_back(ptr);
+	else if (sp_alloc_jemalloc_owns(ptr))
+		sp_je_free(ptr);
+	else
+		sp_alloc_next.free(ptr);
 }
 
 void sp_cfree(void *ptr)

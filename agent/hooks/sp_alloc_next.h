@@ -1,7 +1,8 @@
 /*
  * The allocator that serves the program: all functions of one and the same library,
- * the one whose malloc() the program would call without us. Always callable: until the
- * first call has found them the members lead to code that does.
+ * the one whose malloc() the program would call without us, or ours if the user asks
+ * for it (sp_alloc_choice.h). Always callable: until the first call has found them the
+ * members lead to code that does.
  */
 #ifndef SP_ALLOC_NEXT_H
 #define SP_ALLOC_NEXT_H
@@ -26,7 +27,10 @@ struct sp_alloc_next {
 
 extern SP_HIDDEN struct sp_alloc_next sp_alloc_next;
 
-/* Context: init. Does malloc() lead to us, for whoever calls it by that name? */
+/* Context: init. Finds them now, unless the first call has. */
+void sp_alloc_find(void);
+
+/* Context: hook. Does malloc() lead to us, for whoever calls it by that name? */
 enum sp_heap_coverage sp_alloc_coverage(void);
 
 #endif

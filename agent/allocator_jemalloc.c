@@ -1,0 +1,168 @@
+/*
+ * The program's heap, served by the private jemalloc. A block that the C library made
+ * behind our back, for whoever looked up its malloc(), goes back to it. What programs
+ * rely on is as the C library has it: blocks are aligned to 16 bytes, realloc() to
+ * nothing frees, odd alignments are rounded up. Context: hook, also before our
+ * constructor.
+ */
+#include "jemalloc_memory.h"
+#include "sp_alloc_jemalloc.h"
+#include "sp_alloc_next.h"
+#include "sp_compiler.h"
+#include "sp_jemalloc.h"
+#include "sp_pages.h"
+
+#include <errno.h>
+#include <stdint.h>
+
+/* For blocks that are not jemalloc's. */
+static struct sp_alloc_next c_library;
+
+/* jemalloc has what it needs for this thread. */
+static SP_TLS bool is_settled;
+
+/*
+ * A thread's first call takes memory, and jemalloc does not live through having none.
+ * Threads that come when the kernel has refused some are left to the C library.
+ */
+static bool may_call_jemalloc(void)
+{
+	if (sp_likely(is_settled))
+		return true;
+	is_settled =
+		atomic_load_explicit(&sp_alloc_jemalloc.has_memory, memory_order_relaxed);
+	return is_settled;
+}
+
+static bool is_power_of_2(size_t number)
+{
+	return number && !(number & (number - 1));
+}
+
+static size_t at_least_smallest(size_t size_bytes)
+{
+	return size_bytes < SP_ALLOC_JEMALLOC_SMALLEST ? SP_ALLOC_JEMALLOC_SMALLEST
+						       : size_bytes;
+}
+
+/* jemalloc leaves errno as it is where a size is beyond all it knows. */
+static void *or_no_memory(void *ptr)
+{
+	if (sp_unlikely(!ptr))
+		errno = ENOMEM;
+	return ptr;
+}
+
+static void *serve_malloc(size_t size_bytes)
+{
+	return sp_likely(may_call_jemalloc()) ? sp_alloc_jemalloc_get(size_bytes)
+					      : c_library.malloc(size_bytes);
+}
+
+static void serve_free(void *ptr)
+{
+	if (sp_likely(sp_alloc_jemalloc_owns(ptr)))
+		sp_je_free(ptr);
+	else
+		c_library.free(ptr);
+}
+
+static void *serve_calloc(size_t count, size_t size_bytes)
+{
+	size_t bytes;
+
+	if (__builtin_mul_overflow(count, size_bytes, &bytes)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (sp_unlikely(!may_call_jemalloc()))
+		return c_library.calloc(1, bytes);
+	return or_no_memory(sp_je_calloc(1, at_least_smallest(bytes)));
+}
+
+/* A block of the C library stays one: whoever made it may free it there. */
+static void *serve_realloc(void *ptr, size_t size_bytes)
+{
+	if (!ptr)
+		return serve_malloc(size_bytes);
+	if (sp_unlikely(!sp_alloc_jemalloc_owns(ptr)))
+		return c_library.realloc(ptr, size_bytes);
+	if (sp_unlikely(!size_bytes)) {
+		sp_je_free(ptr);
+		return NULL;
+	}
+	ptr = sp_likely(may_call_jemalloc())
+		      ? sp_je_realloc(ptr, at_least_smallest(size_bytes))
+		      : NULL;
+	return or_no_memory(ptr);
+}
+
+static void *serve_memalign(size_t alignment_bytes, size_t size_bytes)
+{
+	if (alignment_bytes <= SP_ALLOC_JEMALLOC_SMALLEST)
+		return serve_malloc(size_bytes);
+	if (alignment_bytes > SIZE_MAX / 2 + 1) {
+		errno = EINVAL;
+		return NULL;
+	}
+	if (!is_power_of_2(alignment_bytes))
+		alignment_bytes = (size_t)1 << (64 - __builtin_clzl(alignment_bytes));
+	if (sp_unlikely(!may_call_jemalloc()))
+		return c_library.memalign(alignment_bytes, size_bytes);
+	return or_no_memory(
+		sp_je_memalign(alignment_bytes, at_least_smallest(size_bytes)));
+}
+
+static int serve_posix_memalign(void **ptr, size_t alignment_bytes, size_t size_bytes)
+{
+	void *memory;
+
+	if (alignment_bytes % sizeof(void *) || !is_power_of_2(alignment_bytes))
+		return EINVAL;
+	memory = serve_memalign(alignment_bytes, size_bytes);
+	if (!memory)
+		return ENOMEM;
+	*ptr = memory;
+	return 0;
+}
+
+static void *serve_valloc(size_t size_bytes)
+{
+	return serve_memalign(SP_PAGE_BYTES, size_bytes);
+}
+
+static void *serve_pvalloc(size_t size_bytes)
+{
+	if (size_bytes > SIZE_MAX - SP_PAGE_BYTES) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return serve_memalign(SP_PAGE_BYTES, SP_ROUND_UP(size_bytes, SP_PAGE_BYTES));
+}
+
+static size_t serve_malloc_usable_size(void *ptr)
+{
+	return sp_alloc_jemalloc_owns(ptr) ? sp_je_malloc_usable_size(ptr)
+					   : c_library.malloc_usable_size(ptr);
+}
+
+SP_COLD bool sp_alloc_jemalloc_begin(struct sp_alloc_next *next)
+{
+	if (!sp_jemalloc_memory_reserve())
+		return false;
+	sp_je_malloc_conf_2_conf_harder = SP_JEMALLOC_CONF_PROGRAM;
+	c_library = *next;
+	*next = (struct sp_alloc_next){
+		.malloc = serve_malloc,
+		.free = serve_free,
+		.calloc = serve_calloc,
+		.realloc = serve_realloc,
+		.memalign = serve_memalign,
+		.aligned_alloc = serve_memalign,
+		.posix_memalign = serve_posix_memalign,
+		.valloc = serve_valloc,
+		.pvalloc = serve_pvalloc,
+		.malloc_usable_size = serve_malloc_usable_size,
+	};
+	return true;
+}

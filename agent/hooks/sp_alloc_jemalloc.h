@@ -1,0 +1,67 @@
+/*
+ * SPANPROF_ALLOCATOR=jemalloc, as the hooks see it: whether it is in force, and which
+ * blocks are jemalloc's. All its memory lies in one range of addresses that it never
+ * gives back, so that one comparison tells. Hot hooks call it without a detour.
+ */
+#ifndef SP_ALLOC_JEMALLOC_H
+#define SP_ALLOC_JEMALLOC_H
+
+#include "sp_compiler.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sp_alloc_next;
+
+struct sp_alloc_jemalloc {
+	/* Written once, before jemalloc's first call. */
+	uintptr_t base;
+	size_t bytes; /* 0: jemalloc does not serve the program */
+	/* It serves, and the kernel has never refused it memory. */
+	_Atomic bool has_memory;
+};
+
+extern SP_HIDDEN struct sp_alloc_jemalloc sp_alloc_jemalloc;
+
+/* Its smallest class is aligned to 8 bytes only; the C library aligns all to 16. */
+#define SP_ALLOC_JEMALLOC_SMALLEST ((size_t)16)
+
+/* What a thread asks for when memory runs out is not counted wrong by much. */
+#define SP_ALLOC_JEMALLOC_SMALL ((size_t)64 << 10)
+
+void *sp_je_malloc(size_t size_bytes);
+void sp_je_free(void *ptr);
+
+/* Context: hook. False for NULL, and always where jemalloc does not serve. */
+static inline bool sp_alloc_jemalloc_owns(const void *ptr)
+{
+	return (uintptr_t)ptr - sp_alloc_jemalloc.base < sp_alloc_jemalloc.bytes;
+}
+
+/* Context: hook. Is it sure to have such a block, so that a call may be counted before
+ * it is made? */
+static inline bool sp_alloc_jemalloc_never_fails(size_t size_bytes)
+{
+	/* Relaxed: a late view is one call too many that is counted. */
+	return atomic_load_explicit(&sp_alloc_jemalloc.has_memory,
+				    memory_order_relaxed) &&
+	       sp_likely(size_bytes <= SP_ALLOC_JEMALLOC_SMALL);
+}
+
+/* Context: hook. */
+static inline void *sp_alloc_jemalloc_get(size_t size_bytes)
+{
+	return sp_je_malloc(size_bytes < SP_ALLOC_JEMALLOC_SMALLEST
+				    ? SP_ALLOC_JEMALLOC_SMALLEST
+				    : size_bytes);
+}
+
+/*
+ * Context: hook, at the process's first allocation, one thread. Fills next, which holds
+ * the C library's functions, with jemalloc's. False: there are no addresses for it.
+ */
+bool sp_alloc_jemalloc_begin(struct sp_alloc_next *next);
+
+#endif
