@@ -1,15 +1,17 @@
 /*
  * Claiming and giving back thread slots without a lock. Context: hook; the states
  * of a slot are described at enum sp_slot_state. Storage for more slots is taken
- * by the consumer ahead of need, so a claim never makes a system call.
+ * by the consumer ahead of need; only where it lags behind a claim makes system calls.
  */
 #include "sp_thread.h"
 
 #include "sp_clock.h"
 #include "sp_compiler.h"
+#include "sp_recording_writer.h"
 #include "sp_syscall.h"
 
 #define PROBES_MAX 64U
+#define SLOTS_IN_NEED 128U
 
 static SP_TLS struct sp_slot *own_slot;
 
@@ -149,6 +151,15 @@ static void prepare(struct sp_slot *slot, uint64_t entry_address)
 		sp_capture_wake_reporter();
 }
 
+static bool take_more(void)
+{
+	uint64_t reserved =
+		sp_recording_reserved(&sp_capture.recording, SP_SECTION_SLOTS);
+
+	return sp_recording_reserve(&sp_capture.recording, SP_SECTION_SLOTS,
+				    reserved + SLOTS_IN_NEED) == 0;
+}
+
 struct sp_slot *sp_thread_claim(void *(*start_routine)(void *), void *argument,
 				uint64_t stack_bytes, uint32_t flags)
 {
@@ -159,6 +170,9 @@ struct sp_slot *sp_thread_claim(void *(*start_routine)(void *), void *argument,
 		sp_capture.drain();
 		slot = claim_any();
 	}
+	/* Whoever drains may be a thread that does not run. */
+	if (!slot && take_more())
+		slot = claim_any();
 	if (!slot) {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_NO_SLOT, 1);
 		sp_capture_wake_reporter();
