@@ -44,17 +44,17 @@ class Failed(Exception):
 
 class Variant:
     """A way to run a program. In the values of environment {folder} is the folder of
-    the run. slow: dear enough to take part in few rounds only. reader: a shell pipeline
+    the run. every: takes part in one round of so many. reader: a shell pipeline
     for the other end of {folder}/fifo, which the profiler writes to; it stays outside the
     program's tree. leaves: the file, as a glob, without which it did not profile."""
 
-    def __init__(self, name, preload=None, environment=None, prefix=(), slow=False,
+    def __init__(self, name, preload=None, environment=None, prefix=(), every=1,
                  reader=None, leaves=None):
         self.name = name
         self.preload = preload
         self.environment = environment or {}
         self.prefix = list(prefix)
-        self.slow = slow
+        self.every = every
         self.reader = reader
         self.leaves = leaves
 
@@ -182,10 +182,6 @@ def build_null():
 
 # --- rounds ---
 
-# Of a slow variant, one in so many rounds.
-SLOW_EVERY = 4
-
-
 class Measurements:
     """values[what, variant, round] and what went wrong."""
 
@@ -201,7 +197,7 @@ class Measurements:
         for what in whats:
             for number in range(rounds):
                 for variant in random.sample(variants, len(variants)):
-                    if variant.slow and number % SLOW_EVERY != 0:
+                    if number % variant.every != 0:
                         continue
                     if (what, variant.name) in self.failures:
                         continue
@@ -253,9 +249,13 @@ class Measurements:
         print(f"raw numbers: {path}")
 
 
+# With fewer values their whole range covers the median less often than that.
+ROUNDS_FOR_INTERVAL = 6
+
+
 def median_interval(values):
     """Median and its 95 % interval by order statistics; the whole range when the
-    values are too few (under 6) for 95 %."""
+    values are too few for 95 %."""
     ordered = sorted(values)
     count = len(ordered)
     low = 0
@@ -290,9 +290,10 @@ class Holds:
             return
         middle, low, high = median_interval(values)
         is_held, is_missed = judge(low, high)
+        verdict = "held" if is_held else "MISSED" if is_missed else "open"
         self.rows.append((what, f"{middle:.3f} ({low:.3f} to {high:.3f}) {unit}",
                           f"{sign} {bound} {unit}", len(values),
-                          "held" if is_held else "MISSED" if is_missed else "open"))
+                          verdict if len(values) >= ROUNDS_FOR_INTERVAL else verdict + "?"))
 
     def print(self, title):
         if not self.rows:
@@ -300,5 +301,5 @@ class Holds:
         print(f"\n{title:56} {'median, 95 % interval':34} {'bound':11} rounds")
         for what, value, bound, rounds, verdict in self.rows:
             print(f"{what:56} {value:34} {bound:12} {rounds:5} {verdict}")
-        print("(open: the bound lies in the interval; under 6 rounds the interval is the"
-              " whole range)")
+        print(f"(open: the bound lies in the interval; ?: under {ROUNDS_FOR_INTERVAL} rounds,"
+              " the interval is the whole range)")

@@ -5,7 +5,7 @@ import statistics
 from harness import BARE, Failed, Measurements, Paths, Variant, library, median_interval, \
     null_variant, run
 
-ROUNDS = 30
+ROUNDS = 24
 
 COSTS = [
     "pair size=16", "pair size=256", "pair size=4096", "pair size=65536",
@@ -14,15 +14,17 @@ COSTS = [
     "replace", "replace threads=2", "cross size=64", "realloc", "pair size=64 depth=50",
 ]
 
-UNSAMPLED = [f"pair size={size}" for size in (16, 64, 256, 1024, 4096)] + ["replace"]
+# One process runs them all, after its live samples.
+UNSAMPLED = [f"pair size={size}" for size in (16, 64, 256, 1024, 4096)] + [
+    "replace size=64 blocks=2000"]
 # Live samples, and what makes so many: blocks of four times the rate, 98 % of which are
 # sampled, at a rate that leaves the loop's own blocks unsampled.
 LIVE_SAMPLES = {
-    0: (0, "1G"),
-    2000: (2040, "64M"),
-    20000: (20400, "64M"),
+    0: "live=0",
+    2000: f"live=2040 live_size={256 << 20} settle_ms=300",
+    20000: f"live=20400 live_size={256 << 20} settle_ms=300",
 }
-LIVE_BLOCK_BYTES = 256 << 20
+LIVE_RATE = "64M"
 
 # 16 times the rate: none of them escapes. The pauses leave time to tidy up, as there
 # is in programs.
@@ -32,19 +34,32 @@ DEPTHS = [10, 20, 50, 100]
 
 
 class Loop:
-    """What heap_pairs printed: ns an operation, of its threads and of its process."""
+    """What heap_pairs printed of one mode: ns an operation."""
+
+    def __init__(self, line, lost_samples=0):
+        words = line.split()
+        if len(words) != 2:
+            raise Failed("heap_pairs printed " + line)
+        self.thread_ns = float(words[0])   # CPU time of the loop's threads
+        self.process_ns = float(words[1])  # and of the whole process
+        self.lost_samples = lost_samples
+
+
+class Loops:
+    """What it printed of several."""
 
     def __init__(self, result):
-        words = result.output.split()
-        if len(words) != 2:
-            raise Failed("heap_pairs printed " + " ".join(words))
-        self.thread_ns = float(words[0])
-        self.process_ns = float(words[1])
+        self.loops = [Loop(line) for line in result.output.splitlines()]
         self.lost_samples = result.lost_samples
 
 
+def run_loops(text, variant):
+    return run([Paths.work("heap_pairs")] + text.split(), variant)
+
+
 def loop(text, variant):
-    return Loop(run([Paths.work("heap_pairs")] + text.split(), variant))
+    result = run_loops(text, variant)
+    return Loop(result.output, result.lost_samples)
 
 
 def of_threads(result):
@@ -55,10 +70,10 @@ def of_process(result):
     return result.process_ns
 
 
-def spanprof_heap(name, environment=None):
+def spanprof_heap(name, environment=None, every=1):
     """The heap profile alone."""
     return Variant(name, Paths.agent(), {"SPANPROF_CPU": "no", **(environment or {})},
-                   leaves="*.heap.pb.gz")
+                   every=every, leaves="*.heap.pb.gz")
 
 
 def interval_text(values, digits=2):
@@ -105,15 +120,20 @@ def print_cost_table(found, chosen):
 
 def measure_unsampled(rounds, holds):
     """What a pair costs that is not sampled, while others are live."""
-    found = Measurements()
-    for live, (blocks, rate) in LIVE_SAMPLES.items():
-        ours = spanprof_heap("spanprof", {"SPANPROF_HEAP_RATE": rate})
-        keep = f" live={blocks} live_size={LIVE_BLOCK_BYTES}" if blocks else ""
-        found.take([case + keep for case in UNSAMPLED], [null_variant(), ours], rounds, loop)
-        for case in UNSAMPLED:
-            values = found.differences(case + keep, "spanprof", "null", of_threads)
-            holds.at_most(f"unsampled {case}, {live} live samples", values, 3, "ns")
-    write(found, "heap_unsampled.csv")
+    lines = {f"{live} live": f"{keep} " + " , ".join(UNSAMPLED)
+             for live, keep in LIVE_SAMPLES.items()}
+    ours = spanprof_heap("spanprof", {"SPANPROF_HEAP_RATE": LIVE_RATE})
+    found = Measurements().take(list(lines), [null_variant(), ours], rounds,
+                                lambda what, v: Loops(run_loops(lines[what], v)))
+    for what in lines:
+        for i, case in enumerate(UNSAMPLED):
+            def case_ns(result, i=i):
+                return result.loops[i].thread_ns
+            holds.at_most(f"unsampled {case}, {what}",
+                          found.differences(what, "spanprof", "null", case_ns), 3, "ns")
+    found.print_failures()
+    found.write_csv(Paths.work("heap_unsampled.csv"), UNSAMPLED,
+                    lambda r: [l.thread_ns for l in r.loops])
 
 
 def sampling_variants():

@@ -133,9 +133,9 @@ def heap_programs():
              't: (.tags | join(","))}] | group_by(.n) | '
              'map({n: .[0].n, c: length, l: (map(.s | length) | add)})')
     return [
-        Redis("redis-set", "set", 800000),
-        Redis("redis-lpush", "lpush", 800000),
-        python_program(20, {"PYTHONMALLOC": "malloc"}),
+        Redis("redis-set", "set", 1200000),
+        Redis("redis-lpush", "lpush", 2000000),
+        python_program(45, {"PYTHONMALLOC": "malloc"}),
         Program("cc1plus", [compiler, "-quiet", "-O1", Paths.work("small.ii"), "-o",
                             "/dev/stdout"]),
         Program("sqlite3", ["sqlite3", ":memory:", ".read " + Paths.work("work.sql")]),
@@ -175,14 +175,14 @@ def write_heap_inputs():
     records = [{"id": i, "name": f"name {generator.randrange(10 ** 6)}",
                 "tags": [f"t{generator.randrange(50)}" for _ in range(generator.randrange(6))],
                 "at": {"x": generator.random(), "y": generator.random()}}
-               for i in range(40000)]
+               for i in range(75000)]
     with open(Paths.work("records.json"), "w", encoding="utf-8") as file:
         json.dump(records, file)
     with open(Paths.work("work.sql"), "w", encoding="utf-8") as file:
         file.write(
             "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, n INTEGER, note TEXT);\n"
             "INSERT INTO t SELECT value, 'name ' || (value * 7919 % 100003),"
-            " value * 31 % 1009, hex(zeroblob(value % 40)) FROM generate_series(1, 400000);\n"
+            " value * 31 % 1009, hex(zeroblob(value % 40)) FROM generate_series(1, 700000);\n"
             "CREATE INDEX t_name ON t(name);\n"
             "SELECT n, count(*), sum(length(note)), group_concat(substr(name, 1, 8)) FROM t"
             " GROUP BY n ORDER BY 2 DESC, 1 LIMIT 3;\n"

@@ -7,7 +7,7 @@ RUNS_A_ROUND = 20
 
 
 def measure_start_up(chosen, rounds, holds=None):
-    variants = [v for v in chosen if not v.prefix and not v.slow]
+    variants = [v for v in chosen if not v.prefix and not v.reader]
     found = Measurements().take(["true"], [BARE] + variants, RUNS_A_ROUND * rounds,
                                 lambda name, variant: run([name], variant))
     print(f"\nstart-up of true, {RUNS_A_ROUND * rounds} times: ms over bare, median and"

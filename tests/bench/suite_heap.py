@@ -9,45 +9,47 @@ from heap_loops import measure_loops, spanprof_heap
 from real_programs import heap_programs, write_heap_inputs
 from start_up import measure_start_up
 
-ROUNDS = 10
+ROUNDS = 12
+# What is compared, and what is slow, takes part in fewer rounds than what is held.
+PEERS_EVERY = 2
+SLOW_EVERY = 4
 HEAPTRACK_INTERPRET = "/usr/lib/heaptrack/libexec/heaptrack_interpret"
 # On what cc1plus writes it grows until the machine has nothing left.
 INTERPRET = f"(ulimit -v {4 << 20}; exec {HEAPTRACK_INTERPRET})"
-# Of the allocator whose name the option takes; see variants().
-JEMALLOC_HEAP = "spanprof-jemalloc"
 
 
 def variants():
     """What is there of them, and a line for each that is not."""
     chosen = [null_variant(), spanprof_heap("spanprof"),
-              Variant("spanprof-all", Paths.agent(), leaves="*.heap.pb.gz")]
+              Variant("spanprof-all", Paths.agent(), every=PEERS_EVERY,
+                      leaves="*.heap.pb.gz")]
     missing = []
-    with_jemalloc = spanprof_heap(JEMALLOC_HEAP, {"SPANPROF_ALLOCATOR": "jemalloc"})
+    with_jemalloc = spanprof_heap("spanprof-jemalloc", {"SPANPROF_ALLOCATOR": "jemalloc"},
+                                  PEERS_EVERY)
     if usable_bytes(with_jemalloc) != usable_bytes(BARE):
         chosen.append(with_jemalloc)
     else:
-        missing.append(f"{JEMALLOC_HEAP}: the option changes no block's size, so the"
+        missing.append("spanprof-jemalloc: the option changes no block's size, so the"
                        " program's allocator still serves it")
     tcmalloc = library("libtcmalloc.so.4")
     if tcmalloc:
         chosen.append(Variant("gperftools", tcmalloc,
-                              {"TCMALLOC_SAMPLE_PARAMETER": "524288"}))
+                              {"TCMALLOC_SAMPLE_PARAMETER": "524288"}, every=PEERS_EVERY))
     else:
         missing.append("gperftools: no libtcmalloc.so.4")
     jemalloc = library("libjemalloc.so.2")
     if jemalloc:
         chosen.append(Variant("jemalloc", jemalloc,
                               {"MALLOC_CONF": "prof:true,lg_prof_sample:19,prof_accum:false,"
-                                              "prof_prefix:{folder}/jeprof"}))
+                                              "prof_prefix:{folder}/jeprof"},
+                              every=PEERS_EVERY))
     else:
         missing.append("jemalloc: no libjemalloc.so.2")
-    rate1 = spanprof_heap("spanprof-rate1", {"SPANPROF_HEAP_RATE": "1"})
-    rate1.slow = True
-    chosen.append(rate1)
+    chosen.append(spanprof_heap("spanprof-rate1", {"SPANPROF_HEAP_RATE": "1"}, SLOW_EVERY))
     heaptrack = "/usr/lib/heaptrack/libheaptrack_preload.so"
     if os.path.exists(heaptrack) and os.path.exists(HEAPTRACK_INTERPRET):
         chosen.append(Variant("heaptrack", heaptrack,
-                              {"DUMP_HEAPTRACK_OUTPUT": "{folder}/fifo"}, slow=True,
+                              {"DUMP_HEAPTRACK_OUTPUT": "{folder}/fifo"}, every=SLOW_EVERY,
                               reader=INTERPRET + " | gzip -c"))
     else:
         missing.append("heaptrack: no " + heaptrack)

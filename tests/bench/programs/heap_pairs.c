@@ -2,9 +2,9 @@
  * What allocating costs: one small loop over the heap, timed from inside by the CPU
  * clocks, so that start-up and end do not count.
  *
- *   heap_pairs MODE [KEY=NUMBER ...]
+ *   heap_pairs [KEY=NUMBER ...] MODE [KEY=NUMBER ...] [, MODE ...]
  *
- *   pair     malloc and free of size= bytes, on stacks of depth= frames (9 and more)
+ *   pair     malloc and free of size= bytes, on stacks of depth= frames (10 and more)
  *   replace  frees one of blocks= live blocks at random, allocates another; sizes of
  *            16 to 1024 bytes, small ones more often; size= fixes it
  *   cross    one thread allocates size= bytes, another frees
@@ -12,11 +12,12 @@
  *   usable   prints malloc_usable_size() of 100 bytes: which allocator is this?
  *
  *   threads=    that do so at once, 1 or more (cross: pairs of threads)
- *   live=, live_size=   blocks that are kept all the while, and never touched
  *   pause_us=   sleep between chunks, in which a profiler may tidy up
+ *   live=, live_size=, settle_ms=   before the first mode: blocks that are kept all the
+ *               while and never touched, and a sleep after they were allocated
  *
- * Prints two numbers, ns per operation: the median over chunks of about a millisecond
- * of the threads' own CPU time, and the mean of the whole process's.
+ * Prints two numbers for each mode, ns per operation: the median over chunks of about a
+ * millisecond of the threads' own CPU time, and the mean of the whole process's.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -39,11 +40,12 @@
 #define BATCHES 2
 #define GROWN_BYTES ((size_t)64 << 10)
 /* From _start to the loop's own, without levels. */
-#define FRAMES_MIN 9
+#define FRAMES_MIN 10
 #define NOINLINE __attribute__((noinline))
 
-static size_t size_bytes, live_blocks, live_size_bytes, depth_frames = FRAMES_MIN;
-static size_t replace_blocks = 20000, thread_count = 1, pause_us;
+static size_t live_blocks, live_size_bytes, settle_ms;
+/* Of one mode; see set_defaults(). */
+static size_t size_bytes, depth_frames, replace_blocks, thread_count, pause_us;
 static pthread_barrier_t barrier;
 static uint64_t process_start_ns;
 
@@ -54,6 +56,7 @@ struct worker {
 	uint64_t operations;
 	/* cross: this one allocates, its other thread frees. */
 	void *batches[BATCHES][BATCH_BLOCKS];
+	size_t turn;
 	sem_t full, empty;
 	uint64_t freeing_ns;
 };
@@ -73,12 +76,16 @@ static uint64_t thread_ns(void)
 	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
+static void fail(const char *what, const char *word)
+{
+	fprintf(stderr, "heap_pairs: %s: %s\n", what, word);
+	exit(EXIT_FAILURE);
+}
+
 static void *checked(void *ptr)
 {
-	if (!ptr) {
-		fprintf(stderr, "heap_pairs: out of memory\n");
-		exit(EXIT_FAILURE);
-	}
+	if (!ptr)
+		fail("malloc", "out of memory");
 	/* Neither this block nor its free may be optimised away. */
 	__asm__ volatile("" : : "r"(ptr) : "memory");
 	return ptr;
@@ -216,11 +223,10 @@ static NOINLINE uint64_t run_chunk(loop leaf, struct worker *self, size_t *opera
 /* One chunk is a batch; what the other thread took for it is added at the end. */
 static size_t allocate_batches(struct worker *self, size_t operations)
 {
-	static _Thread_local size_t turn;
 	size_t done;
 
 	for (done = 0; done < operations; done += BATCH_BLOCKS) {
-		void **batch = self->batches[turn++ % BATCHES];
+		void **batch = self->batches[self->turn++ % BATCHES];
 
 		while (sem_wait(&self->empty) != 0)
 			;
@@ -306,12 +312,16 @@ static NOINLINE void *work(void *argument)
 
 static void keep_live_blocks(void)
 {
+	const struct timespec settle = {.tv_sec = (time_t)(settle_ms / 1000),
+					.tv_nsec = (long)(settle_ms % 1000) * 1000000};
+
 	/* Only the allocator's own words in them are touched; a huge page for each
 	 * would be more memory than there is. */
 	if (live_blocks)
 		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	for (size_t i = 0; i < live_blocks; i++)
 		(void)checked(malloc(live_size_bytes));
+	nanosleep(&settle, NULL);
 }
 
 static NOINLINE void run(void)
@@ -320,7 +330,7 @@ static NOINLINE void run(void)
 	uint64_t process_ns, operations = 0;
 	double sum_ns = 0;
 
-	keep_live_blocks();
+	memset(workers, 0, sizeof(workers));
 	pthread_barrier_init(&barrier, NULL, (unsigned int)thread_count);
 	for (size_t i = 0; i < thread_count; i++)
 		workers[i].random_state = UINT64_C(0x9e3779b97f4a7c15) * (i + 1);
@@ -339,18 +349,25 @@ static NOINLINE void run(void)
 	       (double)process_ns / (double)operations);
 }
 
-static const struct {
-	const char *name;
-	size_t *value;
-} numbers[] = {
-	{"size", &size_bytes},	  {"threads", &thread_count},
-	{"depth", &depth_frames}, {"blocks", &replace_blocks},
-	{"live", &live_blocks},	  {"live_size", &live_size_bytes},
-	{"pause_us", &pause_us},
-};
+static void set_defaults(void)
+{
+	size_bytes = pause_us = 0;
+	depth_frames = FRAMES_MIN;
+	replace_blocks = 20000;
+	thread_count = 1;
+}
 
 static bool set_number(const char *argument)
 {
+	static const struct {
+		const char *name;
+		size_t *value;
+	} numbers[] = {
+		{"size", &size_bytes},		 {"threads", &thread_count},
+		{"depth", &depth_frames},	 {"blocks", &replace_blocks},
+		{"pause_us", &pause_us},	 {"live", &live_blocks},
+		{"live_size", &live_size_bytes}, {"settle_ms", &settle_ms},
+	};
 	const char *equals = strchr(argument, '=');
 	char *end;
 
@@ -365,7 +382,13 @@ static bool set_number(const char *argument)
 	return false;
 }
 
-int main(int argc, char **argv)
+static void usable(void)
+{
+	printf("%zu\n", malloc_usable_size(checked(malloc(100))));
+}
+
+/* argv up to a comma or the end; returns what comes after. */
+static char **run_mode(char **argv)
 {
 	static const struct {
 		const char *name;
@@ -376,25 +399,35 @@ int main(int argc, char **argv)
 		{"cross", allocate_batches},
 		{"realloc", grow},
 	};
+	const char *mode = *argv++;
 
-	for (int i = 2; i < argc; i++)
-		if (!set_number(argv[i])) {
-			fprintf(stderr, "heap_pairs: no number: %s\n", argv[i]);
-			return EXIT_FAILURE;
-		}
-	if (argc > 1 && strcmp(argv[1], "usable") == 0) {
-		printf("%zu\n", malloc_usable_size(checked(malloc(100))));
-		return EXIT_SUCCESS;
-	}
+	set_defaults();
+	for (; *argv && strcmp(*argv, ",") != 0; argv++)
+		if (!set_number(*argv))
+			fail("no such number", *argv);
 	if (thread_count < 1 || thread_count > THREADS_MAX)
-		thread_count = 1;
-	for (size_t i = 0; argc > 1 && i < sizeof(modes) / sizeof(modes[0]); i++)
-		if (strcmp(argv[1], modes[i].name) == 0)
+		fail("bad number of threads in mode", mode);
+	chosen_loop = NULL;
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(mode, modes[i].name) == 0)
 			chosen_loop = modes[i].leaf;
-	if (!chosen_loop) {
-		fprintf(stderr, "heap_pairs: pair, replace, cross, realloc or usable\n");
-		return EXIT_FAILURE;
-	}
-	run();
+	if (chosen_loop)
+		run();
+	else if (strcmp(mode, "usable") == 0)
+		usable();
+	else
+		fail("no such mode", mode);
+	return *argv ? argv + 1 : argv;
+}
+
+int main(int argc, char **argv)
+{
+	(void)argc;
+	for (argv++; *argv && strchr(*argv, '='); argv++)
+		if (!set_number(*argv))
+			fail("no such number", *argv);
+	keep_live_blocks();
+	while (*argv)
+		argv = run_mode(argv);
 	return EXIT_SUCCESS;
 }
