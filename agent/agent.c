@@ -180,6 +180,7 @@ static void adopt_thread(int tid, bool is_main)
 static void end_thread(struct sp_slot *slot, uint64_t cpu_ns)
 {
 	sp_cpu_timer_disarm(slot);
+	sp_heap_thread_vanished(slot);
 	sp_thread_end(slot, cpu_ns);
 }
 

@@ -5,6 +5,7 @@
  */
 #include "heap_threads.h"
 
+#include "heap_batches.h"
 #include "sp_capture.h"
 #include "sp_double.h"
 #include "sp_intern.h"
@@ -96,20 +97,17 @@ static void add_sums(uint64_t *sums, const struct sp_heap_batch_line *line,
 	add(&sums[SP_HEAP_SUM_PEAK_BYTES], bytes);
 }
 
-bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block,
-			uint64_t word, const struct sp_heap_freed *freed)
+static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
+		     uint64_t word, const struct sp_heap_freed *freed)
 {
 	struct sp_heap_batch *batch = batch_of(self);
 	struct sp_heap_batch_line *line;
 	uint64_t sequence;
 	uint32_t index;
 
-	if (sp_unlikely(!batch))
+	if (sp_unlikely(!batch) || !find_line(batch, block->cell, &index))
 		return false;
 	sequence = sp_atomic_value(&batch->sequence);
-	/* A handler of the program's, in the middle of the thread's own change. */
-	if (sp_unlikely(sequence & 1) || !find_line(batch, block->cell, &index))
-		return false;
 	line = &batch->lines[index];
 	add_sums(batch->sums, line, freed);
 	batch->line = index;
@@ -127,4 +125,31 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 	atomic_store_explicit(&block->word, SP_LIVE_FREE, memory_order_release);
 	atomic_store_explicit(&batch->sequence, sequence + 2, memory_order_release);
 	return true;
+}
+
+bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block,
+			uint64_t word, const struct sp_heap_freed *freed)
+{
+	uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+	bool is_done;
+
+	if (sp_unlikely(self->freeing_at)) {
+		/* A handler of the program's, in the middle of the thread's own work. */
+		if (!sp_heap_was_left(self, self->freeing_at, here))
+			return false;
+		sp_heap_batch_finish(self);
+	}
+	self->freeing_at = here;
+	atomic_signal_fence(memory_order_seq_cst);
+	is_done = add_free(self, block, word, freed);
+	atomic_signal_fence(memory_order_seq_cst);
+	self->freeing_at = 0;
+	return is_done;
+}
+
+void sp_heap_batch_finish(struct sp_heap_thread *self)
+{
+	if (self->batch)
+		sp_heap_batch_carry_out(&sp_capture.recording, self->batch - 1);
+	self->freeing_at = 0;
 }

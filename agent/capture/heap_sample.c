@@ -22,6 +22,9 @@
 #define PUBLISH_EVERY 64U
 /* Of the mark and of births. */
 #define MARK_EPOCH_BITS 20U
+#define BIRTH_MASK (UINT64_MAX >> MARK_EPOCH_BITS)
+/* Clocks of two cores may differ by less than this; in births. */
+#define SKEW_BIRTHS (UINT64_C(1) << 20)
 /* A new high-water mark is at least this part above the last. */
 #define PEAK_STEP_SHIFT 10
 /* Where every block is sampled, threads tell the sum of live bytes in steps of this
@@ -96,19 +99,25 @@ static int64_t estimated_bytes(uint64_t size_bytes)
 
 static uint64_t now_births(void)
 {
-	return (sp_clock_cycles() - header()->start_cycles) >> SP_HEAP_BIRTH_SHIFT;
+	return (sp_clock_cycles() - header()->start_cycles) >> SP_HEAP_BIRTH_SHIFT &
+	       BIRTH_MASK;
+}
+
+/* The count of births starts anew when its bits are used up. */
+static uint64_t age_of(uint64_t birth)
+{
+	uint64_t age = (now_births() - birth) & BIRTH_MASK;
+
+	return age < BIRTH_MASK - SKEW_BIRTHS ? age : 0;
 }
 
 static void read_freed(const struct sp_live_block *block,
 		       const struct sp_heap_thread *self, struct sp_heap_freed *freed)
 {
-	uint64_t birth = block->birth_and_epoch >> 20;
-	uint64_t now = now_births();
-
 	freed->size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
-	freed->age_births = now > birth ? now - birth : 0;
+	freed->age_births = age_of(block->birth_and_epoch >> MARK_EPOCH_BITS);
 	freed->epoch = epoch_now();
-	freed->is_cross = !self || block->size_and_thread >> 48 != (uint16_t)self->number;
+	freed->is_cross = !self || block->size_and_thread >> 48 != (uint16_t)self->birth;
 	freed->is_at_peak = (block->birth_and_epoch ^ freed->epoch) & SP_HEAP_EPOCH_MASK;
 }
 
@@ -335,7 +344,7 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 		return;
 	}
 	block->size_and_thread =
-		(uint64_t)self->number << 48 | (size_bytes & SP_HEAP_SIZE_MASK);
+		(uint64_t)self->birth << 48 | (size_bytes & SP_HEAP_SIZE_MASK);
 	block->cell = cell;
 	block->span = span;
 	block->birth_and_epoch = now_births() << MARK_EPOCH_BITS | epoch_now();
@@ -396,20 +405,22 @@ static bool is_recording(struct sp_heap_thread *self)
 
 void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
+	uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
 	int saved_errno = errno;
 
 	if (!is_recording(self)) {
 		errno = saved_errno;
 		return;
 	}
-	if (sp_unlikely(self->is_busy)) {
+	if (sp_unlikely(self->sampling_at) &&
+	    !sp_heap_was_left(self, self->sampling_at, here)) {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_REENTERED, 1);
 		return;
 	}
-	self->is_busy = 1;
+	self->sampling_at = here;
 	atomic_signal_fence(memory_order_seq_cst);
 	sample(self, ptr, size_bytes);
 	atomic_signal_fence(memory_order_seq_cst);
-	self->is_busy = 0;
+	self->sampling_at = 0;
 	errno = saved_errno;
 }

@@ -14,6 +14,7 @@
 #include "sp_syscall.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -127,14 +128,16 @@ static void prepare(struct sp_heap_thread *thread, struct sp_slot *slot)
 	thread->variance = 0;
 	thread->pending_live_bytes = 0;
 	thread->live_step_bytes = 0;
-	thread->is_busy = 0;
+	thread->sampling_at = 0;
+	thread->freeing_at = 0;
+	thread->birth = (uint32_t)birth;
 	thread->slot = slot;
 	thread->sample_at = sp_heap_global.is_exact
 				    ? 0
 				    : sp_poisson_distance(&thread->random_state,
 							  sp_heap_global.rate_bytes);
 	/* Release: the reporter thread reads the counters from here on. */
-	atomic_store_explicit(&thread->is_used, 1, memory_order_release);
+	atomic_fetch_add_explicit(&thread->life, 1, memory_order_release);
 }
 
 static struct sp_heap_thread *begin(struct sp_slot *slot)
@@ -179,26 +182,70 @@ void sp_heap_raise(_Atomic uint64_t *word, uint64_t value)
 		;
 }
 
-/* Doubles that are not negative are ordered as their bits are. */
-static uint64_t bits_of(const double *value)
-{
-	uint64_t bits;
+/* Of one moment, or nearly so. */
+struct counters {
+	struct sp_slot *slot;
+	uint64_t allocations, frees, bytes;
+	uint64_t variance; /* double; those that are not negative are ordered as their
+			    * bits are */
+};
 
-	__builtin_memcpy(&bits, value, sizeof(bits));
-	return bits;
+static void read_counters(const struct sp_heap_thread *thread, struct counters *counters)
+{
+	counters->slot = __atomic_load_n(&thread->slot, __ATOMIC_RELAXED);
+	counters->allocations = __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED);
+	counters->frees = __atomic_load_n(&thread->frees, __ATOMIC_RELAXED);
+	counters->bytes = __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED);
+	__builtin_memcpy(&counters->variance, &thread->variance,
+			 sizeof(counters->variance));
+}
+
+/* False: no thread's, or its last, who has said all itself. */
+static bool read_foreign_counters(const struct sp_heap_thread *thread,
+				  struct counters *counters)
+{
+	/* Acquire: pairs with prepare(). */
+	uint32_t life = atomic_load_explicit(&thread->life, memory_order_acquire);
+
+	if (!(life & 1))
+		return false;
+	read_counters(thread, counters);
+	/* Before the next thread's values come, its last one's life has ended. */
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&thread->life, memory_order_relaxed) == life;
+}
+
+static void publish(const struct counters *counters)
+{
+	struct sp_slot *slot = counters->slot;
+
+	sp_heap_raise(&slot->heap_allocations, counters->allocations);
+	sp_heap_raise(&slot->heap_frees, counters->frees);
+	sp_heap_raise(&slot->heap_bytes, counters->bytes);
+	sp_heap_raise(&slot->heap_variance, counters->variance);
 }
 
 void sp_heap_thread_publish(const struct sp_heap_thread *thread)
 {
-	struct sp_slot *slot = thread->slot;
+	struct counters counters;
 
-	sp_heap_raise(&slot->heap_allocations,
-		      __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED));
-	sp_heap_raise(&slot->heap_frees,
-		      __atomic_load_n(&thread->frees, __ATOMIC_RELAXED));
-	sp_heap_raise(&slot->heap_bytes,
-		      __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED));
-	sp_heap_raise(&slot->heap_variance, bits_of(&thread->variance));
+	read_counters(thread, &counters);
+	publish(&counters);
+}
+
+/* Its thread is at its end, or gone. */
+static void end_life(struct sp_heap_thread *thread)
+{
+	if (thread->slot)
+		sp_heap_thread_publish(thread);
+	if (sp_capture_is_running()) {
+		sp_heap_batch_finish(thread);
+		atomic_fetch_add_explicit(&sp_capture.recording.header->heap_live_bytes,
+					  thread->pending_live_bytes,
+					  memory_order_relaxed);
+	}
+	atomic_fetch_add_explicit(&thread->life, 1, memory_order_release);
+	give(thread);
 }
 
 void sp_heap_thread_end(void)
@@ -209,14 +256,57 @@ void sp_heap_thread_end(void)
 	if (!thread || !thread->number)
 		return;
 	sp_heap_self = NULL;
-	if (thread->slot)
-		sp_heap_thread_publish(thread);
-	if (thread->pending_live_bytes && sp_capture_is_running())
-		atomic_fetch_add_explicit(&sp_capture.recording.header->heap_live_bytes,
-					  thread->pending_live_bytes,
-					  memory_order_relaxed);
-	atomic_store_explicit(&thread->is_used, 0, memory_order_release);
-	give(thread);
+	end_life(thread);
+}
+
+void sp_heap_thread_vanished(const struct sp_slot *slot)
+{
+	uint32_t used = atomic_load_explicit(&pool_used, memory_order_relaxed);
+	struct counters counters;
+
+	/* Left as it is, it would be taken for the slot's next thread. */
+	for (uint32_t i = 0; i < used; i++)
+		if (read_foreign_counters(&pool[i], &counters) && counters.slot == slot)
+			end_life(&pool[i]);
+}
+
+/* Both on the thread's own stack? */
+static bool are_on_own_stack(const struct sp_heap_thread *self, uint64_t low,
+			     uint64_t high)
+{
+	return self->slot &&
+	       low >= atomic_load_explicit(&self->slot->stack_low,
+					   memory_order_relaxed) &&
+	       high < atomic_load_explicit(&self->slot->stack_high, memory_order_relaxed);
+}
+
+bool sp_heap_was_left(const struct sp_heap_thread *self, uint64_t mark,
+		      uint64_t stack_pointer)
+{
+	stack_t stack;
+
+	/* A handler's own stack may lie anywhere, also within the thread's. */
+	return stack_pointer >= mark && are_on_own_stack(self, mark, stack_pointer) &&
+	       sp_syscall2(SYS_sigaltstack, NULL, &stack) == 0 &&
+	       !(stack.ss_flags & SS_ONSTACK);
+}
+
+static bool is_left_by(const struct sp_heap_thread *self, uint64_t mark,
+		       uint64_t stack_pointer)
+{
+	/* A jump within the handler comes back to us. */
+	return mark && stack_pointer > mark &&
+	       are_on_own_stack(self, mark, stack_pointer);
+}
+
+void sp_heap_leave(struct sp_heap_thread *self, uint64_t stack_pointer)
+{
+	if (!sp_capture_is_running())
+		return;
+	if (is_left_by(self, self->sampling_at, stack_pointer))
+		self->sampling_at = 0;
+	if (is_left_by(self, self->freeing_at, stack_pointer))
+		sp_heap_batch_finish(self);
 }
 
 void sp_heap_thread_set_own(bool is_agent)
@@ -280,18 +370,17 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 		return;
 	note_short_births(header);
 	for (uint32_t i = 0; i < used; i++) {
-		const struct sp_heap_thread *thread = &pool[i];
+		struct counters counters;
 
-		/* Acquire: pairs with prepare(). */
-		if (!atomic_load_explicit(&thread->is_used, memory_order_acquire))
+		if (!read_foreign_counters(&pool[i], &counters))
 			continue;
-		if (thread->slot) {
-			sp_heap_thread_publish(thread);
+		if (counters.slot) {
+			publish(&counters);
 			continue;
 		}
-		allocations += __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED);
-		frees += __atomic_load_n(&thread->frees, __ATOMIC_RELAXED);
-		bytes += __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED);
+		allocations += counters.allocations;
+		frees += counters.frees;
+		bytes += counters.bytes;
 	}
 	sp_heap_raise(&header->orphan_heap_allocations, allocations);
 	sp_heap_raise(&header->orphan_heap_frees, frees);
@@ -331,7 +420,7 @@ bool sp_heap_capture_is_idle(void)
 	uint32_t used = atomic_load_explicit(&pool_used, memory_order_acquire);
 
 	for (uint32_t i = 0; i < used; i++)
-		if (__atomic_load_n(&pool[i].is_busy, __ATOMIC_ACQUIRE))
+		if (__atomic_load_n(&pool[i].sampling_at, __ATOMIC_ACQUIRE))
 			return false;
 	return true;
 }

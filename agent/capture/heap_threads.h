@@ -32,6 +32,13 @@ void sp_heap_raise(_Atomic uint64_t *word, uint64_t value);
 /* Context: hook, collector. The counters of a thread that has a slot. */
 void sp_heap_thread_publish(const struct sp_heap_thread *thread);
 
+/*
+ * Context: hook. Whoever marked its work with its stack pointer: is it no caller of a
+ * function that has this stack pointer, as a handler of the program's jumped out of it?
+ */
+bool sp_heap_was_left(const struct sp_heap_thread *self, uint64_t mark,
+		      uint64_t stack_pointer);
+
 /* --- heap_filter.c; context: signal --- */
 
 /* An empty filter, or one that always says yes. */
@@ -74,6 +81,9 @@ struct sp_heap_freed {
  */
 bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block,
 			uint64_t word, const struct sp_heap_freed *freed);
+
+/* The thread's work on its batch was left in the middle, or would be. */
+void sp_heap_batch_finish(struct sp_heap_thread *self);
 
 /* --- heap_live.c; context: hook --- */
 

@@ -34,11 +34,14 @@ struct sp_heap_thread {
 	struct sp_slot *slot;	     /* NULL: nobody told us of this thread */
 	struct sp_unwind_memo *memo; /* of its last stack */
 	int64_t pending_live_bytes, live_step_bytes;
-	uint32_t number; /* 1 and up; 0: wiped by a fork */
-	uint32_t is_busy;
-	_Atomic uint32_t is_used, next_free;
+	uint32_t number; /* in the pool, 1 and up; 0: wiped by a fork */
+	uint32_t birth;	 /* how many threads had a state before, and this one */
+	/* Stack pointers of whoever is at the memo, and at the batch; 0: nobody. */
+	uint64_t sampling_at, freeing_at;
+	_Atomic uint32_t life; /* odd while it is a thread's */
+	_Atomic uint32_t next_free;
 	uint32_t batch; /* index + 1; 0: none yet */
-	uint32_t unused[7];
+	uint32_t unused[3];
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 128, "two cache lines a thread");
 
@@ -182,6 +185,18 @@ static inline void sp_heap_release(struct sp_heap_hold hold, bool is_gone)
 		sp_heap_release_sampled(hold, is_gone);
 }
 
+/* The thread is in the middle of something, which a jump may leave for ever. */
+void sp_heap_leave(struct sp_heap_thread *self, uint64_t stack_pointer);
+
+/* Before a jump to stack_pointer, perhaps out of a handler that had interrupted us. */
+static inline void sp_heap_before_jump(uint64_t stack_pointer)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+
+	if (sp_unlikely(self && (self->sampling_at | self->freeing_at)))
+		sp_heap_leave(self, stack_pointer);
+}
+
 /* The calling thread's counters; 0 for a thread without state. */
 static inline uint64_t sp_heap_thread_allocations(void)
 {
@@ -212,6 +227,9 @@ void sp_heap_thread_begin(struct sp_slot *slot);
 
 /* Context: hook, on the ending thread: its counters are final now. */
 void sp_heap_thread_end(void);
+
+/* Context: collector. The slot's thread is gone without a word. */
+void sp_heap_thread_vanished(const struct sp_slot *slot);
 
 /* Context: init, collector. From here on, and until it is said to be over, what the
  * calling thread may allocate is the agent's, not the program's. */

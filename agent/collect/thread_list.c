@@ -114,11 +114,17 @@ static int parse_number(const char *text)
 }
 
 /* The kernel ends a list early when the thread that it stands at dies. */
-static bool is_gone(const struct sp_collector *collector, const struct sp_slot *slot)
+static bool is_gone(const struct sp_collector *collector, uint32_t tid)
 {
-	return sp_syscall3(SYS_tgkill, collector->recording->header->pid,
-			   atomic_load_explicit(&slot->tid, memory_order_relaxed),
-			   0) == -ESRCH;
+	return sp_syscall3(SYS_tgkill, collector->recording->header->pid, tid, 0) ==
+	       -ESRCH;
+}
+
+/* Asked once its thread is gone: what that had to say it has said. */
+static bool is_live_slot_of(const struct sp_slot *slot, uint32_t tid)
+{
+	return atomic_load_explicit(&slot->state, memory_order_acquire) == SP_SLOT_LIVE &&
+	       atomic_load_explicit(&slot->tid, memory_order_relaxed) == tid;
 }
 
 /*
@@ -133,11 +139,11 @@ static void end_vanished(struct sp_collector *collector)
 		struct sp_slot *slot = slot_at(collector, i);
 		uint64_t listed =
 			atomic_load_explicit(&slot->listed, memory_order_relaxed);
+		uint32_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
 
-		if (atomic_load_explicit(&slot->state, memory_order_acquire) ==
-			    SP_SLOT_LIVE &&
-		    listed && listed + 1 < collector->listing_round &&
-		    is_gone(collector, slot))
+		if (listed && listed + 1 < collector->listing_round &&
+		    is_live_slot_of(slot, tid) && is_gone(collector, tid) &&
+		    is_live_slot_of(slot, tid))
 			collector->calls->end_thread(
 				slot, atomic_load_explicit(&slot->cpu_ns,
 							   memory_order_relaxed));

@@ -37,21 +37,24 @@ static void carry_out(struct sp_recording *recording, struct sp_heap_batch *batc
 		atomic_store_explicit(&block->word, SP_LIVE_FREE, memory_order_release);
 }
 
+void sp_heap_batch_carry_out(struct sp_recording *recording, uint64_t index)
+{
+	struct sp_heap_batch *batch = batch_at(recording, index);
+	uint64_t sequence = sp_atomic_value(&batch->sequence);
+
+	if (!(sequence & 1))
+		return;
+	carry_out(recording, batch);
+	sp_absorber_step("batch: carried out");
+	atomic_store_explicit(&batch->sequence, sequence + 1, memory_order_release);
+}
+
 void sp_heap_batches_replay(struct sp_recording *recording)
 {
 	uint64_t count = sp_recording_used(recording, SP_SECTION_HEAP_BATCHES);
 
-	for (uint64_t i = 0; i < count; i++) {
-		struct sp_heap_batch *batch = batch_at(recording, i);
-		uint64_t sequence = sp_atomic_value(&batch->sequence);
-
-		if (!(sequence & 1))
-			continue;
-		carry_out(recording, batch);
-		sp_absorber_step("batch: carried out");
-		atomic_store_explicit(&batch->sequence, sequence + 1,
-				      memory_order_release);
-	}
+	for (uint64_t i = 0; i < count; i++)
+		sp_heap_batch_carry_out(recording, i);
 }
 
 /* --- lines --- */

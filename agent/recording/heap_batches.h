@@ -11,6 +11,9 @@
 /* Carries out the changes that a killed process was in the middle of. */
 void sp_heap_batches_replay(struct sp_recording *recording);
 
+/* Of one batch, by the thread whose it is, or was. */
+void sp_heap_batch_carry_out(struct sp_recording *recording, uint64_t index);
+
 /* Moves what is new in all lines to their cells. Returns how many blocks. */
 uint64_t sp_heap_batches_absorb(struct sp_absorber *absorber);
 

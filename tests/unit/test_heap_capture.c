@@ -1,0 +1,338 @@
+/*
+ * What the heap hooks do when they are interrupted, left by a jump, or outlived: blocks
+ * are addresses that nobody looks at, and a mark of unfinished work is a stack pointer.
+ */
+#include "heap_absorb.h"
+#include "heap_batches.h"
+#include "heap_threads.h"
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_heap_capture.h"
+#include "test_recording_fixture.h"
+
+#include "sp_double.h"
+#include "sp_recording_heap.h"
+
+#include <check.h>
+#include <pthread.h>
+
+#define BLOCK_BYTES UINT64_C(48)
+/* Further than any frame of ours between a test and what it calls. */
+#define BELOW_BYTES UINT64_C(16384)
+
+static struct sp_own_process own_process;
+static struct sp_absorber *absorber;
+static struct sp_slot *slot;
+
+static struct sp_recording_header *header(void)
+{
+	return sp_capture.recording.header;
+}
+
+static void *address(uint64_t number)
+{
+	return (void *)(uintptr_t)(number << 12);
+}
+
+static uint64_t loss(enum sp_loss which)
+{
+	return atomic_load(&header()->losses[which]);
+}
+
+static struct sp_slot *begin_thread(void)
+{
+	struct sp_slot *new_slot = test_thread(&sp_capture.recording, 1, false);
+	pthread_attr_t attributes;
+	void *low;
+	size_t bytes;
+
+	ck_assert_ptr_nonnull(new_slot);
+	ck_assert_int_eq(pthread_getattr_np(pthread_self(), &attributes), 0);
+	pthread_attr_getstack(&attributes, &low, &bytes);
+	pthread_attr_destroy(&attributes);
+	atomic_store(&new_slot->stack_low, (uint64_t)(uintptr_t)low);
+	atomic_store(&new_slot->stack_high, (uint64_t)(uintptr_t)low + bytes);
+	sp_heap_thread_begin(new_slot);
+	ck_assert_ptr_nonnull(sp_heap_self);
+	return new_slot;
+}
+
+static void setup(void)
+{
+	static const struct sp_heap_settings settings = {.rate_bytes = 1, .seed = 1};
+	struct sp_recording *recording = &sp_capture.recording;
+
+	ck_assert_int_eq(test_recording_make(recording, "/proc/nonexistent", 64 << 20),
+			 0);
+	atomic_store(&own_process.is_ours, 1);
+	sp_capture.own_process = &own_process;
+	sp_capture.depth_frames_max = 32;
+	ck_assert_int_eq(sp_heap_capture_init(&settings), 0);
+	sp_heap_capture_begin(recording);
+	absorber = calloc(1, sizeof(*absorber));
+	ck_assert_ptr_nonnull(absorber);
+	ck_assert_int_eq(sp_absorber_init(absorber, recording), 0);
+	sp_heap_keep_ahead(absorber);
+	sp_capture_set_state(SP_CAPTURE_RUNNING);
+	slot = begin_thread();
+}
+
+static void teardown(void)
+{
+	sp_capture_set_state(SP_CAPTURE_OFF);
+	sp_heap_capture_forked();
+	sp_absorber_fini(absorber);
+	free(absorber);
+	sp_recording_detach(&sp_capture.recording);
+}
+
+/* A stack pointer of frames that are gone, and of some that are not. */
+static uint64_t gone(void)
+{
+	return (uint64_t)(uintptr_t)__builtin_frame_address(0) - BELOW_BYTES;
+}
+
+static uint64_t callers(void)
+{
+	return atomic_load(&slot->stack_high) - 8;
+}
+
+static struct sp_live_block *find(uint64_t number)
+{
+	uint64_t word;
+
+	return sp_heap_live_find(&sp_capture.recording, address(number),
+				 SP_LIVE_LEVELS_MAX, &word);
+}
+
+/* Of all cells, when everything is absorbed. */
+static double sum_of(size_t offset)
+{
+	uint64_t cells = sp_recording_used(&sp_capture.recording, SP_SECTION_HEAP_CELLS);
+	double sum = 0;
+
+	sp_heap_batches_absorb(absorber);
+	sp_heap_absorb(absorber);
+	for (uint64_t i = 0; i < cells; i++) {
+		const char *cell = sp_recording_item(&sp_capture.recording,
+						     SP_SECTION_HEAP_CELLS, i);
+
+		sum += sp_double_from_bits(
+			atomic_load((const _Atomic uint64_t *)(cell + offset)));
+	}
+	return sum;
+}
+
+#define SUM(member) sum_of(offsetof(struct sp_heap_cell, member))
+
+/* --- samples --- */
+
+START_TEST(block_of_a_handler_that_interrupted_a_sample_is_counted_only)
+{
+	sp_heap_self->sampling_at = callers();
+	sp_heap_note_alloc(address(1), BLOCK_BYTES);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_REENTERED), 1);
+	ck_assert_uint_eq(sp_heap_self->sampling_at, callers());
+	ck_assert_ptr_null(find(1));
+	ck_assert_uint_eq(sp_heap_self->allocations, 1);
+}
+END_TEST
+
+START_TEST(sample_that_a_jump_has_left_is_in_nobodys_way)
+{
+	sp_heap_self->sampling_at = gone();
+	sp_heap_note_alloc(address(1), BLOCK_BYTES);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_REENTERED), 0);
+	ck_assert_uint_eq(sp_heap_self->sampling_at, 0);
+	ck_assert_ptr_nonnull(find(1));
+}
+END_TEST
+
+START_TEST(jump_beyond_a_sample_leaves_it_and_one_before_it_does_not)
+{
+	uint64_t mark = gone();
+
+	sp_heap_self->sampling_at = mark;
+	sp_heap_before_jump(mark - 64);
+	ck_assert_uint_eq(sp_heap_self->sampling_at, mark);
+	/* Another stack: a coroutine's, or a handler's own. */
+	sp_heap_before_jump(atomic_load(&slot->stack_high) + 4096);
+	ck_assert_uint_eq(sp_heap_self->sampling_at, mark);
+	sp_heap_before_jump(mark + 64);
+	ck_assert_uint_eq(sp_heap_self->sampling_at, 0);
+	ck_assert(sp_heap_capture_is_idle());
+}
+END_TEST
+
+/* --- batches --- */
+
+static struct sp_heap_batch *own_batch(void)
+{
+	ck_assert_uint_ne(sp_heap_self->batch, 0);
+	return sp_recording_item(&sp_capture.recording, SP_SECTION_HEAP_BATCHES,
+				 sp_heap_self->batch - 1);
+}
+
+/* As a jump leaves it: written down, none of it done. */
+static void leave_in_the_middle_of_a_free(uint64_t number)
+{
+	struct sp_heap_batch *batch = own_batch();
+	struct sp_live_block *block = find(number);
+
+	ck_assert_ptr_nonnull(block);
+	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
+		batch->sums[i] = atomic_load(&batch->lines[batch->line].sums[i]);
+	batch->sums[SP_HEAP_SUM_SAMPLES]++;
+	batch->sums[SP_HEAP_SUM_OBJECTS] = sp_double_to_bits(
+		sp_double_from_bits(batch->sums[SP_HEAP_SUM_OBJECTS]) + 1);
+	batch->block = (uint64_t)(block - (struct sp_live_block *)sp_recording_item(
+						  &sp_capture.recording,
+						  SP_SECTION_LIVE_BLOCKS, 0));
+	batch->block_word = atomic_load(&block->word);
+	atomic_fetch_add(&batch->sequence, 1);
+}
+
+static void make_blocks(uint64_t count)
+{
+	for (uint64_t i = 1; i <= count; i++)
+		sp_heap_note_alloc(address(i), BLOCK_BYTES);
+}
+
+START_TEST(free_that_a_jump_has_left_is_finished_by_the_next)
+{
+	make_blocks(3);
+	sp_heap_note_free(address(1));
+	leave_in_the_middle_of_a_free(2);
+	sp_heap_self->freeing_at = gone();
+	sp_heap_note_free(address(3));
+	ck_assert_uint_eq(sp_heap_self->freeing_at, 0);
+	ck_assert_ptr_null(find(2));
+	ck_assert_double_eq(SUM(freed_objects), 3);
+}
+END_TEST
+
+START_TEST(free_that_a_jump_is_about_to_leave_is_finished)
+{
+	make_blocks(2);
+	sp_heap_note_free(address(1));
+	leave_in_the_middle_of_a_free(2);
+	sp_heap_self->freeing_at = gone();
+	sp_heap_before_jump(callers());
+	ck_assert_ptr_null(find(2));
+	ck_assert_double_eq(SUM(freed_objects), 2);
+}
+END_TEST
+
+START_TEST(free_in_a_handler_that_interrupted_one_leaves_the_batch_alone)
+{
+	struct sp_heap_batch *batch;
+	uint64_t sequence;
+
+	make_blocks(2);
+	sp_heap_note_free(address(1));
+	batch = own_batch();
+	sequence = atomic_load(&batch->sequence);
+	sp_heap_self->freeing_at = callers();
+	sp_heap_note_free(address(2));
+	ck_assert_uint_eq(atomic_load(&batch->sequence), sequence);
+	ck_assert_ptr_null(find(2));
+	ck_assert_double_eq(SUM(freed_objects), 2);
+}
+END_TEST
+
+START_TEST(free_that_a_thread_ended_in_is_finished)
+{
+	make_blocks(2);
+	sp_heap_note_free(address(1));
+	leave_in_the_middle_of_a_free(2);
+	sp_heap_self->freeing_at = gone();
+	sp_heap_thread_end();
+	ck_assert_double_eq(SUM(freed_objects), 2);
+}
+END_TEST
+
+/* --- threads --- */
+
+START_TEST(thread_in_the_place_of_an_ended_one_is_another)
+{
+	struct sp_heap_thread *place = sp_heap_self;
+
+	make_blocks(2);
+	sp_heap_note_free(address(1));
+	ck_assert_double_eq(SUM(cross_objects), 0);
+	sp_heap_thread_end();
+	begin_thread();
+	ck_assert_ptr_eq(sp_heap_self, place);
+	sp_heap_note_free(address(2));
+	ck_assert_double_eq(SUM(cross_objects), 1);
+}
+END_TEST
+
+START_TEST(counters_of_a_vanished_thread_are_not_those_of_its_slots_next_one)
+{
+	make_blocks(5);
+	sp_heap_thread_vanished(slot);
+	sp_heap_self = NULL;
+	ck_assert_uint_eq(atomic_load(&slot->heap_allocations), 5);
+	/* As a slot is prepared for its next thread. */
+	atomic_store(&slot->heap_allocations, 0);
+	sp_heap_capture_publish(&sp_capture.recording);
+	ck_assert_uint_eq(atomic_load(&slot->heap_allocations), 0);
+}
+END_TEST
+
+/* --- ages --- */
+
+START_TEST(age_is_right_when_the_bits_of_births_are_used_up)
+{
+	const uint64_t all_cycles = UINT64_C(1) << (44 + SP_HEAP_BIRTH_SHIFT);
+	const uint64_t age_cycles = UINT64_C(1) << 40;
+
+	header()->start_cycles = sp_clock_cycles() - (all_cycles - age_cycles / 2);
+	make_blocks(1);
+	header()->start_cycles -= age_cycles;
+	sp_heap_note_free(address(1));
+	ck_assert_double_ge(SUM(age_cycles), (double)age_cycles);
+	ck_assert_double_lt(SUM(age_cycles), 2 * (double)age_cycles);
+}
+END_TEST
+
+START_TEST(block_from_a_core_whose_clock_is_ahead_has_no_age)
+{
+	make_blocks(1);
+	header()->start_cycles = sp_clock_cycles() + (UINT64_C(1) << 20);
+	sp_heap_note_free(address(1));
+	ck_assert_double_eq(SUM(freed_objects), 1);
+	ck_assert_double_lt(SUM(age_cycles), 1e9);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("heap capture");
+	TCase *tests = tcase_create("hooks");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests,
+		       block_of_a_handler_that_interrupted_a_sample_is_counted_only);
+	tcase_add_test(tests, sample_that_a_jump_has_left_is_in_nobodys_way);
+	tcase_add_test(tests, jump_beyond_a_sample_leaves_it_and_one_before_it_does_not);
+	tcase_add_test(tests, free_that_a_jump_has_left_is_finished_by_the_next);
+	tcase_add_test(tests, free_that_a_jump_is_about_to_leave_is_finished);
+	tcase_add_test(tests,
+		       free_in_a_handler_that_interrupted_one_leaves_the_batch_alone);
+	tcase_add_test(tests, free_that_a_thread_ended_in_is_finished);
+	tcase_add_test(tests, thread_in_the_place_of_an_ended_one_is_another);
+	tcase_add_test(tests,
+		       counters_of_a_vanished_thread_are_not_those_of_its_slots_next_one);
+	tcase_add_test(tests, age_is_right_when_the_bits_of_births_are_used_up);
+	tcase_add_test(tests, block_from_a_core_whose_clock_is_ahead_has_no_age);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
