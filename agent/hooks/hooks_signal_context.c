@@ -1,12 +1,14 @@
 /*
  * Jumps between stacks. A thread that makes or enters a coroutine (<ucontext.h>) with
  * a small stack gets an alternate stack for our handler; a jump out of a handler must
- * not meet our signal halfway, and ends spans whose frames it leaves. The observers
- * run in host frames, called by the stubs of tail_stub.S, and return where these jump to.
+ * not meet our signal halfway, finishes what it leaves of ours, and ends spans whose
+ * frames it leaves. The observers run in host frames, called by the stubs of
+ * tail_stub.S, and return where these jump to.
  */
 #include "sp_signal.h"
 
 #include "sp_compiler.h"
+#include "sp_heap_capture.h"
 #include "sp_next.h"
 #include "sp_span_capture.h"
 
@@ -63,10 +65,12 @@ static uint64_t stack_pointer_of(const struct __jmp_buf_tag *target)
 
 static void before_jump(const struct __jmp_buf_tag *target)
 {
+	uint64_t stack_pointer = stack_pointer_of(target);
 	int saved_errno = errno;
 
 	sp_signal_before_jump();
-	sp_span_unwind_to(stack_pointer_of(target));
+	sp_heap_before_jump(stack_pointer);
+	sp_span_unwind_to(stack_pointer);
 	errno = saved_errno;
 }
 
