@@ -166,3 +166,23 @@ SP_COLD bool sp_alloc_jemalloc_begin(struct sp_alloc_next *next)
 	};
 	return true;
 }
+
+/*
+ * After how many bytes, allocated or freed, a thread is to look for its own peak of
+ * memory: never, as nobody asks for it. jemalloc would have it after each 64 KiB, and
+ * each time wait for a memory fence.
+ */
+uint64_t je_peak_alloc_new_event_wait(void *thread);
+uint64_t je_peak_dalloc_new_event_wait(void *thread);
+
+uint64_t je_peak_alloc_new_event_wait(void *thread)
+{
+	(void)thread;
+	return UINT64_MAX;
+}
+
+uint64_t je_peak_dalloc_new_event_wait(void *thread)
+{
+	(void)thread;
+	return UINT64_MAX;
+}
