@@ -70,26 +70,15 @@ static int take_storage(struct sp_recording *recording, uint64_t offset,
 	return (int)err;
 }
 
-/* Modules and stacks may want storage at the same time, from two threads. */
-static bool take_quota(struct sp_recording_header *header, uint64_t size_bytes)
+/* What threads take at the same moment is counted when it is published, so that the
+ * limit may be passed by the little that they take of different sections. */
+static bool is_within_limit(const struct sp_recording_header *header, uint64_t size_bytes)
 {
 	uint64_t taken =
 		atomic_load_explicit(&header->storage_bytes, memory_order_relaxed);
 
-	do {
-		if (size_bytes > header->storage_bytes_max ||
-		    taken > header->storage_bytes_max - size_bytes)
-			return false;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&header->storage_bytes, &taken, taken + size_bytes, memory_order_relaxed,
-		memory_order_relaxed));
-	return true;
-}
-
-static void give_quota_back(struct sp_recording_header *header, uint64_t size_bytes)
-{
-	atomic_fetch_sub_explicit(&header->storage_bytes, size_bytes,
-				  memory_order_relaxed);
+	return size_bytes <= header->storage_bytes_max &&
+	       taken <= header->storage_bytes_max - size_bytes;
 }
 
 static bool was_just_refused(const struct sp_recording *recording)
@@ -106,31 +95,39 @@ static int take(struct sp_recording *recording, uint64_t offset, uint64_t size_b
 {
 	int err;
 
-	if (was_just_refused(recording) || !take_quota(recording->header, size_bytes))
+	if (was_just_refused(recording) ||
+	    !is_within_limit(recording->header, size_bytes))
 		return -ENOSPC;
 	err = take_storage(recording, offset, size_bytes, fd);
 	if (!err)
 		return 0;
-	give_quota_back(recording->header, size_bytes);
 	atomic_store_explicit(&recording->refused_ns, sp_clock_monotonic_ns(),
 			      memory_order_relaxed);
 	return err;
 }
 
-/* Storage that another thread has published meanwhile was taken twice: once counts. */
-static void publish(struct sp_recording_header *header, struct sp_section *section,
-		    uint64_t reserved, uint64_t available, uint64_t taken_bytes)
+static uint64_t end_of(const struct sp_section *section, uint64_t items)
 {
-	uint64_t before = reserved;
+	return SP_ROUND_UP(items * section->item_bytes, SP_PAGE_BYTES);
+}
 
+/* Several threads may have taken the same: whoever comes first has it counted. */
+static void publish(struct sp_recording_header *header, struct sp_section *section,
+		    uint64_t reserved, uint64_t available)
+{
 	/* Release: pairs with sp_recording_reserved(): whoever sees the items may touch
 	 * them. */
-	while (before < available && !atomic_compare_exchange_weak_explicit(
-					     &section->reserved_items, &before, available,
-					     memory_order_release, memory_order_relaxed))
-		;
-	if (before != reserved)
-		give_quota_back(header, taken_bytes);
+	while (reserved < available) {
+		if (!atomic_compare_exchange_weak_explicit(
+			    &section->reserved_items, &reserved, available,
+			    memory_order_release, memory_order_relaxed))
+			continue;
+		atomic_fetch_add_explicit(&header->storage_bytes,
+					  end_of(section, available) -
+						  end_of(section, reserved),
+					  memory_order_relaxed);
+		return;
+	}
 }
 
 int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
@@ -147,10 +144,10 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
 		return 0;
 	if (items > section->capacity_items)
 		return -ENOSPC;
-	start = SP_ROUND_UP(reserved * section->item_bytes, SP_PAGE_BYTES);
+	start = end_of(section, reserved);
 	end = SP_ROUND_UP(items * section->item_bytes,
 			  reserved ? GROW_BYTES : SP_PAGE_BYTES);
-	limit = SP_ROUND_UP(section->capacity_items * section->item_bytes, SP_PAGE_BYTES);
+	limit = end_of(section, section->capacity_items);
 	if (end > limit)
 		end = limit;
 	if (end > start) {
@@ -163,7 +160,7 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
 	available = end / section->item_bytes;
 	if (available > section->capacity_items)
 		available = section->capacity_items;
-	publish(header, section, reserved, available, end > start ? end - start : 0);
+	publish(header, section, reserved, available);
 	return 0;
 }
 
