@@ -5,6 +5,7 @@
  */
 #include "sp_clock.h"
 #include "sp_compiler.h"
+#include "sp_heap_capture.h"
 #include "sp_pages.h"
 #include "sp_signal.h"
 #include "sp_span_capture.h"
@@ -22,7 +23,15 @@
 static _Atomic unsigned ticks;
 static int timer = -1;
 
-/* It has no spans that a jump could end. */
+/* It has no heap hooks and no spans that a jump could leave. */
+SP_TLS struct sp_heap_thread *sp_heap_self;
+
+void sp_heap_leave(struct sp_heap_thread *self, uint64_t stack_pointer)
+{
+	(void)self;
+	(void)stack_pointer;
+}
+
 void sp_span_unwind_to(uint64_t stack_pointer)
 {
 	(void)stack_pointer;
