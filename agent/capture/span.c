@@ -11,6 +11,7 @@
 #include "sp_heap_capture.h"
 #include "sp_pages.h"
 #include "sp_poisson.h"
+#include "sp_recording_writer.h"
 #include "sp_thread.h"
 #include "span_names.h"
 
@@ -18,6 +19,9 @@
 #include <time.h>
 
 #define FRAMES_FIRST_BYTES SP_PAGE_BYTES
+/* Storage is taken for so many spans at once. */
+#define SPANS_AHEAD 64U
+#define STORAGE_TRIES 4U
 /* Deeper ones are created and closed, but not entered. */
 #define DEPTH_MAX 65536U
 
@@ -173,21 +177,49 @@ static struct sp_span *take_new(uint32_t *index)
 	return NULL;
 }
 
-static struct sp_span *take(uint32_t *index)
+static struct sp_span *take_any(uint32_t *index)
 {
 	struct sp_span *span = take_free(index);
 
-	if (!span)
-		span = take_new(index);
-	if (span)
+	return span ? span : take_new(index);
+}
+
+/* Other threads may be faster. */
+static struct sp_span *take_storage(uint32_t *index)
+{
+	struct sp_recording *recording = &sp_capture.recording;
+	uint64_t capacity = recording->header->sections[SP_SECTION_SPANS].capacity_items;
+	struct sp_span *span = NULL;
+
+	for (unsigned int tries = 0; tries < STORAGE_TRIES && !span; tries++) {
+		uint64_t used = sp_recording_used(recording, SP_SECTION_SPANS);
+		uint64_t wanted =
+			used + SPANS_AHEAD < capacity ? used + SPANS_AHEAD : capacity;
+
+		if (wanted == used ||
+		    sp_recording_reserve(recording, SP_SECTION_SPANS, wanted) != 0)
+			break;
+		span = take_any(index);
+	}
+	return span;
+}
+
+static struct sp_span *take(uint32_t *index)
+{
+	struct sp_span *span = take_any(index);
+
+	if (sp_likely(span != NULL))
 		return span;
 	/* Closed ones wait for the consumer, who is behind. */
 	sp_capture_take_storage();
-	span = take_free(index);
+	span = take_any(index);
+	/* Here and now: whoever drains may be a thread that does not run. */
 	if (!span)
-		span = take_new(index);
-	if (!span)
+		span = take_storage(index);
+	if (!span) {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_NO_ROOM, 1);
+		sp_capture_wake_reporter();
+	}
 	return span;
 }
 
