@@ -19,3 +19,8 @@ const struct sp_reporter_ops *sp_reporter_find(const char *name)
 	}
 	return NULL;
 }
+
+const struct sp_reporter_ops *sp_reporter_at(size_t index)
+{
+	return index < SP_ARRAY_COUNT(reporters) ? reporters[index] : NULL;
+}

@@ -1,7 +1,9 @@
 /*
  * The reporter interface: one ops struct and one file for each output. A NULL
  * member means "not interested". All calls come from one thread and may block.
- * A failing reporter loses that report only, never the program.
+ *
+ * A reporter of profiles loses the one that it cannot write. A reporter of events that
+ * returns an error is told nothing more but fini(), and the program runs on.
  */
 #ifndef SP_REPORTER_H
 #define SP_REPORTER_H
@@ -9,16 +11,101 @@
 #include "sp_profile_view.h"
 #include "sp_sink.h"
 
+struct sp_reporter_config {
+	const char *program;
+	int pid;
+	int64_t start_ns; /* since 1970 */
+	int dir_fd;	  /* of the output folder, for openat(); -1: none */
+	/* Least time between two totals of a span's memory; 0: as often as can be. */
+	uint64_t heap_interval_ns;
+	uint32_t samples_max; /* in a batch */
+	int64_t period_ns;    /* of CPU samples; 0: there are none */
+	/* CPU time is measured, else it is 0. */
+	bool has_exact_cpu;
+	/* Of outermost spans that are told of, with all spans in them. */
+	double probability;
+};
+
+/* Enclosing spans that are told. */
+#define SP_SPAN_SCOPE_MAX 128U
+
+/* All of it lives until the span is destroyed. */
+struct sp_span_info {
+	uint64_t id; /* never of two spans of a process; not 0 */
+	/* Ids of the spans around it that are not destroyed yet, innermost first. */
+	const uint64_t *scope;
+	uint32_t scope_count;
+	uint64_t follows;		  /* id of the span that caused it; 0: none */
+	const char *name, *target, *file; /* "" if unknown */
+	uint32_t line;
+	const uint8_t *trace_id; /* 16 bytes */
+	uint64_t span_id;
+	int64_t created_ns; /* since 1970 */
+	/* Recorded labels, those it had when it was first looked at. */
+	const struct sp_view_label *labels;
+	uint32_t label_count;
+};
+
+struct sp_span_cpu {
+	uint64_t user_ns, system_ns; /* the split is an estimate */
+};
+
+struct sp_span_wall {
+	uint64_t busy_ns, idle_ns;
+};
+
+struct sp_span_allocations {
+	uint64_t count, bytes;
+};
+
+struct sp_span_heap {
+	uint64_t bytes, count; /* estimates unless every allocation is recorded */
+};
+
+/* CPU samples: values are samples/count and cpu/nanoseconds. */
+struct sp_sample_batch {
+	const struct sp_view_sample *samples;
+	uint32_t count;
+	const struct sp_view_module *modules;
+	uint32_t module_count;
+	uint64_t missed_samples; /* not told of, since the last batch */
+};
+
+/*
+ * Of events. init() comes first and fini() last; span_created() before all else of a
+ * span and of the spans in it, span_destroyed() after all else of it: when it is closed
+ * and its last memory is freed or no longer followed. Between these, span_cpu,
+ * span_wall and span_allocations tell what came since the previous call for that span,
+ * span_heap the total of the moment. flush() comes after a batch of calls and must hold
+ * nothing back: it may be the last call of all, as the program ends. fini() comes where
+ * it goes on without us. All but fini() return 0 or -errno; on failure of init()
+ * *state is untouched.
+ */
 struct sp_reporter_ops {
-	const char *name;      /* as in SPANPROF_REPORTER */
+	const char *name;      /* as in the registry */
 	const char *extension; /* "pb.gz" */
 	/* Writes one whole profile. 0 or -errno. */
 	int (*write_profile)(const struct sp_profile_view *view, struct sp_sink *sink);
+
+	int (*init)(void **state, const struct sp_reporter_config *config);
+	int (*span_created)(void *state, const struct sp_span_info *span);
+	int (*span_destroyed)(void *state, uint64_t span_id);
+	int (*span_cpu)(void *state, uint64_t span_id, const struct sp_span_cpu *delta);
+	int (*span_wall)(void *state, uint64_t span_id, const struct sp_span_wall *delta);
+	int (*span_allocations)(void *state, uint64_t span_id,
+				const struct sp_span_allocations *delta);
+	int (*span_heap)(void *state, uint64_t span_id, const struct sp_span_heap *total);
+	int (*samples)(void *state, const struct sp_sample_batch *batch);
+	int (*flush)(void *state);
+	void (*fini)(void *state);
 };
 
 extern const struct sp_reporter_ops sp_reporter_pprof;
 
 /* NULL when there is none of that name. */
 const struct sp_reporter_ops *sp_reporter_find(const char *name);
+
+/* All there are, in order; NULL past the end. */
+const struct sp_reporter_ops *sp_reporter_at(size_t index);
 
 #endif

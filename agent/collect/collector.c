@@ -15,6 +15,7 @@
 #include "sp_unwind.h"
 
 #include "span_absorb.h"
+#include "span_reporters.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,8 +195,12 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 				 (uint32_t)sp_syscall0(SYS_gettid))) {
 		taken = sp_absorber_drain(collector->absorber);
 		keep_storage_ahead(collector);
+		if (collector->reporters)
+			sp_span_reporters_look(collector->reporters);
 		sp_absorber_unlock(collector->absorber);
 	}
+	if (collector->reporters)
+		sp_span_reporters_tell(collector->reporters, now_ns);
 	is_awake = is_final || taken || has_worked(collector);
 	if (is_final ||
 	    (is_awake && now_ns - collector->last_listing_ns >= LISTING_PERIOD_NS))

@@ -46,6 +46,19 @@ static bool is_ours(const char *key)
 	return false;
 }
 
+void sp_profile_add_recorded_labels(const struct sp_recording *recording,
+				    const struct sp_label_set *set,
+				    struct sp_view_sample *sample)
+{
+	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && set->labels[i]; i += 2) {
+		const char *key = sp_recording_span_text(recording, set->labels[i]);
+
+		if (!is_ours(key))
+			add(sample, key,
+			    sp_recording_span_text(recording, set->labels[i + 1]));
+	}
+}
+
 void sp_profile_add_labels(const struct sp_recording *recording, uint32_t label_set,
 			   struct sp_profile_ids *ids, struct sp_view_sample *sample)
 {
@@ -66,11 +79,5 @@ void sp_profile_add_labels(const struct sp_recording *recording, uint32_t label_
 	write_id(ids->trace_id, set->trace_id, sizeof(set->trace_id));
 	add(sample, "span_id", ids->span_id);
 	add(sample, "trace_id", ids->trace_id);
-	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && set->labels[i]; i += 2) {
-		const char *key = sp_recording_span_text(recording, set->labels[i]);
-
-		if (!is_ours(key))
-			add(sample, key,
-			    sp_recording_span_text(recording, set->labels[i + 1]));
-	}
+	sp_profile_add_recorded_labels(recording, set, sample);
 }

@@ -24,4 +24,9 @@ struct sp_profile_ids {
 void sp_profile_add_labels(const struct sp_recording *recording, uint32_t label_set,
 			   struct sp_profile_ids *ids, struct sp_view_sample *sample);
 
+/* The recorded labels alone. */
+void sp_profile_add_recorded_labels(const struct sp_recording *recording,
+				    const struct sp_label_set *set,
+				    struct sp_view_sample *sample);
+
 #endif

@@ -17,6 +17,7 @@
 #include "sp_pages.h"
 #include "sp_recording_writer.h"
 #include "sp_syscall.h"
+#include "span_reporters.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +28,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+/* Samples that reporters of events get at once. */
+#define EVENT_SAMPLES_MAX 1000U
 #define PACE_FIRST_NS (SP_NS_PER_SECOND / 20)
 #define PACE_BUSY_NS (SP_NS_PER_SECOND / 4)
 #define PACE_IDLE_NS (2 * SP_NS_PER_SECOND)
@@ -129,6 +132,8 @@ void sp_reporter_thread_forked(void)
 	atomic_store_explicit(&reporter.tid, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.wanted, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.is_separate, 0, memory_order_relaxed);
+	if (reporter.setup.absorber)
+		sp_span_reporters_forget(reporter.setup.absorber);
 	memset(&reporter.collector, 0, sizeof(reporter.collector));
 	memset(&reporter.written, 0, sizeof(reporter.written));
 }
@@ -216,12 +221,74 @@ void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
 	look_at_modules();
 }
 
+/*
+ * A profile is made in several passes over the aggregates, which must not change
+ * meanwhile. A handler that drains at this moment is done in microseconds.
+ */
+static bool keep_handlers_from_draining(void)
+{
+	uint64_t deadline_ns = sp_clock_monotonic_ns() + SP_NS_PER_SECOND;
+
+	while (!sp_absorber_try_lock(reporter.setup.absorber,
+				     (uint32_t)sp_syscall0(SYS_gettid))) {
+		if (sp_clock_monotonic_ns() >= deadline_ns)
+			return false;
+		sp_syscall0(SYS_sched_yield);
+	}
+	return true;
+}
+
+/* All there are that want to know of events. */
+static void begin_event_reporters(void)
+{
+	struct sp_collector *collector = &reporter.collector;
+	const struct sp_recording_header *header = collector->recording->header;
+	const struct sp_reporter_ops *list[SP_EVENT_REPORTERS_MAX];
+	const struct sp_reporter_config config = {
+		.program = reporter.setup.program,
+		.pid = (int)header->pid,
+		.start_ns = (int64_t)header->start_realtime_ns,
+		.dir_fd = reporter.out_dir_fd,
+		.heap_interval_ns = reporter.setup.options->span_heap_interval_ns,
+		.samples_max = EVENT_SAMPLES_MAX,
+		.period_ns = (int64_t)header->cpu_period_ns,
+		.has_exact_cpu = header->has_exact_span_cpu,
+		.probability = (double)header->span_probability_millionths / 1e6,
+	};
+	size_t count = 0;
+
+	if (collector->reporters) {
+		sp_span_reporters_move_to(collector->reporters,
+					  (uint32_t)collector->own_tid);
+		return;
+	}
+	while (count < SP_EVENT_REPORTERS_MAX && (list[count] = sp_reporter_at(count)))
+		count++;
+	if (!keep_handlers_from_draining())
+		return;
+	collector->reporters =
+		sp_span_reporters_create(collector->absorber, list, count, &config);
+	sp_absorber_unlock(collector->absorber);
+}
+
+static void end_event_reporters(void)
+{
+	struct sp_collector *collector = &reporter.collector;
+
+	if (!collector->reporters || !keep_handlers_from_draining())
+		return;
+	sp_span_reporters_destroy(collector->reporters);
+	collector->reporters = NULL;
+	sp_absorber_unlock(collector->absorber);
+}
+
 static void begin(void)
 {
 	struct sp_collector *collector = &reporter.collector;
 
 	sp_collector_keep_ahead(collector);
 	look_at_modules();
+	begin_event_reporters();
 	if (!collector->recording->is_file && !reporter.has_told_anonymous) {
 		reporter.has_told_anonymous = true;
 		sp_log_error("no directory takes the recording (tried XDG_RUNTIME_DIR, "
@@ -284,23 +351,6 @@ static void tell_summary(const struct sp_write_summary *summary)
 	sp_log_note("wrote %s%s", line, shortage);
 }
 
-/*
- * A profile is made in several passes over the aggregates, which must not change
- * meanwhile. A handler that drains at this moment is done in microseconds.
- */
-static bool keep_handlers_from_draining(void)
-{
-	uint64_t deadline_ns = sp_clock_monotonic_ns() + SP_NS_PER_SECOND;
-
-	while (!sp_absorber_try_lock(reporter.setup.absorber,
-				     (uint32_t)sp_syscall0(SYS_gettid))) {
-		if (sp_clock_monotonic_ns() >= deadline_ns)
-			return false;
-		sp_syscall0(SYS_sched_yield);
-	}
-	return true;
-}
-
 static unsigned int wishes(bool is_end)
 {
 	const struct sp_options *options = reporter.setup.options;
@@ -355,9 +405,11 @@ static bool serve_requests(void)
 	wanted = atomic_exchange(&reporter.wanted, 0);
 	if (wanted & ANY_WRITE)
 		write_profiles(wanted & ~(1U << SP_REQUEST_WRITE) & ANY_WRITE);
-	if (wanted & 1U << SP_REQUEST_WRITE_CONFINED)
+	if (wanted & 1U << SP_REQUEST_WRITE_CONFINED) {
+		end_event_reporters();
 		sp_log_note("the program gives up system calls that the agent needs: "
 			    "what follows is not profiled");
+	}
 	if (wanted & 1U << SP_REQUEST_STOP) {
 		reporter.collector.agent_cpu_before_ns +=
 			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -440,6 +492,9 @@ static void write_here(void)
 	sp_log_init(STDERR_FILENO, reporter.setup.options->is_quiet,
 		    reporter.setup.options->is_verbose);
 	sp_reporter_thread_prepare(&reporter.setup);
+	if (reporter.collector.reporters)
+		sp_span_reporters_move_to(reporter.collector.reporters,
+					  (uint32_t)sp_syscall0(SYS_gettid));
 	write_profiles(true);
 	if (reporter.out_dir_fd >= 0)
 		sp_syscall1(SYS_close, reporter.out_dir_fd);

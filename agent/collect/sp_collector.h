@@ -13,6 +13,8 @@
 #include "sp_recording.h"
 #include "sp_text.h"
 
+struct sp_span_reporters;
+
 /* What the collector does to threads is the hooks' business; it only asks. */
 struct sp_collector_calls {
 	void (*adopt_thread)(int tid, bool is_main);
@@ -42,6 +44,7 @@ struct sp_collector {
 	uint64_t last_listing_ns, last_clocks_ns, last_heap_ns;
 	struct sp_strangers strangers;
 	uint64_t last_host_cpu_ns;
+	struct sp_span_reporters *reporters; /* of events; NULL: none */
 	uint64_t agent_cpu_before_ns; /* of reporter threads of this process that ended */
 };
 

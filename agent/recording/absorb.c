@@ -172,6 +172,24 @@ static void zero_consumed(void *argument)
 	memset(consumed->bytes, 0, consumed->size_bytes);
 }
 
+static bool is_telling(const struct sp_absorber *absorber)
+{
+	return atomic_load_explicit(&absorber->recording->header->consumer,
+				    memory_order_relaxed) == absorber->telling_tid;
+}
+
+static void tell_sample(struct sp_absorber *absorber, const struct sample *sample)
+{
+	if (!absorber->telling_tid)
+		return;
+	if (is_telling(absorber) && absorber->sample_taken)
+		absorber->sample_taken(absorber->context, sample->record,
+				       absorber->frames, sample->frame_count);
+	else
+		atomic_fetch_add_explicit(&absorber->untold_samples, 1,
+					  memory_order_relaxed);
+}
+
 static void absorb_sample(struct sp_absorber *absorber, struct sp_ring *ring,
 			  uint64_t tail, uint32_t group, struct sp_cpu_record *record,
 			  uint32_t size_bytes, enum sp_record_type type)
@@ -183,6 +201,7 @@ static void absorb_sample(struct sp_absorber *absorber, struct sp_ring *ring,
 
 	take_frames(absorber, &sample);
 	cell = find_cell(absorber, &sample, group);
+	tell_sample(absorber, &sample);
 	sp_change_begin(&change, absorber->recording);
 	sp_change_add(&change, &cell->values[0], 1);
 	sp_change_add(&change, &cell->values[1], record->weight_periods);
@@ -415,7 +434,8 @@ uint64_t sp_absorber_drain(struct sp_absorber *absorber)
 	for (uint64_t i = 0; i < slots; i++)
 		taken += drain_slot(absorber, sp_recording_item(absorber->recording,
 								SP_SECTION_SLOTS, i));
-	taken += sp_span_absorb(absorber);
+	if (!absorber->telling_tid || is_telling(absorber))
+		taken += sp_span_absorb(absorber);
 	if (!absorber->wants_heap || absorber->wants_heap(absorber->context))
 		taken += sp_heap_batches_absorb(absorber) + sp_heap_absorb(absorber);
 	return taken;

@@ -41,6 +41,16 @@ struct sp_absorber {
 	 * proportion to its size. NULL: at every drain.
 	 */
 	bool (*wants_heap)(void *context);
+	/*
+	 * Somebody wants to know of all spans and samples: this thread alone absorbs
+	 * spans and calls the functions below, others leave spans where they are. 0: any
+	 * thread absorbs them, and samples are not told of.
+	 */
+	uint32_t telling_tid;
+	/* Told of a sample that has become part of the sums; frames leaf first. */
+	void (*sample_taken)(void *context, const struct sp_cpu_record *record,
+			     const uint64_t *frames, uint32_t frame_count);
+	_Atomic uint64_t untold_samples; /* that another thread took */
 	/* Told of spans: what is new of one, and that nothing more will come. NULL:
 	 * nobody wants to know. */
 	void (*span_changed)(void *context, const struct sp_span *span,

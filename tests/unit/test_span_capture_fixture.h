@@ -24,7 +24,7 @@ static inline struct sp_recording *recorded(void)
 
 static inline void drain(void)
 {
-	if (!sp_absorber_try_lock(absorber, (uint32_t)getpid()))
+	if (!sp_absorber_try_lock(absorber, (uint32_t)sp_syscall0(SYS_gettid)))
 		return;
 	sp_absorber_drain(absorber);
 	sp_span_keep_ahead(absorber);

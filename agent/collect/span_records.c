@@ -1,0 +1,203 @@
+/*
+ * Records of spans in an array beside the table of spans. An entry is given to another
+ * span only after its end was noted here, and that is told before the next pass, so
+ * that one record for each entry does. Context: collector.
+ */
+#include "span_records.h"
+
+#include "sp_heap.h"
+#include "sp_poisson.h"
+#include "sp_recording_heap.h"
+
+#include <string.h>
+
+/* As in struct sp_live_block: the lower bits of a generation, and index + 1. */
+#define MARK_INDEX_BITS 18U
+#define MARK_GENERATION_MASK (UINT32_MAX >> MARK_INDEX_BITS)
+
+void sp_span_records_fini(struct sp_span_records *records)
+{
+	for (uint64_t i = 0; i < records->used; i++)
+		sp_heap_free(records->items[i].announced);
+	sp_heap_free(records->items);
+	records->items = NULL;
+	records->capacity = records->used = 0;
+}
+
+static uint64_t index_of(const struct sp_span_records *records,
+			 const struct sp_span *span)
+{
+	const struct sp_span *first =
+		sp_recording_item(records->recording, SP_SECTION_SPANS, 0);
+
+	return (uint64_t)(span - first);
+}
+
+static uint64_t id_of(const struct sp_span *span, uint64_t index)
+{
+	return (uint64_t)atomic_load_explicit(&span->generation, memory_order_relaxed)
+		       << 32 |
+	       (index + 1);
+}
+
+static bool make_room(struct sp_span_records *records, uint64_t index)
+{
+	uint64_t capacity = records->capacity ? records->capacity : 64;
+	struct sp_span_record *items;
+
+	while (capacity <= index)
+		capacity *= 2;
+	if (capacity == records->capacity)
+		return true;
+	items = sp_heap_realloc(records->items, capacity * sizeof(*items));
+	if (!items)
+		return false;
+	memset(items + records->capacity, 0,
+	       (capacity - records->capacity) * sizeof(*items));
+	records->items = items;
+	records->capacity = capacity;
+	return true;
+}
+
+static struct sp_span_record *record_of(struct sp_span_records *records,
+					const struct sp_span *span)
+{
+	uint64_t index = index_of(records, span);
+	uint64_t id = id_of(span, index);
+	struct sp_span_record *record;
+
+	if (!make_room(records, index)) {
+		records->missed_spans++;
+		return NULL;
+	}
+	if (records->used <= index)
+		records->used = index + 1;
+	record = &records->items[index];
+	if (record->id == id)
+		return record;
+	/* Of the last one reporters are to be told first. */
+	if (record->id)
+		return NULL;
+	*record = (struct sp_span_record){
+		.id = id,
+		.parent = span->parent,
+		.follows = span->follows,
+		.path = span->path,
+		.label_set = span->label_set,
+		.span_id = span->span_id,
+		.created_ticks = span->created_ticks,
+	};
+	memcpy(record->trace_id, span->trace_id, sizeof(record->trace_id));
+	return record;
+}
+
+void sp_span_records_change(struct sp_span_records *records, const struct sp_span *span,
+			    const struct sp_span_delta *delta)
+{
+	struct sp_span_record *record = record_of(records, span);
+
+	if (!record)
+		return;
+	/* Also what was absorbed when nobody took it down. */
+	record->absorbed = (struct sp_span_delta){
+		.busy_ticks =
+			sp_atomic_value(&span->absorbed_busy_ticks) + delta->busy_ticks,
+		.idle_ticks =
+			sp_atomic_value(&span->absorbed_idle_ticks) + delta->idle_ticks,
+		.cpu_ns = sp_atomic_value(&span->absorbed_cpu_ns) + delta->cpu_ns,
+		.allocations =
+			sp_atomic_value(&span->absorbed_allocations) + delta->allocations,
+		.alloc_bytes =
+			sp_atomic_value(&span->absorbed_alloc_bytes) + delta->alloc_bytes,
+		.enters = sp_atomic_value(&span->absorbed_enters) + delta->enters,
+	};
+	record->has_changed = true;
+}
+
+void sp_span_records_end(struct sp_span_records *records, const struct sp_span *span)
+{
+	struct sp_span_record *record = record_of(records, span);
+
+	if (record)
+		record->has_ended = true;
+}
+
+void sp_span_records_find_silent(struct sp_span_records *records)
+{
+	uint64_t used = sp_recording_used(records->recording, SP_SECTION_SPANS);
+
+	for (uint64_t i = 0; i < used; i++) {
+		const struct sp_span *span =
+			sp_recording_item(records->recording, SP_SECTION_SPANS, i);
+
+		/* Acquire: pairs with the hook that opened it. Closed ones are told by
+		 * the next pass. */
+		if (atomic_load_explicit(&span->state, memory_order_acquire) ==
+		    SP_SPAN_OPEN)
+			record_of(records, span);
+	}
+}
+
+struct sp_span_record *sp_span_record_find(const struct sp_span_records *records,
+					   uint64_t id)
+{
+	uint64_t number = id & UINT32_MAX;
+
+	return number && number <= records->used && records->items[number - 1].id == id
+		       ? &records->items[number - 1]
+		       : NULL;
+}
+
+/* --- memory --- */
+
+static struct sp_span_record *record_of_mark(const struct sp_span_records *records,
+					     uint32_t mark)
+{
+	uint32_t number = mark & ((1U << MARK_INDEX_BITS) - 1);
+	struct sp_span_record *record;
+
+	if (!number || number > records->used)
+		return NULL;
+	record = &records->items[number - 1];
+	return record->id && ((uint32_t)(record->id >> 32) & MARK_GENERATION_MASK) ==
+				       mark >> MARK_INDEX_BITS
+		       ? record
+		       : NULL;
+}
+
+static void add_block(const struct sp_span_records *records,
+		      const struct sp_live_block *block)
+{
+	struct sp_span_record *record;
+	uint64_t size_bytes;
+	double weight;
+
+	/* Acquire: pairs with the store that published the block. */
+	if ((atomic_load_explicit(&block->word, memory_order_acquire) &
+	     SP_LIVE_STATE_MASK) != SP_LIVE_LIVE)
+		return;
+	record = record_of_mark(records, block->span);
+	if (!record)
+		return;
+	size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
+	weight = sp_poisson_weight(size_bytes,
+				   records->recording->header->heap_rate_bytes);
+	record->heap_objects += weight;
+	record->heap_bytes += weight * (double)size_bytes;
+}
+
+void sp_span_records_sum_heap(struct sp_span_records *records)
+{
+	const struct sp_recording *recording = records->recording;
+	const struct sp_live_block *table =
+		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
+	uint64_t blocks = sp_live_blocks_of_levels(sp_live_levels_in(
+		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
+
+	for (uint64_t i = 0; i < records->used; i++)
+		records->items[i].heap_objects = records->items[i].heap_bytes = 0;
+	if (!recording->header->heap_rate_bytes)
+		return;
+	for (uint64_t i = 0; i < blocks; i++)
+		add_block(records, &table[i]);
+}

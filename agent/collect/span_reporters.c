@@ -1,0 +1,485 @@
+/*
+ * The order of what is told, round by round: spans that are new, each after the spans
+ * around it; what each has done since; memory, when its interval is over; spans that
+ * are no more; samples; and a flush, if there was anything. Deltas are what a span's
+ * sums are beyond what was told, so that nothing is lost by rounding, nor by a clock
+ * whose rate becomes known better. Context: collector.
+ */
+#include "span_reporters.h"
+
+#include "profile_common.h"
+#include "sample_batch.h"
+#include "sp_clock.h"
+#include "sp_heap.h"
+#include "sp_log.h"
+#include "sp_recording_spans.h"
+#include "sp_syscall.h"
+#include "span_records.h"
+
+#include <string.h>
+
+struct event_reporter {
+	const struct sp_reporter_ops *ops;
+	void *state;
+	bool is_on;
+};
+
+struct sp_span_reporters {
+	struct sp_absorber *absorber;
+	struct sp_reporter_config config;
+	struct event_reporter reporters[SP_EVENT_REPORTERS_MAX];
+	uint32_t count;
+	struct sp_span_records records;
+	struct sp_sample_collection *samples;
+	/* Scratch: a span and those around it. */
+	struct sp_span_record **chain;
+	uint64_t chain_capacity;
+	uint64_t last_heap_ns;
+	bool has_told; /* something since the last flush */
+	bool has_said_missed;
+};
+
+/* --- calls --- */
+
+static void switch_off(struct event_reporter *reporter, int err)
+{
+	sp_log_error("reporter %s failed: %s; it is switched off", reporter->ops->name,
+		     strerrordesc_np(-err));
+	reporter->is_on = false;
+	if (reporter->ops->fini)
+		reporter->ops->fini(reporter->state);
+}
+
+/* Of all that are interested and have not failed. */
+#define TELL(reporters_, call_, ...)                                                     \
+	do {                                                                             \
+		for (uint32_t told_ = 0; told_ < (reporters_)->count; told_++) {         \
+			struct event_reporter *reporter_ =                               \
+				&(reporters_)->reporters[told_];                         \
+			int err_;                                                        \
+                                                                                         \
+			if (!reporter_->is_on || !reporter_->ops->call_)                 \
+				continue;                                                \
+			err_ = reporter_->ops->call_(reporter_->state, __VA_ARGS__);     \
+			if (err_)                                                        \
+				switch_off(reporter_, err_);                             \
+			(reporters_)->has_told = true;                                   \
+		}                                                                        \
+	} while (0)
+
+static void flush(struct sp_span_reporters *reporters)
+{
+	if (!reporters->has_told)
+		return;
+	for (uint32_t i = 0; i < reporters->count; i++) {
+		struct event_reporter *reporter = &reporters->reporters[i];
+		int err;
+
+		if (!reporter->is_on || !reporter->ops->flush)
+			continue;
+		err = reporter->ops->flush(reporter->state);
+		if (err)
+			switch_off(reporter, err);
+	}
+	reporters->has_told = false;
+}
+
+/* --- time --- */
+
+static const struct sp_recording_header *
+header_of(const struct sp_span_reporters *reporters)
+{
+	return reporters->absorber->recording->header;
+}
+
+/* Before the collector has measured it, in the first moments. */
+static double guess_ticks_per_second(const struct sp_recording_header *header)
+{
+	uint64_t now_ns, cycles;
+
+	if (!sp_clock_has_steady_cycles)
+		return (double)SP_NS_PER_SECOND;
+	sp_clock_read_both(&now_ns, &cycles);
+	if (now_ns <= header->start_monotonic_ns)
+		return (double)SP_NS_PER_SECOND;
+	return (double)(cycles - header->start_cycles) * (double)SP_NS_PER_SECOND /
+	       (double)(now_ns - header->start_monotonic_ns);
+}
+
+static double ns_per_tick(const struct sp_span_reporters *reporters)
+{
+	const struct sp_recording_header *header = header_of(reporters);
+	uint64_t measured = sp_atomic_value(&header->span_ticks_per_second);
+
+	return (double)SP_NS_PER_SECOND /
+	       (measured ? (double)measured : guess_ticks_per_second(header));
+}
+
+static int64_t realtime_of(const struct sp_span_reporters *reporters, uint64_t ticks)
+{
+	const struct sp_recording_header *header = header_of(reporters);
+	uint64_t start = sp_clock_has_steady_cycles ? header->start_cycles
+						    : header->start_monotonic_ns;
+
+	return (int64_t)header->start_realtime_ns +
+	       (int64_t)((double)(int64_t)(ticks - start) * ns_per_tick(reporters));
+}
+
+/* --- new spans --- */
+
+/* What a reporter is given of a span, for as long as the span lasts. */
+struct announced {
+	struct sp_span_info info;
+	uint8_t trace_id[16];
+	struct sp_view_label labels[SP_SPAN_LABELS_MAX];
+	uint64_t scope[];
+};
+
+static struct sp_span_record *around(const struct sp_span_reporters *reporters,
+				     const struct sp_span_record *record)
+{
+	return sp_span_record_find(&reporters->records, record->parent);
+}
+
+static struct announced *make_announced(const struct sp_span_reporters *reporters,
+					const struct sp_span_record *record)
+{
+	const struct sp_span_record *outer = record;
+	uint32_t count = 0;
+	struct announced *announced;
+
+	while (count < SP_SPAN_SCOPE_MAX && (outer = around(reporters, outer)) != NULL)
+		count++;
+	announced = sp_heap_zalloc(sizeof(*announced) + count * sizeof(uint64_t));
+	if (!announced)
+		return NULL;
+	outer = record;
+	for (uint32_t i = 0; i < count; i++) {
+		outer = around(reporters, outer);
+		announced->scope[i] = outer->id;
+	}
+	announced->info.scope = announced->scope;
+	announced->info.scope_count = count;
+	memcpy(announced->trace_id, record->trace_id, sizeof(announced->trace_id));
+	announced->info.trace_id = announced->trace_id;
+	return announced;
+}
+
+static void copy_labels(const struct sp_recording *recording, uint32_t label_set,
+			struct announced *announced)
+{
+	const struct sp_label_set *set = sp_recording_label_set(recording, label_set);
+	struct sp_view_sample sample = {.label_count = 0};
+
+	if (set)
+		sp_profile_add_recorded_labels(recording, set, &sample);
+	memcpy(announced->labels, sample.labels, sizeof(announced->labels));
+	announced->info.labels = announced->labels;
+	announced->info.label_count = sample.label_count;
+}
+
+static void announce(struct sp_span_reporters *reporters, struct sp_span_record *record)
+{
+	const struct sp_recording *recording = reporters->absorber->recording;
+	const struct sp_span_path *path = sp_recording_span_path(recording, record->path);
+	const struct sp_callsite *callsite =
+		path ? sp_recording_callsite(recording, path->callsite) : NULL;
+	struct announced *announced = make_announced(reporters, record);
+	struct sp_span_info *info;
+
+	if (!announced) {
+		reporters->records.missed_spans++;
+		return;
+	}
+	info = &announced->info;
+	info->id = record->id;
+	info->follows = record->follows;
+	info->name = sp_recording_span_text(recording, callsite ? callsite->name : 0);
+	info->target = sp_recording_span_text(recording, callsite ? callsite->target : 0);
+	info->file = sp_recording_span_text(recording, callsite ? callsite->file : 0);
+	info->line = callsite ? callsite->line : 0;
+	info->span_id = record->span_id;
+	info->created_ns = realtime_of(reporters, record->created_ticks);
+	copy_labels(recording, record->label_set, announced);
+	record->announced = announced;
+	TELL(reporters, span_created, info);
+}
+
+/* Those around it first, from the outermost that nobody has been told of. */
+static void announce_with_scope(struct sp_span_reporters *reporters,
+				struct sp_span_record *record)
+{
+	uint64_t count = 0;
+
+	while (record && !record->announced) {
+		if (count == reporters->chain_capacity) {
+			uint64_t capacity = count ? count * 2 : 64;
+			struct sp_span_record **chain = sp_heap_realloc(
+				reporters->chain,
+				capacity * sizeof(struct sp_span_record *));
+
+			if (!chain)
+				break;
+			reporters->chain = chain;
+			reporters->chain_capacity = capacity;
+		}
+		reporters->chain[count++] = record;
+		record = around(reporters, record);
+	}
+	while (count)
+		announce(reporters, reporters->chain[--count]);
+}
+
+/* --- what they do --- */
+
+/* What is beyond what was told, which it then is. */
+static uint64_t beyond(uint64_t sum, uint64_t *told)
+{
+	uint64_t delta = sum > *told ? sum - *told : 0;
+
+	*told += delta;
+	return delta;
+}
+
+static uint64_t system_part(const struct sp_span_reporters *reporters, uint64_t cpu_ns)
+{
+	const struct sp_recording_header *header = header_of(reporters);
+	double user = (double)sp_atomic_value(&header->process_user_ns);
+	double system = (double)sp_atomic_value(&header->process_system_ns);
+
+	return user + system > 0
+		       ? sp_profile_integer((double)cpu_ns * system / (user + system))
+		       : 0;
+}
+
+static void tell_change(struct sp_span_reporters *reporters,
+			struct sp_span_record *record)
+{
+	double tick_ns = ns_per_tick(reporters);
+	const struct sp_span_delta *sums = &record->absorbed;
+	struct sp_span_sums *told = &record->told;
+	uint64_t cpu_ns = beyond(sums->cpu_ns, &told->cpu_ns);
+	uint64_t system_ns = system_part(reporters, cpu_ns);
+	const struct sp_span_cpu cpu = {cpu_ns - system_ns, system_ns};
+	const struct sp_span_wall wall = {
+		beyond(sp_profile_integer((double)sums->busy_ticks * tick_ns),
+		       &told->busy_ns),
+		beyond(sp_profile_integer((double)sums->idle_ticks * tick_ns),
+		       &told->idle_ns),
+	};
+	const struct sp_span_allocations allocations = {
+		beyond(sums->allocations, &told->allocations),
+		beyond(sums->alloc_bytes, &told->alloc_bytes),
+	};
+
+	if (cpu_ns)
+		TELL(reporters, span_cpu, record->id, &cpu);
+	if (wall.busy_ns | wall.idle_ns)
+		TELL(reporters, span_wall, record->id, &wall);
+	if (allocations.count | allocations.bytes)
+		TELL(reporters, span_allocations, record->id, &allocations);
+	record->has_changed = false;
+}
+
+static void tell_heap(struct sp_span_reporters *reporters, struct sp_span_record *record)
+{
+	const struct sp_span_heap total = {
+		sp_profile_integer(record->heap_bytes + 0.5),
+		sp_profile_integer(record->heap_objects + 0.5),
+	};
+	bool has_heap = total.bytes | total.count;
+
+	/* Once more when it is gone. */
+	if (has_heap || record->has_heap)
+		TELL(reporters, span_heap, record->id, &total);
+	record->has_heap = has_heap;
+}
+
+/* --- life --- */
+
+static void note_changed(void *context, const struct sp_span *span,
+			 const struct sp_span_delta *delta)
+{
+	struct sp_span_reporters *reporters = context;
+
+	sp_span_records_change(&reporters->records, span, delta);
+}
+
+static void note_ended(void *context, const struct sp_span *span)
+{
+	struct sp_span_reporters *reporters = context;
+
+	sp_span_records_end(&reporters->records, span);
+}
+
+static void note_sample(void *context, const struct sp_cpu_record *record,
+			const uint64_t *frames, uint32_t frame_count)
+{
+	struct sp_span_reporters *reporters = context;
+
+	sp_sample_collection_add(reporters->samples, record, frames, frame_count);
+}
+
+static bool wants_events(const struct sp_reporter_ops *ops)
+{
+	return ops->span_created || ops->span_destroyed || ops->span_cpu ||
+	       ops->span_wall || ops->span_allocations || ops->span_heap || ops->samples;
+}
+
+static void begin(struct sp_span_reporters *reporters, const struct sp_reporter_ops *ops)
+{
+	struct event_reporter *reporter = &reporters->reporters[reporters->count];
+	int err;
+
+	if (!wants_events(ops) || reporters->count == SP_EVENT_REPORTERS_MAX)
+		return;
+	*reporter = (struct event_reporter){.ops = ops};
+	err = ops->init ? ops->init(&reporter->state, &reporters->config) : 0;
+	if (err) {
+		sp_log_error("reporter %s does not start: %s", ops->name,
+			     strerrordesc_np(-err));
+		return;
+	}
+	reporter->is_on = true;
+	reporters->count++;
+}
+
+static bool wants_samples(const struct sp_span_reporters *reporters)
+{
+	for (uint32_t i = 0; i < reporters->count; i++)
+		if (reporters->reporters[i].ops->samples)
+			return true;
+	return false;
+}
+
+struct sp_span_reporters *
+sp_span_reporters_create(struct sp_absorber *absorber,
+			 const struct sp_reporter_ops *const *list, size_t count,
+			 const struct sp_reporter_config *config)
+{
+	struct sp_span_reporters *reporters;
+	bool has_any = false;
+
+	for (size_t i = 0; i < count; i++)
+		has_any |= wants_events(list[i]);
+	reporters = has_any ? sp_heap_zalloc(sizeof(*reporters)) : NULL;
+	if (!reporters)
+		return NULL;
+	reporters->absorber = absorber;
+	reporters->config = *config;
+	reporters->records.recording = absorber->recording;
+	for (size_t i = 0; i < count; i++)
+		begin(reporters, list[i]);
+	if (wants_samples(reporters)) {
+		reporters->samples = sp_sample_collection_create(absorber->recording,
+								 config->samples_max);
+		absorber->sample_taken = reporters->samples ? note_sample : NULL;
+	}
+	if (!reporters->count) {
+		sp_heap_free(reporters);
+		return NULL;
+	}
+	absorber->context = reporters;
+	absorber->span_changed = note_changed;
+	absorber->span_ended = note_ended;
+	sp_span_reporters_move_to(reporters, (uint32_t)sp_syscall0(SYS_gettid));
+	return reporters;
+}
+
+void sp_span_reporters_move_to(struct sp_span_reporters *reporters, uint32_t tid)
+{
+	reporters->absorber->telling_tid = tid;
+}
+
+void sp_span_reporters_forget(struct sp_absorber *absorber)
+{
+	absorber->telling_tid = 0;
+	absorber->span_changed = NULL;
+	absorber->span_ended = NULL;
+	absorber->sample_taken = NULL;
+	absorber->context = NULL;
+}
+
+void sp_span_reporters_look(struct sp_span_reporters *reporters)
+{
+	sp_span_records_find_silent(&reporters->records);
+}
+
+static void tell_samples(struct sp_span_reporters *reporters)
+{
+	struct sp_sample_batch batch;
+
+	if (!reporters->samples)
+		return;
+	while (sp_sample_collection_next(reporters->samples, &batch)) {
+		batch.missed_samples +=
+			atomic_exchange(&reporters->absorber->untold_samples, 0);
+		TELL(reporters, samples, &batch);
+	}
+	sp_sample_collection_empty(reporters->samples);
+}
+
+static void tell_ends(struct sp_span_reporters *reporters)
+{
+	struct sp_span_records *records = &reporters->records;
+
+	for (uint64_t i = 0; i < records->used; i++) {
+		struct sp_span_record *record = &records->items[i];
+
+		if (!record->has_ended)
+			continue;
+		if (record->announced)
+			TELL(reporters, span_destroyed, record->id);
+		sp_heap_free(record->announced);
+		memset(record, 0, sizeof(*record));
+	}
+}
+
+static void tell_memory(struct sp_span_reporters *reporters, uint64_t now_ns)
+{
+	struct sp_span_records *records = &reporters->records;
+
+	if (now_ns - reporters->last_heap_ns < reporters->config.heap_interval_ns)
+		return;
+	reporters->last_heap_ns = now_ns;
+	sp_span_records_sum_heap(records);
+	for (uint64_t i = 0; i < records->used; i++)
+		if (records->items[i].announced)
+			tell_heap(reporters, &records->items[i]);
+}
+
+void sp_span_reporters_tell(struct sp_span_reporters *reporters, uint64_t now_ns)
+{
+	struct sp_span_records *records = &reporters->records;
+
+	for (uint64_t i = 0; i < records->used; i++)
+		if (records->items[i].id && !records->items[i].announced)
+			announce_with_scope(reporters, &records->items[i]);
+	for (uint64_t i = 0; i < records->used; i++)
+		if (records->items[i].has_changed && records->items[i].announced)
+			tell_change(reporters, &records->items[i]);
+	tell_memory(reporters, now_ns);
+	tell_ends(reporters);
+	tell_samples(reporters);
+	flush(reporters);
+	if (records->missed_spans && !reporters->has_said_missed) {
+		reporters->has_said_missed = true;
+		sp_log_error("no memory to tell reporters of all spans");
+	}
+}
+
+void sp_span_reporters_destroy(struct sp_span_reporters *reporters)
+{
+	sp_span_reporters_forget(reporters->absorber);
+	for (uint32_t i = 0; i < reporters->count; i++) {
+		struct event_reporter *reporter = &reporters->reporters[i];
+
+		if (reporter->is_on && reporter->ops->fini)
+			reporter->ops->fini(reporter->state);
+	}
+	sp_span_records_fini(&reporters->records);
+	if (reporters->samples)
+		sp_sample_collection_destroy(reporters->samples);
+	sp_heap_free(reporters->chain);
+	sp_heap_free(reporters);
+}
