@@ -423,6 +423,7 @@ static void write_at_end(void)
 	/* A fork child that never ran long enough for a sample has nothing to tell. */
 	if (state != SP_CAPTURE_RUNNING)
 		return;
+	sp_span_settle();
 	if (atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		sp_reporter_thread_ask(SP_REQUEST_WRITE_END, END_TIMEOUT_NS);
 	else if (sp_heap_is_usable())
@@ -458,6 +459,7 @@ static void before_confinement(void)
 		sp_cpu_timer_disarm_forked();
 		return;
 	}
+	sp_span_settle();
 	if (ensure_reporter_thread()) {
 		sp_reporter_thread_ask(SP_REQUEST_WRITE_CONFINED, END_TIMEOUT_NS);
 		pause_reporter();
