@@ -66,7 +66,7 @@ static void show_results(void)
 	printf("variadic %d\n", fn_variadic(text, sizeof(text), "%d %g %s %Lg %d %d %g",
 					    1, 2.5, "three", 4.5L, 5, 6, 7.5));
 	printf("%s\n", text);
-	printf("recurse %ld\n", fn_recurse(3000, again));
+	printf("recurse %ld\n", fn_recurse(200, again));
 	printf("jump inside %d\n", fn_jump_inside());
 	printf("variable %ld\n", fn_variable);
 }
