@@ -1,0 +1,147 @@
+/*
+ * What the hooks ask for: a fork child's late start, the end of the process and of its
+ * image, and moments at which our thread must not be there. Context: hook, cold; keeps
+ * errno where the host's call goes on.
+ */
+#include "hook_calls.h"
+
+#include "agent.h"
+#include "fork_child.h"
+#include "heap_jemalloc.h"
+#include "process_end.h"
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_compiler.h"
+#include "sp_cpu_timer.h"
+#include "sp_recording.h"
+#include "sp_reporter_thread.h"
+#include "sp_span_capture.h"
+#include "sp_thread.h"
+
+#include <errno.h>
+
+/* False when there is none and none can be had. */
+static bool ensure_reporter_thread(void)
+{
+	static _Atomic bool is_starting;
+	bool has;
+
+	if (atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
+		return true;
+	if (!sp_heap_is_usable() || atomic_exchange(&is_starting, true))
+		return false;
+	has = sp_reporter_thread_start(&sp_agent.reporter_setup) == 0;
+	atomic_store(&is_starting, false);
+	return has;
+}
+
+static void safe_point(void)
+{
+	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
+
+	if (sp_likely(atomic_load_explicit(&sp_capture.has_reporter_thread,
+					   memory_order_relaxed)))
+		return;
+	if (state == SP_CAPTURE_FORKED)
+		sp_fork_child_begin();
+	else if (state != SP_CAPTURE_RUNNING)
+		return;
+	ensure_reporter_thread();
+}
+
+static void before_chroot(void)
+{
+	safe_point();
+	sp_reporter_thread_await_separate(SP_AGENT_END_TIMEOUT_NS);
+}
+
+void sp_hook_calls_write_at_end(void)
+{
+	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
+	int saved_errno = errno;
+
+	/* A fork child that never ran long enough for a sample has nothing to tell. */
+	if (state != SP_CAPTURE_RUNNING)
+		return;
+	sp_span_settle();
+	if (atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
+		sp_reporter_thread_ask(SP_REQUEST_WRITE_END, SP_AGENT_END_TIMEOUT_NS);
+	else if (sp_heap_is_usable())
+		sp_reporter_write_here(&sp_agent.reporter_setup);
+	errno = saved_errno;
+}
+
+static bool pause_reporter(void)
+{
+	if (!sp_reporter_thread_ask(SP_REQUEST_STOP, SP_AGENT_END_TIMEOUT_NS))
+		return false;
+	sp_reporter_thread_join();
+	return true;
+}
+
+static void resume_reporter(void)
+{
+	ensure_reporter_thread();
+}
+
+/*
+ * Any system call may end the program from here on, in any thread. What was recorded
+ * is written, and nothing of ours runs again but hooks that pass everything through.
+ */
+static void before_confinement(void)
+{
+	uint32_t slots;
+
+	sp_hooks_set_calls(NULL);
+	if (atomic_load_explicit(&sp_capture.state, memory_order_acquire) !=
+	    SP_CAPTURE_RUNNING) {
+		sp_capture_set_state(SP_CAPTURE_OFF);
+		sp_cpu_timer_disarm_forked();
+		return;
+	}
+	sp_span_settle();
+	if (ensure_reporter_thread()) {
+		sp_reporter_thread_ask(SP_REQUEST_WRITE_CONFINED,
+				       SP_AGENT_END_TIMEOUT_NS);
+		pause_reporter();
+	}
+	sp_capture_set_state(SP_CAPTURE_OFF);
+	slots = (uint32_t)sp_recording_used(&sp_capture.recording, SP_SECTION_SLOTS);
+	for (uint32_t i = 0; i < slots; i++)
+		sp_cpu_timer_disarm(sp_thread_slot_at(i));
+}
+
+static void before_exit(void)
+{
+	if (!sp_process_end_awaits_other())
+		sp_hook_calls_write_at_end();
+}
+
+/* A child that execs at once begins no recording meanwhile: nobody would end it. */
+static void before_exec(void)
+{
+	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
+	    SP_CAPTURE_FORKED)
+		sp_capture_set_state(SP_CAPTURE_EXECING);
+	else
+		sp_hook_calls_write_at_end();
+}
+
+static void after_failed_exec(void)
+{
+	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
+	    SP_CAPTURE_EXECING)
+		sp_capture_set_state(SP_CAPTURE_FORKED);
+}
+
+const struct sp_hook_calls sp_agent_hook_calls = {
+	.safe_point = safe_point,
+	.before_exec = before_exec,
+	.after_failed_exec = after_failed_exec,
+	.before_exit = before_exit,
+	.before_chroot = before_chroot,
+	.before_confinement = before_confinement,
+	.forked = sp_fork_child_note,
+	.pause_reporter = pause_reporter,
+	.resume_reporter = resume_reporter,
+};

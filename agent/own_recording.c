@@ -1,0 +1,107 @@
+/*
+ * The recording of this process: made at the start and again in a fork child, its
+ * storage taken ahead of need, and drained by whoever cannot wait for the reporter
+ * thread.
+ */
+#include "own_recording.h"
+
+#include "agent.h"
+#include "heap_absorb.h"
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_heap_capture.h"
+#include "sp_recording_writer.h"
+#include "sp_ring.h"
+#include "sp_span_capture.h"
+#include "sp_syscall.h"
+#include "span_absorb.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+/* For the threads of the first moments; the reporter thread adds more. */
+#define RINGS_FIRST 5
+/* What whoever finds none adds. */
+#define RINGS_IN_NEED 8
+#define SLOTS_IN_NEED 128
+
+static uint64_t span_ticks(void)
+{
+	return sp_clock_ticks();
+}
+
+int sp_own_recording_make(void)
+{
+	struct sp_recording_settings settings = {
+		.directory = sp_agent.options.recording_dir,
+		.runtime_directory = secure_getenv("XDG_RUNTIME_DIR"),
+		.out_directory = sp_agent.options.out_dir,
+		.program = sp_agent.program,
+		.bytes_max = sp_agent.options.recording_bytes_max,
+	};
+	int err = sp_recording_create(&sp_capture.recording, &settings);
+
+	if (err)
+		return err;
+	sp_collector_identify(&sp_capture.recording, &sp_agent.options, sp_agent.program);
+	sp_capture.recording.header->earlier_cpu_ns = sp_agent.earlier.cpu_ns;
+	sp_capture.recording.header->earlier_thread_cpu_ns =
+		sp_agent.earlier_thread_cpu_ns;
+	sp_capture.recording.header->earlier_user_ns = sp_agent.earlier.user_ns;
+	sp_capture.recording.header->earlier_system_ns = sp_agent.earlier.system_ns;
+	sp_agent.absorber.wants_heap = sp_heap_capture_wants_absorb;
+	sp_agent.absorber.give_span_back = sp_span_give_back;
+	sp_agent.absorber.now_ticks = span_ticks;
+	sp_agent.absorber.held_spans_max = sp_agent.options.held_spans_max;
+	sp_heap_capture_begin(&sp_capture.recording);
+	sp_span_capture_begin(&sp_capture.recording);
+	atomic_store_explicit(&sp_capture.recording.header->heap_coverage,
+			      sp_agent.heap_coverage, memory_order_relaxed);
+	err = sp_absorber_init(&sp_agent.absorber, &sp_capture.recording);
+	if (err)
+		return err;
+	sp_ring_pool_grow(&sp_capture.recording, RINGS_FIRST);
+	sp_heap_keep_ahead(&sp_agent.absorber);
+	atomic_store_explicit(&sp_capture.recording.header->state, SP_RECORDING_RUNNING,
+			      memory_order_release);
+	return 0;
+}
+
+static void take_storage_in_need(struct sp_recording_header *header)
+{
+	uint64_t live = atomic_load_explicit(&header->live_slots, memory_order_relaxed);
+
+	if (!atomic_load_explicit(&header->free_ring_count, memory_order_relaxed))
+		sp_ring_pool_grow(&sp_capture.recording, RINGS_IN_NEED);
+	if (live >= sp_recording_reserved(&sp_capture.recording, SP_SECTION_SLOTS))
+		sp_recording_reserve(&sp_capture.recording, SP_SECTION_SLOTS,
+				     live + SLOTS_IN_NEED);
+	sp_heap_keep_ahead(&sp_agent.absorber);
+	sp_span_keep_ahead(&sp_agent.absorber);
+	sp_heap_filter_keep_ahead(&sp_capture.recording);
+}
+
+uint64_t sp_own_recording_hold_signals(void)
+{
+	uint64_t all = ~UINT64_C(0), before = 0;
+
+	sp_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
+	return before;
+}
+
+void sp_own_recording_release_signals(uint64_t before)
+{
+	sp_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
+}
+
+void sp_own_recording_drain(void)
+{
+	uint64_t mask = sp_own_recording_hold_signals();
+
+	if (sp_absorber_try_lock(&sp_agent.absorber, (uint32_t)sp_syscall0(SYS_gettid))) {
+		sp_absorber_drain(&sp_agent.absorber);
+		take_storage_in_need(sp_capture.recording.header);
+		sp_absorber_unlock(&sp_agent.absorber);
+	}
+	sp_own_recording_release_signals(mask);
+}

@@ -1,0 +1,78 @@
+/*
+ * What the user wants: read from the environment once, mistakes told in one line.
+ */
+#include "start_options.h"
+
+#include "agent.h"
+#include "sp_alloc_choice.h"
+#include "sp_alloc_next.h"
+#include "sp_log.h"
+#include "sp_options.h"
+#include "sp_spans.h"
+#include "sp_syscall.h"
+#include "sp_text.h"
+
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static void make_absolute(char *path, size_t path_bytes)
+{
+	char relative[PATH_MAX];
+	struct sp_text text;
+
+	if (*path == '/' || !*path)
+		return;
+	memcpy(relative, path,
+	       path_bytes < sizeof(relative) ? path_bytes : sizeof(relative));
+	if (sp_syscall2(SYS_getcwd, path, path_bytes) < 0) {
+		memcpy(path, relative, path_bytes);
+		return;
+	}
+	if (strcmp(relative, ".") == 0)
+		return;
+	sp_text_init(&text, path + strlen(path), path_bytes - strlen(path));
+	sp_text_char(&text, '/');
+	sp_text_string(&text, relative);
+}
+
+/* The choice itself is made long since, at the first allocation. */
+static void tell_allocator(void)
+{
+	const char *refusal;
+
+	sp_alloc_find();
+	refusal = sp_alloc_refusal();
+	if (refusal)
+		sp_log_error("no jemalloc for the program: %s; its allocator stays",
+			     refusal);
+	else if (sp_alloc_is_jemalloc())
+		sp_log_verbose("jemalloc serves the program");
+}
+
+bool sp_start_options_read(void)
+{
+	char error[512];
+
+	sp_options_init(&sp_agent.options);
+	sp_log_init(STDERR_FILENO, false, false);
+	if (sp_options_parse(&sp_agent.options, environ, error, sizeof(error)) != 0) {
+		sp_log_error("%s", error);
+		return false;
+	}
+	if (!sp_agent.options.is_disabled &&
+	    !sp_spans_check(sp_agent.options.span_sources, error, sizeof(error))) {
+		sp_log_error("SPANPROF_SOURCES: %s; the program runs unprofiled", error);
+		return false;
+	}
+	sp_log_init(STDERR_FILENO, sp_agent.options.is_quiet,
+		    sp_agent.options.is_verbose);
+	tell_allocator();
+	make_absolute(sp_agent.options.out_dir, sizeof(sp_agent.options.out_dir));
+	make_absolute(sp_agent.options.recording_dir,
+		      sizeof(sp_agent.options.recording_dir));
+	return (sp_agent.options.is_cpu_enabled || sp_agent.options.is_heap_enabled) &&
+	       !sp_agent.options.is_disabled;
+}
