@@ -7,6 +7,7 @@
 #include "sp_text.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 
 size_t sp_process_read_file(const char *path, char *out, size_t out_bytes)
@@ -37,24 +38,36 @@ static uint64_t hash_text(const char *text)
 	return hash;
 }
 
-/* Field 22; the second field is in parentheses and may hold anything. */
-static uint64_t parse_start_ticks(const char *stat)
+/* Fields are counted from 1; the second is in parentheses and may hold anything. */
+static const char *find_field(const char *stat, unsigned int number)
 {
-	const char *at = NULL;
-	uint64_t ticks = 0;
+	const char *at = strrchr(stat, ')');
 
-	for (; *stat; stat++)
-		if (*stat == ')')
-			at = stat;
-	for (unsigned int field = 2; at && field < 22; field++) {
+	for (unsigned int field = 2; at && *at && field < number; field++) {
 		while (*at && *at != ' ')
 			at++;
 		while (*at == ' ')
 			at++;
 	}
-	for (; at && *at >= '0' && *at <= '9'; at++)
-		ticks = ticks * 10 + (uint64_t)(*at - '0');
-	return ticks;
+	return at ? at : "";
+}
+
+static uint64_t parse_number(const char *at)
+{
+	uint64_t number = 0;
+
+	for (; *at >= '0' && *at <= '9'; at++)
+		number = number * 10 + (uint64_t)(*at - '0');
+	return number;
+}
+
+/* Of a process that is over and waits for its parent to ask; one whose first thread is
+ * over looks the same but for the number of its threads. */
+static bool is_over(const char *stat)
+{
+	char state = *find_field(stat, 3);
+
+	return (state == 'Z' || state == 'X') && parse_number(find_field(stat, 20)) <= 1;
 }
 
 void sp_process_identity_read(struct sp_process_identity *identity, int pid)
@@ -74,5 +87,5 @@ void sp_process_identity_read(struct sp_process_identity *identity, int pid)
 	sp_text_decimal(&name, (uint64_t)pid);
 	sp_text_string(&name, "/stat");
 	sp_process_read_file(path, text, sizeof(text));
-	identity->start_ticks = parse_start_ticks(text);
+	identity->start_ticks = is_over(text) ? 0 : parse_number(find_field(text, 22));
 }

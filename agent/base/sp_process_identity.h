@@ -10,7 +10,9 @@
 struct sp_process_identity {
 	uint64_t boot_id_hash;	/* /proc/sys/kernel/random/boot_id */
 	uint64_t pid_namespace; /* inode of /proc/self/ns/pid */
-	uint64_t start_ticks;	/* field 22 of /proc/PID/stat; 0: no such process */
+	/* Field 22 of /proc/PID/stat; 0: no such process, or it is over and only waits
+	 * for its parent to ask. */
+	uint64_t start_ticks;
 };
 
 /* Context: signal; some ten system calls. Fields that cannot be read are 0. */
