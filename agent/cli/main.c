@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -136,6 +137,9 @@ int main(int argc, char **argv)
 	const struct sp_command *command;
 	int status;
 
+	/* A limit on file sizes is then an error like a full disk, and no end without a
+	 * word. */
+	signal(SIGXFSZ, SIG_IGN);
 	if (argc < 2) {
 		sp_cli_complain("no command; \"spanprof help\" tells what there is");
 		return SP_EXIT_USAGE;
