@@ -55,7 +55,15 @@ static void tell_failure(const char *path, int err,
 				: "");
 }
 
-/* is_listed: found in a folder, so that a program that still runs is no mistake. */
+static bool is_of_another_user(const char *path)
+{
+	struct stat file;
+
+	return lstat(path, &file) == 0 && file.st_uid != geteuid();
+}
+
+/* is_listed: found in a folder, so that a program that still runs is no mistake, and
+ * neither is one of another user. */
 static int recover_file(const struct recovery *recovery, const char *path, bool is_listed)
 {
 	struct sp_recover_result result;
@@ -65,6 +73,10 @@ static int recover_file(const struct recovery *recovery, const char *path, bool 
 	err = sp_recover_file(path, recovery->out_dir_fd, &recovery->options, &result);
 	if (err == -EBUSY && is_listed) {
 		printf("%s: left alone, its process still runs\n", path);
+		return SP_EXIT_OK;
+	}
+	if (err == -EACCES && is_listed && is_of_another_user(path)) {
+		printf("%s: left alone, it is another user's\n", path);
 		return SP_EXIT_OK;
 	}
 	for (unsigned int i = 0; i < result.file_count; i++)
@@ -229,7 +241,8 @@ const struct sp_command sp_cmd_recover = {
 		", in\n"
 		"$XDG_RUNTIME_DIR, /dev/shm or the folder of its profiles. Of a DIR, "
 		"all\n"
-		"recordings in it are taken; programs that still run are left alone.\n"
+		"recordings in it are taken; programs that still run are left alone,\n"
+		"and so are other users'.\n"
 		"\n"
 		"  -o, --out DIR   write the profiles to DIR, not to the current folder\n"
 		"  --file PATTERN  name them so, as SPANPROF_FILE does\n"

@@ -156,6 +156,51 @@ recover_needs_a_folder_to_write_to() {
 	[ -d "$scratch/made/here" ]
 }
 
+# A recording of a program that was killed, as $scratch/killed.spanprof.
+make_recording() {
+	mkdir "$scratch/killed"
+	# shellcheck disable=SC2016 # the other bash expands it
+	env -i PATH="$PATH" XDG_RUNTIME_DIR="$scratch/killed" SPANPROF_OUT="$scratch/killed" \
+		LD_PRELOAD="$SPANPROF_TEST_AGENT" bash -c 'kill -KILL $$' || true
+	mv "$scratch"/killed/*.spanprof "$scratch/killed.spanprof"
+}
+
+recover_under_a_limit_of_file_sizes_says_so() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	make_recording
+	ulimit -f 0
+	# Said through pipes, which have no size.
+	status=0
+	errors=$("$cli" recover -o "$scratch/killed" "$scratch/killed.spanprof" 2>&1) || status=$?
+	expect_same 1 "$status"
+	expect_match 'cannot write its cpu profile: File too large' "$errors"
+	expect_same "" "$(ls -A "$scratch/killed")"
+}
+
+# The folder is open to all, the command too.
+recordings_of_other_users_are_left_alone_in_a_folder() {
+	local shared=$scratch/shared
+
+	if [ "$(id -u)" -ne 0 ] || ! command -v setpriv >/dev/null; then
+		return 0
+	fi
+	chmod 711 "$scratch"
+	mkdir -m 1777 "$shared"
+	cp "$cli" "$shared/spanprof"
+	echo garbage >"$shared/a.spanprof"
+	chmod 600 "$shared/a.spanprof"
+	cd "$shared"
+	output=$(setpriv --reuid 65534 --regid 65534 --clear-groups "$shared/spanprof" \
+		recover -o "$shared/out" "$shared" 2>&1)
+	expect_same "$shared/a.spanprof: left alone, it is another user's" "$output"
+	# One that is asked for by its name is another matter.
+	if output=$(setpriv --reuid 65534 --regid 65534 --clear-groups "$shared/spanprof" \
+		recover -o "$shared/out" "$shared/a.spanprof" 2>&1); then
+		return 1
+	fi
+	expect_match 'cannot recover .*/a.spanprof: Permission denied' "$output"
+}
+
 delta_wants_two_profiles() {
 	run 2 delta
 	expect_match '^spanprof delta: two profiles are wanted, not 0' "$errors"
@@ -228,6 +273,8 @@ check recover_of_a_folder_without_recordings_is_no_failure
 check recover_names_what_it_cannot_recover_and_goes_on
 check what_could_not_be_recovered_is_not_removed
 check recover_needs_a_folder_to_write_to
+check recover_under_a_limit_of_file_sizes_says_so
+check recordings_of_other_users_are_left_alone_in_a_folder
 check delta_wants_two_profiles
 check delta_names_what_it_cannot_read
 check delta_tells_what_a_running_program_did
