@@ -32,8 +32,25 @@ const char *sp_je_malloc_conf_2_conf_harder = SP_JEMALLOC_CONF_OWN;
  */
 #define FORK_WAIT_NS UINT64_C(5000000)
 
+/* A fork that takes longer gets a torn copy: it may never be over, as a handler of the
+ * program's can jump out of it. */
+#define STAY_OUT_NS UINT64_C(100000000)
+
 static _Atomic uint32_t forks_under_way, calls_under_way;
+static _Atomic uint64_t last_fork_ns;
 static _Atomic bool is_copy_torn;
+
+/* False also when it must be waited for no longer. */
+static bool is_fork_under_way(void)
+{
+	uint32_t forks = atomic_load(&forks_under_way);
+
+	if (!forks)
+		return false;
+	if (sp_clock_monotonic_ns() - atomic_load(&last_fork_ns) < STAY_OUT_NS)
+		return true;
+	return !atomic_compare_exchange_strong(&forks_under_way, &forks, 0);
+}
 
 static void enter(void)
 {
@@ -41,7 +58,7 @@ static void enter(void)
 	 * call sees the fork. */
 	for (;;) {
 		atomic_fetch_add(&calls_under_way, 1);
-		if (!atomic_load(&forks_under_way))
+		if (!is_fork_under_way())
 			return;
 		atomic_fetch_sub(&calls_under_way, 1);
 		sp_syscall0(SYS_sched_yield);
@@ -57,6 +74,7 @@ void sp_heap_before_fork(void)
 {
 	uint64_t deadline_ns = 0;
 
+	atomic_store(&last_fork_ns, sp_clock_monotonic_ns());
 	atomic_fetch_add(&forks_under_way, 1);
 	while (atomic_load(&calls_under_way)) {
 		uint64_t now_ns = sp_clock_monotonic_ns();
@@ -71,7 +89,12 @@ void sp_heap_before_fork(void)
 
 void sp_heap_after_fork_in_parent(void)
 {
-	atomic_fetch_sub(&forks_under_way, 1);
+	uint32_t forks = atomic_load(&forks_under_way);
+
+	/* None: it was taken for one that is never over. */
+	while (forks &&
+	       !atomic_compare_exchange_weak(&forks_under_way, &forks, forks - 1))
+		;
 }
 
 void sp_heap_after_fork_in_child(void)

@@ -65,10 +65,40 @@ START_TEST(handler_that_interrupted_malloc_ends_the_child)
 }
 END_TEST
 
+/* It neither works on for ever nor ends without its profile. */
+START_TEST(fork_that_a_jump_left_holds_up_nobody)
+{
+	struct victim *victim = run_mode("jump_out", NULL, 1);
+
+	ck_assert_str_eq(victim->output, "jumped\n");
+	ck_assert_uint_eq(count_with(victim, "child_work", 270000000), 1);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(child_with_its_parents_number_is_another_process)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"fork_corners", "same_number", NULL},
+		.environment = (const char *const[]){"SPANPROF_CPU_HZ=1000", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+
+	/* NULL: no namespaces for us here. */
+	if (!victim)
+		return;
+	ck_assert_uint_eq(victim_count(victim->profiles, "*.cpu.pb.gz"), 2);
+	ck_assert_uint_eq(count_with(victim, "child_work", 540000000), 1);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, child_of_a_small_stack_is_profiled);
 	tcase_add_loop_test(tcase, handler_that_interrupted_malloc_ends_the_child, 0, 2);
+	tcase_add_test(tcase, fork_that_a_jump_left_holds_up_nobody);
+	tcase_add_test(tcase, child_with_its_parents_number_is_another_process);
 }
 
 int main(void)

@@ -5,12 +5,19 @@
  *   exit_in_malloc   children that are at work in malloc() when a signal's handler
  *                    ends them by _exit(); every other child has two threads, so that
  *                    malloc() holds a lock
+ *   jump_out         a signal's handler jumps out of fork(), which never returns to
+ *                    its caller, and the program goes on
+ *   same_number      a child of a raw clone() that has its parent's process number, in
+ *                    a namespace of its own
  */
 #include "burn.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 
@@ -18,6 +25,9 @@
 #define CHILD_CPU_NS (300 * NS_PER_MS)
 #define CHILDREN 20
 #define BLOCKS 512
+/* The kernel copies the tables of that for some hundred microseconds at least. */
+#define COPIED_BYTES ((size_t)256 << 20)
+#define JUMP_TRIES 200
 
 NOINLINE void child_work(void);
 NOINLINE void child_allocate(void);
@@ -137,11 +147,89 @@ static int run_exit_in_malloc(void)
 	return 0;
 }
 
+static volatile sig_atomic_t is_in_fork, has_jumped;
+static sigjmp_buf out_of_fork;
+
+static void jump_out(int number)
+{
+	(void)number;
+	if (!is_in_fork)
+		return;
+	is_in_fork = 0;
+	has_jumped = 1;
+	siglongjmp(out_of_fork, 1);
+}
+
+static void try_to_jump(void)
+{
+	const struct itimerval once = {.it_value = {.tv_usec = 200}};
+	pid_t pid;
+
+	if (sigsetjmp(out_of_fork, 1) != 0)
+		return;
+	is_in_fork = 1;
+	setitimer(ITIMER_REAL, &once, NULL);
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	is_in_fork = 0;
+	waitpid(pid, NULL, 0);
+}
+
+static int run_jump_out(void)
+{
+	char *memory = malloc(COPIED_BYTES);
+
+	if (!memory)
+		return 3;
+	memset(memory, 1, COPIED_BYTES);
+	signal(SIGALRM, jump_out);
+	for (int i = 0; i < JUMP_TRIES && !has_jumped; i++)
+		try_to_jump();
+	child_work();
+	say(has_jumped ? "jumped\n" : "no jump\n");
+	return memory[COPIED_BYTES / 2] != 1;
+}
+
+static int run_as_first_process(void)
+{
+	int status = -1;
+	long pid;
+
+	child_work();
+	pid = syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL, NULL);
+	if (pid == 0)
+		_exit(getpid() == 1 ? 7 : 8);
+	if (pid < 0 || waitpid((pid_t)pid, &status, 0) != (pid_t)pid)
+		return 3;
+	child_work();
+	return WIFEXITED(status) && WEXITSTATUS(status) == 7 ? 5 : 4;
+}
+
+static int run_same_number(void)
+{
+	int status = -1;
+	pid_t pid;
+
+	if (unshare(CLONE_NEWPID) != 0)
+		return 77;
+	pid = fork();
+	if (pid == 0)
+		exit(run_as_first_process());
+	waitpid(pid, &status, 0);
+	say("child done\n");
+	return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : 4;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "small_stack") == 0)
 		return run_small_stack();
 	if (argc > 1 && strcmp(argv[1], "exit_in_malloc") == 0)
 		return run_exit_in_malloc();
+	if (argc > 1 && strcmp(argv[1], "jump_out") == 0)
+		return run_jump_out();
+	if (argc > 1 && strcmp(argv[1], "same_number") == 0)
+		return run_same_number();
 	return 2;
 }
