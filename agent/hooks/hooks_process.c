@@ -28,7 +28,8 @@ void sp_hooks_set_calls(const struct sp_hook_calls *calls)
 
 bool sp_hooks_is_own_process(void)
 {
-	return sp_capture.own_process &&
+	/* A child in another namespace may have its parent's number. */
+	return sp_capture_is_own_process() &&
 	       (uint32_t)sp_syscall0(SYS_getpid) ==
 		       atomic_load_explicit(&sp_capture.process_id, memory_order_relaxed);
 }
