@@ -50,7 +50,9 @@ static const uint16_t needed_calls[] = {
 	SYS_mprotect,
 	SYS_munmap,
 	SYS_newfstatat,
+	SYS_open,
 	SYS_openat,
+	SYS_poll,
 	SYS_prctl,
 	SYS_pread64,
 	SYS_prlimit64,
@@ -60,10 +62,13 @@ static const uint16_t needed_calls[] = {
 	SYS_renameat2,
 	SYS_rseq,
 	SYS_rt_sigaction,
+	SYS_rt_sigpending,
 	SYS_rt_sigprocmask,
 	SYS_rt_sigreturn,
+	SYS_rt_sigtimedwait,
 	SYS_sched_yield,
 	SYS_set_robust_list,
+	SYS_sigaltstack,
 	SYS_tgkill,
 	SYS_timer_create,
 	SYS_timer_delete,
@@ -124,6 +129,20 @@ static void announce_confinement(void)
 		calls->before_confinement();
 }
 
+/* Does this prctl() take from us what we need? */
+static bool is_confining(int option, unsigned long mode, const void *filter)
+{
+	switch (option) {
+	case PR_SET_SECCOMP:
+		return mode == SECCOMP_MODE_STRICT ||
+		       (mode == SECCOMP_MODE_FILTER && !can_live_with(filter));
+	case PR_SET_TSC:
+		return mode == PR_TSC_SIGSEGV;
+	default:
+		return false;
+	}
+}
+
 SP_EXPORT int prctl(int option, ...)
 {
 	unsigned long arguments[4];
@@ -135,11 +154,7 @@ SP_EXPORT int prctl(int option, ...)
 	for (size_t i = 0; i < SP_ARRAY_COUNT(arguments); i++)
 		arguments[i] = va_arg(list, unsigned long);
 	va_end(list);
-	if ((option == PR_SET_SECCOMP &&
-	     (arguments[0] == SECCOMP_MODE_STRICT ||
-	      (arguments[0] == SECCOMP_MODE_FILTER &&
-	       !can_live_with((const void *)arguments[1])))) ||
-	    (option == PR_SET_TSC && arguments[0] == PR_TSC_SIGSEGV))
+	if (is_confining(option, arguments[0], (const void *)arguments[1]))
 		announce_confinement();
 	errno = saved_errno;
 	return SP_NEXT(prctl)(option, arguments[0], arguments[1], arguments[2],
@@ -150,11 +165,15 @@ void *sp_observe_syscall(long number, long operation, long flags, const void *ar
 {
 	int saved_errno;
 
-	(void)flags;
 	if (sp_unlikely(number == SYS_seccomp)) {
 		saved_errno = errno;
 		if (operation == SECCOMP_SET_MODE_STRICT ||
 		    (operation == SECCOMP_SET_MODE_FILTER && !can_live_with(argument)))
+			announce_confinement();
+		errno = saved_errno;
+	} else if (sp_unlikely(number == SYS_prctl)) {
+		saved_errno = errno;
+		if (is_confining((int)operation, (unsigned long)flags, argument))
 			announce_confinement();
 		errno = saved_errno;
 	}

@@ -9,8 +9,14 @@ static const struct {
 	const char *mode;
 	bool is_profiled_on;
 } modes[] = {
-	{"strict", false},	   {"no_counter", false},	  {"filter", false},
-	{"filter_syscall", false}, {"filter_all_threads", false}, {"filter_loose", true},
+	{"strict", false},
+	{"no_counter", false},
+	{"filter", false},
+	{"filter_syscall", false},
+	{"filter_all_threads", false},
+	{"filter_prctl", false},
+	{"filter_no_poll", false},
+	{"filter_loose", true},
 	{"filter_refused", true},
 };
 

@@ -32,6 +32,14 @@ static struct sock_filter all_but_reboot[] = {
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 };
 
+/* The agent needs it to tell the user what became of the profiles. */
+static struct sock_filter all_but_poll[] = {
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_poll, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+};
+
 static struct sock_fprog strict_filter = {
 	.len = sizeof(few_calls) / sizeof(few_calls[0]),
 	.filter = few_calls,
@@ -39,6 +47,10 @@ static struct sock_fprog strict_filter = {
 static struct sock_fprog loose_filter = {
 	.len = sizeof(all_but_reboot) / sizeof(all_but_reboot[0]),
 	.filter = all_but_reboot,
+};
+static struct sock_fprog no_poll_filter = {
+	.len = sizeof(all_but_poll) / sizeof(all_but_poll[0]),
+	.filter = all_but_poll,
 };
 
 /* No system call: some 100 ms. */
@@ -69,6 +81,12 @@ static long confine(const char *mode)
 		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &loose_filter);
 	if (strcmp(mode, "filter_syscall") == 0)
 		return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &strict_filter);
+	if (strcmp(mode, "filter_no_poll") == 0)
+		return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+			       SECCOMP_FILTER_FLAG_TSYNC, &no_poll_filter);
+	if (strcmp(mode, "filter_prctl") == 0)
+		return syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER,
+			       &strict_filter);
 	if (strcmp(mode, "filter_refused") == 0)
 		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) == -1 ? 0 : -1;
 	/* filter_all_threads */
