@@ -13,6 +13,7 @@
 #include "layout.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
+#include "sp_held_signals.h"
 #include "sp_pages.h"
 #include "sp_syscall.h"
 
@@ -44,6 +45,22 @@ static int open_again(const struct sp_recording *recording)
 	return -ESTALE;
 }
 
+/* A handler of the program's that jumped away would leave our descriptor open. */
+static int allocate(const struct sp_recording *recording, uint64_t offset,
+		    uint64_t size_bytes, int fd)
+{
+	uint64_t mask = sp_signals_hold();
+	int file = fd >= 0 ? fd : open_again(recording);
+	int err = file;
+
+	if (file >= 0)
+		err = (int)sp_syscall4(SYS_fallocate, file, 0, offset, size_bytes);
+	if (file >= 0 && file != fd)
+		sp_syscall1(SYS_close, file);
+	sp_signals_release(mask);
+	return file >= 0 ? err : -EOPNOTSUPP;
+}
+
 static int take_storage(struct sp_recording *recording, uint64_t offset,
 			uint64_t size_bytes, int fd)
 {
@@ -51,17 +68,10 @@ static int take_storage(struct sp_recording *recording, uint64_t offset,
 	long err;
 
 	if (recording->is_file) {
-		int file = fd >= 0 ? fd : open_again(recording);
-
-		if (file >= 0) {
-			err = sp_syscall4(SYS_fallocate, file, 0, offset, size_bytes);
-			if (file != fd)
-				sp_syscall1(SYS_close, file);
-			if (err == 0)
-				is_taken = true;
-			else if (err != -EOPNOTSUPP && err != -EINTR)
-				return (int)err;
-		}
+		err = allocate(recording, offset, size_bytes, fd);
+		is_taken = err == 0;
+		if (err != 0 && err != -EOPNOTSUPP && err != -EINTR)
+			return (int)err;
 	}
 	err = sp_syscall3(SYS_madvise, sp_recording_at(recording, offset), size_bytes,
 			  MADV_POPULATE_WRITE);
