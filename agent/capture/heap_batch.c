@@ -138,6 +138,9 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 		if (!sp_heap_was_left(self, self->freeing_at, here))
 			return false;
 		sp_heap_batch_finish(self);
+		/* It was this block's free that was left, and is done now. */
+		if (sp_atomic_value(&block->word) != word)
+			return true;
 	}
 	self->freeing_at = here;
 	atomic_signal_fence(memory_order_seq_cst);

@@ -23,6 +23,8 @@
 /* Of the mark and of births. */
 #define MARK_EPOCH_BITS 20U
 #define BIRTH_MASK (UINT64_MAX >> MARK_EPOCH_BITS)
+/* More than any memory, but not than what programs may ask for: there the peak stays. */
+#define MARK_BYTES_MAX (INT64_MAX >> (MARK_EPOCH_BITS - 1))
 /* Clocks of two cores may differ by less than this; in births. */
 #define SKEW_BIRTHS (UINT64_C(1) << 20)
 /* A new high-water mark is at least this part above the last. */
@@ -67,6 +69,8 @@ static void note_peak(const struct sp_heap_thread *self)
 	int64_t peak = (int64_t)(mark >> MARK_EPOCH_BITS);
 	uint64_t next;
 
+	if (sp_unlikely(live > MARK_BYTES_MAX))
+		live = MARK_BYTES_MAX;
 	if (sp_likely(live <= peak + (peak >> PEAK_STEP_SHIFT)))
 		return;
 	next = (uint64_t)live << MARK_EPOCH_BITS | ((mark + 1) & SP_HEAP_EPOCH_MASK);
@@ -243,9 +247,9 @@ static SP_COLD void count_short(enum sp_unwind_end end)
 				      memory_order_relaxed);
 		sp_capture_wake_reporter();
 	}
-	sp_recording_count(
-		&sp_capture.recording,
-		end == SP_UNWIND_FULL ? SP_LOSS_STACK_CUT : SP_LOSS_STACK_SHORT, 1);
+	sp_recording_count(&sp_capture.recording,
+			   end == SP_UNWIND_FULL ? SP_LOSS_HEAP_CUT : SP_LOSS_HEAP_SHORT,
+			   1);
 }
 
 /* Returns the hash of the frames. */

@@ -244,6 +244,8 @@ static void end_life(struct sp_heap_thread *thread)
 					  thread->pending_live_bytes,
 					  memory_order_relaxed);
 	}
+	/* Whoever waits for samples to be over need not wait for one that was left. */
+	thread->sampling_at = 0;
 	atomic_fetch_add_explicit(&thread->life, 1, memory_order_release);
 	give(thread);
 }

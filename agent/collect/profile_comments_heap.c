@@ -188,10 +188,8 @@ static void say_losses(struct sp_profile_comments *comments,
 			"the profiler",
 		[SP_LOSS_HEAP_NO_THREAD] = "allocations that were only counted: in "
 					   "threads that the profiler cannot follow",
-		[SP_LOSS_STACK_CUT] = "stacks of all profiles cut at the depth limit "
-				      "(SPANPROF_DEPTH)",
-		[SP_LOSS_STACK_SHORT] = "stacks of all profiles that could not be walked "
-					"to their root",
+		[SP_LOSS_HEAP_CUT] = "stacks cut at the depth limit (SPANPROF_DEPTH)",
+		[SP_LOSS_HEAP_SHORT] = "stacks that could not be walked to their root",
 		[SP_LOSS_NO_SPACE] = "requests for storage refused",
 		[SP_LOSS_SPAN_NO_ROOM] =
 			"spans not followed, shown as the span around them: no room "

@@ -41,7 +41,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 2U
+#define SP_RECORDING_VERSION 3U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
@@ -75,13 +75,17 @@ struct sp_section {
 	_Atomic uint64_t used_items;	 /* append-only sections: published */
 };
 
-/* What was lost, and why. Monotonic counts; every one reaches the profile. */
+/*
+ * What was lost, and why. Monotonic counts; every one reaches the profile. A kind is
+ * counted either by the consumer, in journal changes, or by hooks and handlers at any
+ * moment: a change stores the sum that it has read and added to.
+ */
 enum sp_loss {
 	SP_LOSS_NO_RING,	/* samples: no ring was free */
 	SP_LOSS_RING_FULL,	/* samples: the thread's ring was full */
 	SP_LOSS_TABLE_FULL,	/* samples whose stack no longer fitted the tables */
-	SP_LOSS_STACK_CUT,	/* stacks cut at the depth limit */
-	SP_LOSS_STACK_SHORT,	/* stacks that could not be walked to their root */
+	SP_LOSS_STACK_CUT,	/* samples' stacks cut at the depth limit */
+	SP_LOSS_STACK_SHORT,	/* samples' stacks not walked to their root */
 	SP_LOSS_NO_SLOT,	/* threads without a slot */
 	SP_LOSS_NO_TIMER,	/* threads without a timer (RLIMIT_SIGPENDING) */
 	SP_LOSS_GROUP_FULL,	/* threads whose entry function has no group */
@@ -89,6 +93,8 @@ enum sp_loss {
 	SP_LOSS_NO_MODULE_ID,	/* modules beyond the module table */
 	SP_LOSS_DAMAGED,	/* records that could not be read */
 	SP_LOSS_HEAP_STACK,	/* blocks whose stack no longer fitted the tables */
+	SP_LOSS_HEAP_CUT,	/* blocks' stacks cut at the depth limit */
+	SP_LOSS_HEAP_SHORT,	/* blocks' stacks not walked to their root */
 	SP_LOSS_HEAP_UNTRACKED, /* sampled blocks that the live table had no room for */
 	SP_LOSS_HEAP_STALE,	/* sampled blocks that left by a way we cannot see */
 	SP_LOSS_HEAP_REENTERED, /* blocks of a signal handler that interrupted our hook */

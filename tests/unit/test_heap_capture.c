@@ -211,6 +211,21 @@ START_TEST(free_that_a_jump_has_left_is_finished_by_the_next)
 }
 END_TEST
 
+START_TEST(free_that_a_jump_has_left_counts_once_when_it_is_done_again)
+{
+	make_blocks(2);
+	sp_heap_note_free(address(1));
+	leave_in_the_middle_of_a_free(2);
+	sp_heap_self->freeing_at = gone();
+	sp_heap_note_free(address(2));
+	ck_assert_ptr_null(find(2));
+	ck_assert_double_eq(SUM(freed_objects), 2);
+	ck_assert_int_eq(atomic_load(&header()->heap_live_bytes) +
+				 sp_heap_self->pending_live_bytes,
+			 0);
+}
+END_TEST
+
 START_TEST(free_that_a_jump_is_about_to_leave_is_finished)
 {
 	make_blocks(2);
@@ -253,6 +268,16 @@ END_TEST
 
 /* --- threads --- */
 
+START_TEST(nobody_waits_for_a_sample_that_a_thread_ended_in)
+{
+	make_blocks(1);
+	sp_heap_self->sampling_at = gone();
+	ck_assert(!sp_heap_capture_is_idle());
+	sp_heap_thread_end();
+	ck_assert(sp_heap_capture_is_idle());
+}
+END_TEST
+
 START_TEST(thread_in_the_place_of_an_ended_one_is_another)
 {
 	struct sp_heap_thread *place = sp_heap_self;
@@ -278,6 +303,19 @@ START_TEST(counters_of_a_vanished_thread_are_not_those_of_its_slots_next_one)
 	atomic_store(&slot->heap_allocations, 0);
 	sp_heap_capture_publish(&sp_capture.recording);
 	ck_assert_uint_eq(atomic_load(&slot->heap_allocations), 0);
+}
+END_TEST
+
+/* --- the peak --- */
+
+START_TEST(peak_beyond_all_bits_of_the_mark_does_not_move_downwards)
+{
+	for (uint64_t i = 1; i <= 20; i++)
+		sp_heap_note_alloc(address(i), UINT64_C(1) << 40);
+	for (uint64_t i = 1; i <= 20; i++)
+		sp_heap_note_free(address(i));
+	ck_assert_uint_eq(atomic_load(&header()->heap_peak_epoch), 1);
+	ck_assert_int_ge(atomic_load(&header()->heap_peak_bytes), (INT64_C(1) << 44) - 1);
 }
 END_TEST
 
@@ -320,13 +358,17 @@ int main(void)
 	tcase_add_test(tests, sample_that_a_jump_has_left_is_in_nobodys_way);
 	tcase_add_test(tests, jump_beyond_a_sample_leaves_it_and_one_before_it_does_not);
 	tcase_add_test(tests, free_that_a_jump_has_left_is_finished_by_the_next);
+	tcase_add_test(tests,
+		       free_that_a_jump_has_left_counts_once_when_it_is_done_again);
 	tcase_add_test(tests, free_that_a_jump_is_about_to_leave_is_finished);
 	tcase_add_test(tests,
 		       free_in_a_handler_that_interrupted_one_leaves_the_batch_alone);
 	tcase_add_test(tests, free_that_a_thread_ended_in_is_finished);
+	tcase_add_test(tests, nobody_waits_for_a_sample_that_a_thread_ended_in);
 	tcase_add_test(tests, thread_in_the_place_of_an_ended_one_is_another);
 	tcase_add_test(tests,
 		       counters_of_a_vanished_thread_are_not_those_of_its_slots_next_one);
+	tcase_add_test(tests, peak_beyond_all_bits_of_the_mark_does_not_move_downwards);
 	tcase_add_test(tests, age_is_right_when_the_bits_of_births_are_used_up);
 	tcase_add_test(tests, block_from_a_core_whose_clock_is_ahead_has_no_age);
 	suite_add_tcase(suite, tests);
