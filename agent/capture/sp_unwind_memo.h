@@ -11,6 +11,9 @@
 
 #include "sp_unwind.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct sp_unwind_memo;
 
 /* A memo for stacks of at most that many frames, or NULL without memory. */
@@ -49,6 +52,42 @@ struct sp_unwind_memo_result
 sp_unwind_memo_by_libunwind(struct sp_unwind_memo *memo,
 			    const struct sp_unwind_snapshot *snapshot,
 			    const struct sp_unwind_regs *regs);
+
+/* A word of the stack, and what it was. */
+struct sp_unwind_word {
+	uint64_t address, value;
+};
+
+/*
+ * All that a stack follows from: where these registers and words are as they were, with
+ * the same modules around, a walk would find the same frames. Longer stacks have none.
+ */
+#define SP_UNWIND_PROOF_WORDS 112U
+#define SP_UNWIND_PROOF_MODULES 6U
+
+struct sp_unwind_proof {
+	uint64_t hash; /* of the frames */
+	uint64_t generation, stack_high;
+	uint64_t pc, rsp, rbp;
+	bool depends_on_rbp;
+	uint32_t module_count, word_count;
+	/* Those that may be unloaded, and an address in each. */
+	struct {
+		const struct sp_unwind_module *module;
+		uint64_t address;
+	} modules[SP_UNWIND_PROOF_MODULES];
+	struct sp_unwind_word words[SP_UNWIND_PROOF_WORDS]; /* from the leaf on */
+};
+
+/* Of the last walk. False, and the proof is of nothing: it has none. */
+bool sp_unwind_memo_prove(const struct sp_unwind_memo *memo,
+			  struct sp_unwind_proof *proof);
+
+/* Would a walk from here find the same? */
+bool sp_unwind_proof_holds(const struct sp_unwind_proof *proof,
+			   const struct sp_unwind_snapshot *snapshot,
+			   const struct sp_unwind_regs *regs,
+			   const struct sp_unwind_stack *stack);
 
 /* The frames of the last walk, pseudo frame included: at most one more than
  * depth_frames_max. */

@@ -12,6 +12,7 @@
 
 #include "sp_intern.h"
 #include "sp_pages.h"
+#include "unwind_memo_entries.h"
 #include "unwind_step.h"
 
 #define HASH_OF_NOTHING UINT64_C(0x5bd1e9955bd1e995)
@@ -19,61 +20,28 @@
 /* No frame: our own are left out of stacks. */
 #define FRAME_NONE UINT64_MAX
 
-/* Instead of the address that the saved rbp was read from. */
-#define RBP_KEPT UINT64_C(0)   /* the frame below has it still in the register */
-#define RBP_UNUSED UINT64_C(1) /* no step from here on depends on it */
-
-struct entry {
-	uint64_t key; /* key_of() the walk */
-	uint64_t pc;  /* found at rsp - 8 */
-	uint64_t rbp; /* found at rbp_slot */
-	uint64_t rbp_slot;
-	uint64_t frame;
-	uint64_t hash; /* of the frames from the root to this one */
-};
-
 /* A frame stepped over in this walk, leaf first. */
-struct step {
+struct sp_memo_step {
 	uint64_t key, pc, rbp;
 	uint64_t frame, rule;
 	const struct sp_unwind_module *module;
 };
 
-/* Entries from first on are in a module that may be unloaded. */
-struct run {
-	const struct sp_unwind_module *module;
-	uint64_t first;
-};
-
-struct sp_unwind_memo {
-	uint64_t generation; /* of the snapshot that modules are pointers into */
-	uint64_t stack_high;
-	uint32_t depth_frames_max;
-	uint32_t entry_count;
-	uint32_t spliceable_count; /* of them, from the root on, a walk may end with */
-	uint32_t run_count;
-	size_t size_bytes;
-	/* The last step ends a walk, or stands for the rest of it. */
-	struct step *steps;
-	struct run *runs;
-	struct entry entries[];
-};
-
 struct sp_unwind_memo *sp_unwind_memo_create(uint32_t depth_frames_max)
 {
 	size_t capacity = (size_t)depth_frames_max + SP_WALK_AGENT_FRAMES_MAX + 2;
-	size_t entries_bytes = capacity * sizeof(struct entry);
-	size_t steps_bytes = capacity * sizeof(struct step);
+	size_t entries_bytes = capacity * sizeof(struct sp_memo_entry);
+	size_t steps_bytes = capacity * sizeof(struct sp_memo_step);
 	size_t size_bytes = sizeof(struct sp_unwind_memo) + entries_bytes + steps_bytes +
-			    capacity * sizeof(struct run);
+			    capacity * sizeof(struct sp_memo_run);
 	struct sp_unwind_memo *memo = sp_pages_map(size_bytes);
 
 	if (!memo)
 		return NULL;
 	memo->depth_frames_max = depth_frames_max;
 	memo->size_bytes = size_bytes;
-	memo->steps = (struct step *)(memo->entries + capacity);
-	memo->runs = (struct run *)(memo->steps + capacity);
+	memo->steps = (struct sp_memo_step *)(memo->entries + capacity);
+	memo->runs = (struct sp_memo_run *)(memo->steps + capacity);
 	return memo;
 }
 
@@ -89,30 +57,15 @@ static inline uint64_t key_of(const struct sp_walk *walk)
 	return walk->rsp << 1 | walk->is_interrupted;
 }
 
-static inline uint64_t rsp_of(uint64_t key)
-{
-	return key >> 1;
-}
-
-static inline uint64_t address_of(const struct entry *entry)
-{
-	return entry->pc - !(entry->key & 1);
-}
-
 /* --- what may be left out --- */
-
-SP_UNSANITIZED static inline uint64_t word_at(uint64_t address)
-{
-	return *(const uint64_t *)(uintptr_t)address;
-}
 
 /* Whether the walk is where an entry was made; from the root on, *left of them may
  * still be met. */
-static inline bool is_met(const struct sp_walk *walk, const struct entry *entries,
+static inline bool is_met(const struct sp_walk *walk, const struct sp_memo_entry *entries,
 			  uint32_t *left)
 {
 	uint64_t key = key_of(walk);
-	const struct entry *entry;
+	const struct sp_memo_entry *entry;
 
 	while (entries[*left - 1].key < key) {
 		if (--*left == 0)
@@ -120,7 +73,7 @@ static inline bool is_met(const struct sp_walk *walk, const struct entry *entrie
 	}
 	entry = &entries[*left - 1];
 	return entry->key == key && entry->pc == walk->pc &&
-	       (entry->rbp_slot == RBP_UNUSED ||
+	       (entry->rbp_slot == SP_MEMO_RBP_UNUSED ||
 		(walk->is_rbp_known && entry->rbp == walk->rbp));
 }
 
@@ -129,16 +82,17 @@ static inline bool is_met(const struct sp_walk *walk, const struct entry *entrie
  * was. The words lie between the stack pointer and the end of the stack: place() and
  * usable_entries() see to that.
  */
-SP_UNSANITIZED static inline uint32_t verify_words(const struct entry *entries,
+SP_UNSANITIZED static inline uint32_t verify_words(const struct sp_memo_entry *entries,
 						   uint32_t count)
 {
 	for (uint32_t i = 0; i + 1 < count; i++) {
-		const struct entry *entry = &entries[i];
+		const struct sp_memo_entry *entry = &entries[i];
 
-		if (word_at(rsp_of(entry->key) - SP_RULE_WORD_BYTES) != entry->pc)
+		if (sp_memo_word_at(sp_memo_rsp_of(entry->key) - SP_RULE_WORD_BYTES) !=
+		    entry->pc)
 			return i + 1;
-		if (entry->rbp_slot > RBP_UNUSED &&
-		    word_at(entry->rbp_slot) != entry->rbp)
+		if (entry->rbp_slot > SP_MEMO_RBP_UNUSED &&
+		    sp_memo_word_at(entry->rbp_slot) != entry->rbp)
 			return i + 1;
 	}
 	return count;
@@ -150,12 +104,12 @@ static SP_NOINLINE uint32_t verify_modules(const struct sp_unwind_memo *memo,
 	const struct sp_unwind_module *loaded = NULL;
 
 	for (uint32_t i = 0; i < memo->run_count && memo->runs[i].first < count; i++) {
-		const struct run *run = &memo->runs[i];
+		const struct sp_memo_run *run = &memo->runs[i];
 
 		if (run->module == loaded)
 			continue;
-		if (!sp_walk_is_still_loaded(run->module,
-					     address_of(&memo->entries[run->first])))
+		if (!sp_walk_is_still_loaded(
+			    run->module, sp_memo_address_of(&memo->entries[run->first])))
 			return (uint32_t)run->first;
 		loaded = run->module;
 	}
@@ -196,7 +150,7 @@ static bool needs_rbp(uint64_t rule, bool is_needed_above)
 }
 
 /* Where the step, which led to cfa, read the rbp of the frame above. */
-static uint64_t find_rbp_slot(const struct step *step, uint64_t cfa)
+static uint64_t find_rbp_slot(const struct sp_memo_step *step, uint64_t cfa)
 {
 	uint64_t offset = (uint64_t)sp_rule_rbp_offset_bytes(step->rule);
 
@@ -208,13 +162,13 @@ static uint64_t find_rbp_slot(const struct step *step, uint64_t cfa)
 	case SP_RULE_RBP_AT_RBP:
 		return step->rbp + offset;
 	default:
-		return RBP_KEPT;
+		return SP_MEMO_RBP_KEPT;
 	}
 }
 
 /* Whether the step is a function of pc, rsp, rbp and the two words above, in a frame
  * that is not the root. */
-static bool is_plain(const struct sp_walk *walk, const struct step *step)
+static bool is_plain(const struct sp_walk *walk, const struct sp_memo_step *step)
 {
 	switch (sp_rule_kind(step->rule)) {
 	case SP_RULE_CFA_RSP:
@@ -231,14 +185,15 @@ static bool is_plain(const struct sp_walk *walk, const struct step *step)
 }
 
 /* Entry number at is in a module that may go, and the one before is not in it. */
-static void note_module(struct sp_unwind_memo *memo, const struct step *step, uint32_t at)
+static void note_module(struct sp_unwind_memo *memo, const struct sp_memo_step *step,
+			uint32_t at)
 {
 	if (!step->module || step->module->is_permanent)
 		return;
 	if (at > 0 && step->module->id != SP_MODULE_NONE &&
 	    sp_frame_module(memo->entries[at - 1].frame) == step->module->id)
 		return;
-	memo->runs[memo->run_count++] = (struct run){step->module, at};
+	memo->runs[memo->run_count++] = (struct sp_memo_run){step->module, at};
 }
 
 /*
@@ -248,23 +203,26 @@ static void note_module(struct sp_unwind_memo *memo, const struct step *step, ui
 static uint32_t place(struct sp_unwind_memo *memo, const struct sp_walk *walk,
 		      uint32_t kept, uint32_t count)
 {
-	struct entry *entries = memo->entries;
+	struct sp_memo_entry *entries = memo->entries;
 	uint64_t hash = kept ? entries[kept - 1].hash : HASH_OF_NOTHING;
-	bool is_needed = kept && entries[kept - 1].rbp_slot != RBP_UNUSED;
+	bool is_needed = kept && entries[kept - 1].rbp_slot != SP_MEMO_RBP_UNUSED;
 	uint32_t at = kept, plain = kept;
 
 	while (memo->run_count && memo->runs[memo->run_count - 1].first >= kept)
 		memo->run_count--;
-	for (const struct step *step = memo->steps + count; step-- > memo->steps; at++) {
+	for (const struct sp_memo_step *step = memo->steps + count; step-- > memo->steps;
+	     at++) {
 		bool is_so = at > 0 ? is_plain(walk, step)
 				    : sp_rule_kind(step->rule) == SP_RULE_END;
 
 		if (at > 0 && is_needed) {
-			uint64_t slot = find_rbp_slot(step, rsp_of(entries[at - 1].key));
+			uint64_t slot =
+				find_rbp_slot(step, sp_memo_rsp_of(entries[at - 1].key));
 
 			entries[at - 1].rbp_slot = slot;
 			/* Saved below its own frame it may be out of sight next time. */
-			is_so = is_so && (slot == RBP_KEPT || slot >= rsp_of(step->key));
+			is_so = is_so && (slot == SP_MEMO_RBP_KEPT ||
+					  slot >= sp_memo_rsp_of(step->key));
 		}
 		if (is_so && plain == at)
 			plain++;
@@ -272,11 +230,11 @@ static uint32_t place(struct sp_unwind_memo *memo, const struct sp_walk *walk,
 		if (step->frame != FRAME_NONE)
 			hash = sp_intern_mix(hash, step->frame);
 		note_module(memo, step, at);
-		entries[at] = (struct entry){
+		entries[at] = (struct sp_memo_entry){
 			.key = step->key,
 			.pc = step->pc,
 			.rbp = step->rbp,
-			.rbp_slot = is_needed ? RBP_KEPT : RBP_UNUSED,
+			.rbp_slot = is_needed ? SP_MEMO_RBP_KEPT : SP_MEMO_RBP_UNUSED,
 			.frame = step->frame,
 			.hash = hash,
 		};
@@ -288,7 +246,7 @@ static uint32_t place(struct sp_unwind_memo *memo, const struct sp_walk *walk,
 static inline void push(struct sp_unwind_memo *memo, uint32_t *count,
 			const struct sp_walk *walk, uint64_t frame, uint64_t rule)
 {
-	memo->steps[(*count)++] = (struct step){
+	memo->steps[(*count)++] = (struct sp_memo_step){
 		.key = key_of(walk),
 		.pc = walk->pc,
 		.rbp = walk->rbp,
@@ -317,7 +275,7 @@ static SP_COLD void push_substitutes(struct sp_unwind_memo *memo, uint32_t *coun
 /* An outermost frame of our own: no stack may end with those entries alone. */
 static bool has_own_root(const struct sp_unwind_memo *memo)
 {
-	const struct entry *root = memo->entries;
+	const struct sp_memo_entry *root = memo->entries;
 
 	return (root->pc ? root : root + 1)->frame == FRAME_NONE;
 }

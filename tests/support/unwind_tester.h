@@ -9,6 +9,7 @@
 #include "unwind_capture.h"
 
 #define MEMO_FRAMES_MAX 96
+#define PROOFS 64
 
 /* One thread's walks. */
 struct tester {
@@ -18,6 +19,9 @@ struct tester {
 	uint64_t random_state;
 	uint64_t compared, different, whole, stepped, spliced;
 	struct sp_unwind_memo_result last;
+	/* Of earlier stacks, by what told them apart; and how many held again. */
+	struct sp_unwind_proof proofs[PROOFS];
+	uint64_t held;
 };
 
 static _Thread_local struct tester *self;
@@ -67,11 +71,19 @@ static bool is_same(const struct sp_unwind_memo_result *ours,
 	return memcmp(frames, their_frames, depth * sizeof(frames[0])) == 0;
 }
 
+static struct sp_unwind_proof *proof_for(const struct sp_unwind_regs *regs)
+{
+	return &self->proofs[(regs->value[SP_DWARF_RSP] >> 4 ^ regs->value[SP_DWARF_RA]) %
+			     PROOFS];
+}
+
 static void compare_within(const struct sp_unwind_regs *regs,
 			   const struct sp_unwind_stack *bounds)
 {
 	const struct sp_unwind_snapshot *modules_now = from ? from : snapshot();
 	struct sp_unwind_stack guarded = *bounds;
+	struct sp_unwind_proof *proof = proof_for(regs);
+	bool is_held = sp_unwind_proof_holds(proof, modules_now, regs, bounds);
 	struct sp_unwind_result theirs;
 	uint64_t frames[FRAMES_MAX];
 	uint64_t hash;
@@ -88,6 +100,11 @@ static void compare_within(const struct sp_unwind_regs *regs,
 	self->stepped += self->last.stepped_frames;
 	self->spliced += self->last.spliced_frames;
 	self->different += !is_same(&self->last, &theirs, frames, hash);
+	self->held += is_held;
+	self->different +=
+		is_held && (theirs.end != SP_UNWIND_OUTERMOST || proof->hash != hash);
+	if (!is_held)
+		sp_unwind_memo_prove(self->memo, proof);
 }
 
 static SP_NOINLINE void compare(const struct sp_unwind_regs *regs)

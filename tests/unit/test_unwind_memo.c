@@ -158,6 +158,7 @@ START_TEST(random_calls_are_walked_as_without_a_memo)
 	/* Two thirds of the frames are left out, though rarely is the whole stack the
 	 * same, and some functions have frames by the rarer rules. */
 	ck_assert_uint_gt(tester.spliced, 2 * tester.stepped);
+	ck_assert_uint_gt(tester.held, 1000);
 	end_tester(&tester);
 }
 END_TEST
@@ -242,6 +243,7 @@ START_TEST(small_frames_that_often_coincide_are_walked_as_without_a_memo)
 		grow_small(7);
 	check_tester(&tester, 100000);
 	ck_assert_uint_gt(tester.spliced, tester.stepped);
+	ck_assert_uint_gt(tester.held, 1000);
 	end_tester(&tester);
 }
 END_TEST
@@ -342,6 +344,62 @@ START_TEST(value_in_rbp_that_no_step_needs_may_change)
 }
 END_TEST
 
+/* --- proofs ---------------------------------------------------------------------- */
+
+static SP_NOINLINE void check_proof_here(bool is_made, bool holds)
+{
+	static struct sp_unwind_proof proof;
+	struct sp_unwind_stack bounds = self->stack;
+	struct sp_unwind_regs regs;
+
+	sp_unwind_regs_here(&regs);
+	bounds.low = regs.value[SP_DWARF_RSP];
+	ck_assert_int_eq(sp_unwind_proof_holds(&proof, snapshot(), &regs, &bounds),
+			 holds);
+	sp_unwind_memo_walk(self->memo, snapshot(), &regs, &bounds);
+	ck_assert_int_eq(sp_unwind_memo_prove(self->memo, &proof), is_made);
+	ck_assert_int_eq(sp_unwind_proof_holds(&proof, snapshot(), &regs, &bounds),
+			 is_made);
+	bounds.is_guarded = true;
+	ck_assert(!sp_unwind_proof_holds(&proof, snapshot(), &regs, &bounds));
+}
+
+static SP_NOINLINE long prove_below(uint32_t left, bool is_made, bool holds)
+{
+	if (left == 0)
+		check_proof_here(is_made, holds);
+	else
+		prove_below(left - 1, is_made, holds);
+	return leaf(left);
+}
+
+START_TEST(proof_holds_where_the_stack_is_the_same_again)
+{
+	static volatile int rounds = 3;
+	struct tester tester;
+
+	begin_tester(&tester, MEMO_FRAMES_MAX);
+	/* One call, however often. */
+	for (int i = 0; i < rounds; i++)
+		prove_below(10, true, i > 0);
+	/* The same frames from another call. */
+	prove_below(10, true, false);
+	prove_below(9, true, false);
+	end_tester(&tester);
+}
+END_TEST
+
+START_TEST(stack_that_was_not_walked_to_its_end_has_no_proof)
+{
+	struct tester tester;
+
+	begin_tester(&tester, 24);
+	prove_below(30, false, false);
+	prove_below(30, false, false);
+	end_tester(&tester);
+}
+END_TEST
+
 static SP_NOINLINE long compare_often_below(uint32_t left)
 {
 	if (left > 0)
@@ -387,5 +445,7 @@ int main(void)
 	tcase_add_test(tc, same_stack_is_not_stepped_over_again);
 	tcase_add_test(tc, value_in_rbp_that_no_step_needs_may_change);
 	tcase_add_test(tc, frames_of_scanned_generated_code_are_left_out);
+	tcase_add_test(tc, proof_holds_where_the_stack_is_the_same_again);
+	tcase_add_test(tc, stack_that_was_not_walked_to_its_end_has_no_proof);
 	return run_suite("unwind_memo", tc);
 }
