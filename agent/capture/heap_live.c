@@ -6,6 +6,7 @@
  */
 #include "heap_threads.h"
 
+#include "sp_pages.h"
 #include "sp_recording_heap.h"
 #include "sp_recording_writer.h"
 
@@ -13,24 +14,99 @@
 _Static_assert(SP_LIVE_LEVEL0_BLOCKS / SP_LIVE_BUCKET_BLOCKS == 1U << LEVEL0_BUCKET_BITS,
 	       "bits of the smallest level");
 
-static struct sp_live_block *bucket_of(struct sp_live_block *table, uint32_t level,
-				       uint64_t hash)
-{
-	uint64_t bucket = hash >> (64 - (LEVEL0_BUCKET_BITS + 2 * level));
+#define PAGE_SHIFT 12U
+/* A bucket has a place for each 16 bytes of so many. */
+#define BUCKET_SHIFT 7U
+#define PLACE_SHIFT 4U
 
-	return table + sp_live_blocks_of_levels(level) + bucket * SP_LIVE_BUCKET_BLOCKS;
+/*
+ * Where every block is sampled, each is looked for twice, and mostly in vain when it is
+ * new. So there is a byte of its address for each entry, private memory that the
+ * processor has at hand more often than the table: an entry whose tag is another need
+ * not be looked at. Tags are written before an entry is published and stay when it is
+ * free. NULL: none, all entries are looked at.
+ */
+static _Atomic(_Atomic uint8_t *) tags;
+static uint64_t tag_count;
+_Static_assert(SP_LIVE_BUCKET_BLOCKS == sizeof(uint64_t), "tags of a bucket are a word");
+
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+/* What an address comes to. */
+struct spot {
+	uint64_t address, page;
+};
+
+static struct spot spot_of(const void *ptr)
+{
+	uint64_t address = (uint64_t)(uintptr_t)ptr;
+
+	return (struct spot){
+		.address = address,
+		.page = sp_heap_hash((const void *)(uintptr_t)(address >> PAGE_SHIFT)),
+	};
 }
 
-/* Where in its bucket the search begins: all places are alike. */
-static uint32_t first_place(uint64_t hash)
+static uint8_t tag_of(struct spot spot)
 {
-	return (uint32_t)(hash >> 8) % SP_LIVE_BUCKET_BLOCKS;
+	return (uint8_t)(spot.page ^ spot.address >> PLACE_SHIFT);
+}
+
+/* Pages lie anywhere, the blocks of one side by side: what is allocated and freed
+ * together is found together. Returns the index of the bucket's first entry. */
+static uint64_t bucket_of(struct spot spot, uint32_t level)
+{
+	uint32_t bits = LEVEL0_BUCKET_BITS + 2 * level;
+	uint64_t bucket = ((spot.page >> (64 - bits)) + (spot.address >> BUCKET_SHIFT)) &
+			  ((UINT64_C(1) << bits) - 1);
+
+	return sp_live_blocks_of_levels(level) + bucket * SP_LIVE_BUCKET_BLOCKS;
+}
+
+/* Where in its bucket a free entry is looked for first. */
+static uint32_t first_place(struct spot spot)
+{
+	return (uint32_t)(spot.address >> PLACE_SHIFT) % SP_LIVE_BUCKET_BLOCKS;
 }
 
 static uint32_t levels_of(const struct sp_recording *recording)
 {
 	return sp_live_levels_in(
 		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS));
+}
+
+void sp_heap_live_use_tags(const struct sp_recording *recording)
+{
+	uint64_t count =
+		recording->header->sections[SP_SECTION_LIVE_BLOCKS].capacity_items;
+
+	/* A fork child's are those of its parent: nothing there hides an entry. */
+	if (atomic_load_explicit(&tags, memory_order_relaxed))
+		return;
+	tag_count = count;
+	atomic_store_explicit(&tags, sp_pages_map(count), memory_order_release);
+}
+
+static _Atomic uint8_t *tags_at(uint64_t bucket)
+{
+	_Atomic uint8_t *all = atomic_load_explicit(&tags, memory_order_acquire);
+
+	return all && bucket + SP_LIVE_BUCKET_BLOCKS <= tag_count ? all + bucket : NULL;
+}
+
+/* The top bit of the byte of each entry that is worth a look; perhaps of others. */
+static uint64_t candidates(uint64_t bucket, uint8_t tag)
+{
+	const _Atomic uint8_t *own = tags_at(bucket);
+	uint64_t differences;
+
+	if (sp_unlikely(!own))
+		return EACH_BYTE << 7;
+	/* Relaxed: whoever frees a block got it from whoever wrote its tag. */
+	differences = atomic_load_explicit((const _Atomic uint64_t *)(const void *)own,
+					   memory_order_relaxed) ^
+		      EACH_BYTE * tag;
+	return (differences - EACH_BYTE) & ~differences & EACH_BYTE << 7;
 }
 
 struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
@@ -40,15 +116,16 @@ struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
 	uint64_t wanted = (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE;
-	uint64_t hash = sp_heap_hash(ptr);
+	struct spot spot = spot_of(ptr);
 
 	*word = wanted;
 	for (uint32_t level = levels_of(recording); level-- > 0 && levels_max-- > 0;) {
-		struct sp_live_block *bucket = bucket_of(table, level, hash);
+		uint64_t bucket = bucket_of(spot, level);
+		uint64_t left = candidates(bucket, tag_of(spot));
 
-		for (uint32_t i = 0; i < SP_LIVE_BUCKET_BLOCKS; i++) {
+		for (; left; left &= left - 1) {
 			struct sp_live_block *block =
-				&bucket[(first_place(hash) + i) % SP_LIVE_BUCKET_BLOCKS];
+				&table[bucket + (uint32_t)__builtin_ctzll(left) / 8];
 
 			/* Acquire: pairs with the store that published the block. */
 			if (atomic_load_explicit(&block->word, memory_order_acquire) ==
@@ -70,23 +147,39 @@ static bool claim(struct sp_live_block *block)
 		       memory_order_relaxed);
 }
 
+/* A free entry of the bucket, with the tag. */
+static struct sp_live_block *claim_in(struct sp_live_block *table, uint64_t bucket,
+				      struct spot spot)
+{
+	_Atomic uint8_t *own = tags_at(bucket);
+
+	for (uint32_t i = 0; i < SP_LIVE_BUCKET_BLOCKS; i++) {
+		uint32_t place = (first_place(spot) + i) % SP_LIVE_BUCKET_BLOCKS;
+
+		if (!claim(&table[bucket + place]))
+			continue;
+		/* Relaxed: the store that publishes the block comes later. */
+		if (sp_likely(own != NULL))
+			atomic_store_explicit(&own[place], tag_of(spot),
+					      memory_order_relaxed);
+		return &table[bucket + place];
+	}
+	return NULL;
+}
+
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 					 const void *ptr, bool *is_crowded)
 {
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-	uint64_t hash = sp_heap_hash(ptr);
+	struct spot spot = spot_of(ptr);
 
 	for (uint32_t level = levels_of(recording); level-- > 0;) {
-		struct sp_live_block *bucket = bucket_of(table, level, hash);
+		struct sp_live_block *block =
+			claim_in(table, bucket_of(spot, level), spot);
 
-		for (uint32_t i = 0; i < SP_LIVE_BUCKET_BLOCKS; i++) {
-			struct sp_live_block *block =
-				&bucket[(first_place(hash) + i) % SP_LIVE_BUCKET_BLOCKS];
-
-			if (claim(block))
-				return block;
-		}
+		if (sp_likely(block != NULL))
+			return block;
 		/* Full buckets are the sign of a table that is too small, or full of
 		 * blocks to be absorbed. Whoever notices sees to it, when it is done. */
 		if (!atomic_load_explicit(&sp_heap_global.wants_room,
@@ -108,11 +201,10 @@ bool sp_heap_live_grow(struct sp_recording *recording)
 
 void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr)
 {
-	struct sp_live_block *table =
+	const struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-	const char *bucket = (const char *)bucket_of(table, levels_of(recording) - 1,
-						     sp_heap_hash(ptr));
+	struct spot spot = spot_of(ptr);
 
-	for (uint32_t at = 0; at < SP_LIVE_BUCKET_BLOCKS * sizeof(*table); at += 64)
-		__builtin_prefetch(bucket + at, 1);
+	__builtin_prefetch(
+		&table[bucket_of(spot, levels_of(recording) - 1) + first_place(spot)], 1);
 }

@@ -436,6 +436,8 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 	header->heap_rate_bytes = sp_heap_global.is_exact ? 1 : sp_heap_global.rate_bytes;
 	note_short_births(header);
 	sp_heap_filter_reset(sp_heap_global.is_exact);
+	if (sp_heap_global.is_exact)
+		sp_heap_live_use_tags(recording);
 	/* Release: pairs with the first call of each thread. */
 	atomic_store_explicit(&sp_heap_global.is_ready, true, memory_order_release);
 }

@@ -87,6 +87,8 @@ void sp_heap_batch_finish(struct sp_heap_thread *self);
 
 /* --- heap_live.c; context: hook --- */
 
+/* Context: signal, before the recording's first use. Look-ups will be many. */
+void sp_heap_live_use_tags(const struct sp_recording *recording);
 /* The live block at ptr, in the levels_max largest levels, and its word. */
 struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
 					const void *ptr, uint32_t levels_max,
