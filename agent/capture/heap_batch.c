@@ -13,18 +13,44 @@
 #include "sp_recording_heap.h"
 
 #define SETS (SP_HEAP_BATCH_LINES / SP_HEAP_BATCH_WAYS)
+/* A thread that finds no line for this many blocks a batch gets more batches, where
+ * every block is sampled: so many times those it has. */
+#define MISSES_A_BATCH 32U
+#define GROWTH 8U
+#define BATCHES_MAX 64U
+/* Beyond that many of all threads, the consumer must do. */
+#define ALL_BATCHES_MAX 4096U
 
-static struct sp_heap_batch *batch_of(struct sp_heap_thread *self)
+static struct sp_heap_batch *first_batch(const struct sp_heap_thread *self)
+{
+	return sp_recording_item(&sp_capture.recording, SP_SECTION_HEAP_BATCHES,
+				 self->batch - 1);
+}
+
+/* The old ones are left to the consumer. */
+static bool take_batches(struct sp_heap_thread *self, uint32_t count)
 {
 	uint32_t index;
 
-	if (sp_unlikely(!self->batch)) {
-		if (!sp_intern_append(SP_SECTION_HEAP_BATCHES, 1, &index))
-			return NULL;
-		self->batch = index + 1;
-	}
-	return sp_recording_item(&sp_capture.recording, SP_SECTION_HEAP_BATCHES,
-				 self->batch - 1);
+	self->batch_misses = 0;
+	if (!sp_intern_append(SP_SECTION_HEAP_BATCHES, count, &index))
+		return false;
+	self->batch_count = (uint16_t)count;
+	self->batch = index + 1;
+	return true;
+}
+
+static SP_COLD void count_miss(struct sp_heap_thread *self)
+{
+	uint32_t count = self->batch_count * GROWTH;
+
+	if (!sp_heap_global.is_exact || count > BATCHES_MAX ||
+	    ++self->batch_misses < self->batch_count * MISSES_A_BATCH)
+		return;
+	if (sp_recording_used(&sp_capture.recording, SP_SECTION_HEAP_BATCHES) + count <=
+	    ALL_BATCHES_MAX)
+		take_batches(self, count);
+	self->batch_misses = 0;
 }
 
 static bool is_absorbed(const struct sp_heap_batch_line *line)
@@ -50,17 +76,28 @@ static bool take_over(struct sp_heap_batch *batch, uint32_t first, uint32_t cell
 	return false;
 }
 
-static bool find_line(struct sp_heap_batch *batch, uint32_t cell, uint32_t *found)
+/* The batch with a line for the cell; NULL: all that may be its are others'. */
+static struct sp_heap_batch *find_line(struct sp_heap_thread *self, uint32_t cell,
+				       uint32_t *found)
 {
-	uint32_t first = (cell * UINT32_C(0x9e3779b9) >> 16) % SETS * SP_HEAP_BATCH_WAYS;
+	struct sp_heap_batch *batch;
+	uint32_t set, first;
 
+	if (sp_unlikely(!self->batch) && !take_batches(self, 1))
+		return NULL;
+	set = (cell * UINT32_C(0x9e3779b9) >> 16) % (self->batch_count * SETS);
+	batch = first_batch(self) + set / SETS;
+	first = set % SETS * SP_HEAP_BATCH_WAYS;
 	for (uint32_t line = first; line < first + SP_HEAP_BATCH_WAYS; line++)
 		if (atomic_load_explicit(&batch->cells[line], memory_order_relaxed) ==
 		    cell + 1) {
 			*found = line;
-			return true;
+			return batch;
 		}
-	return take_over(batch, first, cell, found);
+	if (sp_likely(take_over(batch, first, cell, found)))
+		return batch;
+	count_miss(self);
+	return NULL;
 }
 
 static void add(uint64_t *sum, double addend)
@@ -100,12 +137,13 @@ static void add_sums(uint64_t *sums, const struct sp_heap_batch_line *line,
 static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
 		     uint64_t word, const struct sp_heap_freed *freed)
 {
-	struct sp_heap_batch *batch = batch_of(self);
 	struct sp_heap_batch_line *line;
+	struct sp_heap_batch *batch;
 	uint64_t sequence;
 	uint32_t index;
 
-	if (sp_unlikely(!batch) || !find_line(batch, block->cell, &index))
+	batch = find_line(self, block->cell, &index);
+	if (sp_unlikely(!batch))
 		return false;
 	sequence = sp_atomic_value(&batch->sequence);
 	line = &batch->lines[index];
@@ -153,6 +191,8 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 void sp_heap_batch_finish(struct sp_heap_thread *self)
 {
 	if (self->batch)
-		sp_heap_batch_carry_out(&sp_capture.recording, self->batch - 1);
+		for (uint32_t i = 0; i < self->batch_count; i++)
+			sp_heap_batch_carry_out(&sp_capture.recording,
+						self->batch - 1 + i);
 	self->freeing_at = 0;
 }

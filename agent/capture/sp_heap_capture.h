@@ -40,8 +40,10 @@ struct sp_heap_thread {
 	uint64_t sampling_at, freeing_at;
 	_Atomic uint32_t life; /* odd while it is a thread's */
 	_Atomic uint32_t next_free;
-	uint32_t batch; /* index + 1; 0: none yet */
-	uint32_t unused[3];
+	uint32_t batch;			     /* index + 1 of the first; 0: none yet */
+	uint16_t batch_count;		     /* in a row */
+	uint16_t batch_misses;		     /* blocks that found no line in them */
+	uint64_t unused;
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 128, "two cache lines a thread");
 
