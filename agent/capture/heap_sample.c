@@ -253,36 +253,56 @@ static SP_COLD void count_short(enum sp_unwind_end end)
 }
 
 /* Returns the hash of the frames. */
-static uint64_t walk(const struct sp_heap_thread *self, struct sp_unwind_memo *memo)
+static uint64_t walk(struct sp_unwind_memo *memo, const struct sp_heap_place *place)
 {
-	const struct sp_unwind_snapshot *snapshot =
-		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
 	struct sp_unwind_memo_result result;
-	struct sp_unwind_regs regs;
-	struct sp_unwind_stack stack;
 
-	sp_unwind_regs_here(&regs);
-	if (sp_unlikely(sp_capture.uses_libunwind)) {
-		result = sp_unwind_memo_by_libunwind(memo, snapshot, &regs);
-	} else {
-		find_stack(self, regs.value[SP_DWARF_RSP], &stack);
-		result = sp_unwind_memo_walk(memo, snapshot, &regs, &stack);
-	}
+	if (sp_unlikely(sp_capture.uses_libunwind))
+		result = sp_unwind_memo_by_libunwind(memo, place->snapshot, &place->regs);
+	else
+		result = sp_unwind_memo_walk(memo, place->snapshot, &place->regs,
+					     &place->stack);
 	if (sp_unlikely(result.end != SP_UNWIND_OUTERMOST))
 		count_short(result.end);
 	return result.hash;
 }
 
-static uint32_t find_cell(struct sp_heap_thread *self, size_t size_bytes,
-			  uint32_t label_set)
+static SP_NOINLINE uint32_t find_cell_by_walk(struct sp_heap_thread *self,
+					      const struct sp_heap_place *place,
+					      uint64_t size_class_bytes,
+					      uint32_t label_set)
 {
 	struct sp_unwind_memo *memo = memo_of(self);
+	uint64_t hash;
+	uint32_t cell;
 
 	if (sp_unlikely(!memo)) {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_STACK, 1);
 		return SP_HEAP_CELL_DROPPED;
 	}
-	return sp_heap_cell_of(memo, walk(self, memo), size_bytes, label_set);
+	hash = walk(memo, place);
+	cell = sp_heap_cell_of(memo, hash, size_class_bytes, label_set);
+	if (sp_heap_global.is_exact)
+		sp_heap_shortcut_keep(self, place, hash, size_class_bytes, label_set,
+				      cell);
+	return cell;
+}
+
+/* In the frame of whoever called it: place says where that is. */
+static inline __attribute__((always_inline)) uint32_t
+find_cell(struct sp_heap_thread *self, size_t size_bytes, uint32_t label_set)
+{
+	uint64_t size_class_bytes = sp_heap_size_class(size_bytes);
+	struct sp_heap_place place;
+	uint32_t cell;
+
+	place.snapshot = atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
+	sp_unwind_regs_here(&place.regs);
+	find_stack(self, place.regs.value[SP_DWARF_RSP], &place.stack);
+	cell = sp_heap_shortcut_find(self, &place, size_class_bytes, label_set);
+	if (sp_likely(cell != SP_HEAP_CELL_DROPPED))
+		return cell;
+	return find_cell_by_walk(self, &place, size_class_bytes, label_set);
 }
 
 /* Its address is another block's now: it left behind our back. */

@@ -69,7 +69,7 @@ static uint32_t add_cell(uint64_t hash, uint32_t stack, uint64_t size_class_byte
 }
 
 /* Upper bounds in steps of 16 up to 128, then four to each doubling. */
-static uint64_t size_class(uint64_t size_bytes)
+uint64_t sp_heap_size_class(uint64_t size_bytes)
 {
 	uint64_t step = 16;
 
@@ -80,22 +80,35 @@ static uint64_t size_class(uint64_t size_bytes)
 	return size_bytes ? SP_ROUND_UP(size_bytes, step) : 16;
 }
 
-uint32_t sp_heap_cell_of(const struct sp_unwind_memo *memo, uint64_t stack_hash,
-			 uint64_t size_bytes, uint32_t label_set)
+static uint64_t cell_hash(uint64_t stack_hash, uint64_t size_class_bytes,
+			  uint32_t label_set)
 {
-	uint64_t class_bytes = size_class(size_bytes);
-	uint64_t cell_hash =
-		sp_intern_mix(sp_intern_mix(stack_hash, class_bytes), label_set);
+	return sp_intern_mix(sp_intern_mix(stack_hash, size_class_bytes), label_set);
+}
+
+uint32_t sp_heap_cell_find(uint64_t stack_hash, uint64_t size_class_bytes,
+			   uint32_t label_set)
+{
+	uint32_t cell = sp_intern_find(
+		&cells, cell_hash(stack_hash, size_class_bytes, label_set));
+
+	return cell != SP_INTERN_NONE ? cell : SP_HEAP_CELL_DROPPED;
+}
+
+uint32_t sp_heap_cell_of(const struct sp_unwind_memo *memo, uint64_t stack_hash,
+			 uint64_t size_class_bytes, uint32_t label_set)
+{
+	uint64_t hash = cell_hash(stack_hash, size_class_bytes, label_set);
 	uint32_t stack, cell;
 
-	cell = sp_intern_find(&cells, cell_hash);
+	cell = sp_intern_find(&cells, hash);
 	if (sp_likely(cell != SP_INTERN_NONE))
 		return cell;
 	stack = sp_intern_find(&stacks, stack_hash);
 	if (stack == SP_INTERN_NONE)
 		stack = add_stack(stack_hash, memo);
 	if (stack != SP_INTERN_NONE)
-		cell = add_cell(cell_hash, stack, class_bytes, label_set);
+		cell = add_cell(hash, stack, size_class_bytes, label_set);
 	if (cell != SP_INTERN_NONE)
 		return cell;
 	sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_STACK, 1);

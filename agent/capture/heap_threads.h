@@ -56,12 +56,36 @@ void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr);
 
 /* --- heap_stacks.c; context: hook --- */
 
-/* The cell of the stack in the memo, which has that hash, and of size and label set;
+/* The class that blocks of this size are counted in: its largest size. */
+uint64_t sp_heap_size_class(uint64_t size_bytes);
+/* The cell of the stack in the memo, which has that hash, of size class and label set;
  * SP_HEAP_CELL_DROPPED when the tables are full. */
 uint32_t sp_heap_cell_of(const struct sp_unwind_memo *memo, uint64_t stack_hash,
-			 uint64_t size_bytes, uint32_t label_set);
+			 uint64_t size_class_bytes, uint32_t label_set);
+/* The same of a stack that is known only by its hash; SP_HEAP_CELL_DROPPED: there is
+ * none yet. */
+uint32_t sp_heap_cell_find(uint64_t stack_hash, uint64_t size_class_bytes,
+			   uint32_t label_set);
 /* Context: signal, in a fork child. */
 void sp_heap_stacks_forked(void);
+
+/* --- heap_shortcuts.c; context: hook --- */
+
+/* Where a block is allocated: all that a walk begins with. */
+struct sp_heap_place {
+	const struct sp_unwind_snapshot *snapshot;
+	struct sp_unwind_regs regs;
+	struct sp_unwind_stack stack;
+};
+
+/* The cell of a block that is allocated there; SP_HEAP_CELL_DROPPED: a walk must tell. */
+uint32_t sp_heap_shortcut_find(struct sp_heap_thread *self,
+			       const struct sp_heap_place *place,
+			       uint64_t size_class_bytes, uint32_t label_set);
+/* What the walk from there, in the thread's memo, has come to. */
+void sp_heap_shortcut_keep(struct sp_heap_thread *self, const struct sp_heap_place *place,
+			   uint64_t stack_hash, uint64_t size_class_bytes,
+			   uint32_t label_set, uint32_t cell);
 
 /* --- heap_batch.c; context: hook --- */
 

@@ -43,7 +43,7 @@ struct sp_heap_thread {
 	uint32_t batch;			     /* index + 1 of the first; 0: none yet */
 	uint16_t batch_count;		     /* in a row */
 	uint16_t batch_misses;		     /* blocks that found no line in them */
-	uint64_t unused;
+	struct sp_heap_shortcuts *shortcuts; /* to its usual stacks; NULL: none yet */
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 128, "two cache lines a thread");
 
