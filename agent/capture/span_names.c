@@ -10,6 +10,11 @@
 #include <string.h>
 
 #define TEXT_BYTES_MAX 256U
+/* Of texts, callsites and paths this part is kept for what stands for the rest; of label
+ * sets half of them, so that there is one for each path. */
+#define PART_FOR_REST 8U
+#define PART_FOR_NAMES 2U
+static const char other_name[] = "[other]";
 
 static void *item_of(enum sp_section_kind kind, uint32_t item)
 {
@@ -59,6 +64,15 @@ static uint32_t count_no_room(enum sp_loss loss)
 	return UINT32_MAX;
 }
 
+/* All but the last part of so many is in use. */
+static bool is_nearly_full(enum sp_section_kind kind, uint64_t parts)
+{
+	const struct sp_recording *recording = &sp_capture.recording;
+	uint64_t capacity = recording->header->sections[kind].capacity_items;
+
+	return sp_recording_used(recording, kind) >= capacity - capacity / parts;
+}
+
 uint32_t sp_span_text(const char *text)
 {
 	size_t count = 0;
@@ -74,7 +88,9 @@ uint32_t sp_span_text(const char *text)
 	offset = sp_intern_find(&texts, hash);
 	if (offset != SP_INTERN_NONE)
 		return offset;
-	if (!sp_intern_append(SP_SECTION_SPAN_TEXT, count + 1, &offset)) {
+	if ((is_nearly_full(SP_SECTION_SPAN_TEXT, PART_FOR_REST) &&
+	     strcmp(text, other_name) != 0) ||
+	    !sp_intern_append(SP_SECTION_SPAN_TEXT, count + 1, &offset)) {
 		count_no_room(SP_LOSS_SPAN_LABELS);
 		return 0;
 	}
@@ -84,15 +100,16 @@ uint32_t sp_span_text(const char *text)
 	return sp_intern_add(&texts, hash, offset);
 }
 
-uint32_t sp_span_callsite(const struct sp_span_site *site)
+/* UINT32_MAX when there is no room, or none for its name. */
+static uint32_t add_callsite(const struct sp_span_site *site, bool is_for_rest)
 {
 	uint32_t name, target, file, item;
 	struct sp_callsite *callsite;
 	uint64_t hash;
 
-	if (!sp_span_is_on())
-		return UINT32_MAX;
 	name = sp_span_text(site->name);
+	if (!name && site->name && *site->name)
+		return UINT32_MAX;
 	target = sp_span_text(site->target);
 	file = sp_span_text(site->file);
 	hash = sp_intern_mix(1, (uint64_t)name << 32 | target);
@@ -101,8 +118,9 @@ uint32_t sp_span_callsite(const struct sp_span_site *site)
 	item = sp_intern_find(&callsites, hash);
 	if (item != SP_INTERN_NONE)
 		return item;
-	if (!sp_intern_append(SP_SECTION_CALLSITES, 1, &item))
-		return count_no_room(SP_LOSS_SPAN_NO_ROOM);
+	if ((!is_for_rest && is_nearly_full(SP_SECTION_CALLSITES, PART_FOR_REST)) ||
+	    !sp_intern_append(SP_SECTION_CALLSITES, 1, &item))
+		return UINT32_MAX;
 	callsite = item_of(SP_SECTION_CALLSITES, item);
 	callsite->name = name;
 	callsite->target = target;
@@ -115,7 +133,29 @@ uint32_t sp_span_callsite(const struct sp_span_site *site)
 	return sp_intern_add(&callsites, hash, item);
 }
 
-uint32_t sp_span_path(uint32_t callsite, uint32_t parent)
+/* Of all spans whose own one had no room. */
+static uint32_t other_callsite(void)
+{
+	static const struct sp_span_site site = {.name = other_name};
+
+	return add_callsite(&site, true);
+}
+
+uint32_t sp_span_callsite(const struct sp_span_site *site)
+{
+	uint32_t callsite;
+
+	if (!sp_span_is_on())
+		return UINT32_MAX;
+	callsite = add_callsite(site, false);
+	if (sp_likely(callsite != UINT32_MAX))
+		return callsite;
+	count_no_room(SP_LOSS_SPAN_LABELS);
+	callsite = other_callsite();
+	return callsite != UINT32_MAX ? callsite : count_no_room(SP_LOSS_SPAN_NO_ROOM);
+}
+
+static uint32_t add_path(uint32_t callsite, uint32_t parent, bool is_for_rest)
 {
 	uint64_t hash = sp_intern_mix(sp_intern_mix(1, parent), callsite);
 	uint32_t item = sp_intern_find(&paths, hash);
@@ -123,8 +163,9 @@ uint32_t sp_span_path(uint32_t callsite, uint32_t parent)
 
 	if (sp_likely(item != SP_INTERN_NONE))
 		return item;
-	if (!sp_intern_append(SP_SECTION_SPAN_PATHS, 1, &item))
-		return count_no_room(SP_LOSS_SPAN_NO_ROOM);
+	if ((!is_for_rest && is_nearly_full(SP_SECTION_SPAN_PATHS, PART_FOR_REST)) ||
+	    !sp_intern_append(SP_SECTION_SPAN_PATHS, 1, &item))
+		return UINT32_MAX;
 	path = item_of(SP_SECTION_SPAN_PATHS, item);
 	path->parent = parent;
 	path->callsite = callsite;
@@ -138,12 +179,49 @@ uint32_t sp_span_path(uint32_t callsite, uint32_t parent)
 	return sp_intern_add(&paths, hash, item);
 }
 
+/* The rest of what is within a path, or, where there is no room for that, of all. */
+static uint32_t other_path(uint32_t parent)
+{
+	uint32_t callsite = other_callsite(), outermost, path;
+
+	count_no_room(SP_LOSS_SPAN_LABELS);
+	outermost = callsite != UINT32_MAX ? add_path(callsite, 0, true) : UINT32_MAX;
+	if (outermost == UINT32_MAX)
+		return count_no_room(SP_LOSS_SPAN_NO_ROOM);
+	path = parent ? add_path(callsite, parent, true) : outermost;
+	return path != UINT32_MAX ? path : outermost;
+}
+
+uint32_t sp_span_path(uint32_t callsite, uint32_t parent)
+{
+	uint32_t path = add_path(callsite, parent, false);
+
+	return sp_likely(path != UINT32_MAX) ? path : other_path(parent);
+}
+
 static uint64_t word_at(const uint8_t *bytes)
 {
 	uint64_t word;
 
 	memcpy(&word, bytes, sizeof(word));
 	return word;
+}
+
+static bool has_more_than_name(const struct sp_span_labels *labels)
+{
+	const struct sp_span_labels plain = {.path = labels->path};
+
+	return memcmp(labels, &plain, sizeof(plain)) != 0;
+}
+
+/* Of so many different ones the name stays, and the rest goes. */
+static uint32_t label_set_without_room(const struct sp_span_labels *labels)
+{
+	const struct sp_span_labels plain = {.path = labels->path};
+
+	count_no_room(SP_LOSS_SPAN_LABELS);
+	return has_more_than_name(labels) ? sp_span_label_set(&plain)
+					  : SP_LABEL_SET_OTHER;
 }
 
 uint32_t sp_span_label_set(const struct sp_span_labels *labels)
@@ -161,10 +239,10 @@ uint32_t sp_span_label_set(const struct sp_span_labels *labels)
 	item = sp_intern_find(&label_sets, hash);
 	if (sp_likely(item != SP_INTERN_NONE))
 		return item;
-	if (!sp_intern_append(SP_SECTION_LABEL_SETS, 1, &item)) {
-		count_no_room(SP_LOSS_SPAN_LABELS);
-		return SP_LABEL_SET_OTHER;
-	}
+	if ((has_more_than_name(labels) &&
+	     is_nearly_full(SP_SECTION_LABEL_SETS, PART_FOR_NAMES)) ||
+	    !sp_intern_append(SP_SECTION_LABEL_SETS, 1, &item))
+		return label_set_without_room(labels);
 	set = item_of(SP_SECTION_LABEL_SETS, item);
 	set->path = labels->path;
 	memcpy(set->trace_id, labels->trace_id, sizeof(set->trace_id));

@@ -144,10 +144,14 @@ START_TEST(same_labels_are_one_label_set)
 }
 END_TEST
 
-START_TEST(labels_beyond_their_table_are_other)
+static uint64_t capacity_of(enum sp_section_kind kind)
 {
-	uint64_t capacity =
-		recorded()->header->sections[SP_SECTION_LABEL_SETS].capacity_items;
+	return recorded()->header->sections[kind].capacity_items;
+}
+
+START_TEST(beyond_their_table_labels_go_and_the_name_stays)
+{
+	uint64_t capacity = capacity_of(SP_SECTION_LABEL_SETS);
 	uint64_t span = create("span", SP_SPAN_NONE);
 
 	sp_span_enter(span, 0);
@@ -157,9 +161,101 @@ START_TEST(labels_beyond_their_table_are_other)
 		snprintf(value, sizeof(value), "%llu", (unsigned long long)i);
 		sp_span_label(SP_SPAN_NONE, "user", value);
 	}
-	ck_assert_uint_eq(sp_span_mark().label_set, SP_LABEL_SET_OTHER);
+	ck_assert_str_eq(current_name(), "span");
+	ck_assert_ptr_null(current_label("user"));
 	ck_assert_uint_gt(lost(SP_LOSS_SPAN_LABELS), 0);
+	ck_assert_uint_le(sp_recording_used(recorded(), SP_SECTION_LABEL_SETS),
+			  capacity / 2 + 2);
 	sp_span_exit(span);
+	sp_span_close(span);
+	/* There is room for the names of all others. */
+	span = create("next", SP_SPAN_NONE);
+	sp_span_enter(span, 0);
+	ck_assert_str_eq(current_name(), "next");
+	sp_span_exit(span);
+}
+END_TEST
+
+static uint64_t spans_so_called(const char *name)
+{
+	uint64_t paths = sp_recording_used(recorded(), SP_SECTION_SPAN_PATHS), spans = 0;
+
+	for (uint32_t i = 0; i < paths; i++)
+		if (strcmp(sp_recording_span_name(recorded(), i + 1), name) == 0)
+			spans += sp_atomic_value(&test_path_at(recorded(), i)->spans);
+	return spans;
+}
+
+static void make_spans(uint64_t count, uint64_t parent)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "name %llu", (unsigned long long)i);
+		sp_span_close(create(name, parent));
+		if (i % 50 == 0)
+			drain();
+	}
+	drain();
+}
+
+/* Sum over all paths. */
+static uint64_t all_spans(void)
+{
+	uint64_t paths = sp_recording_used(recorded(), SP_SECTION_SPAN_PATHS), spans = 0;
+
+	for (uint32_t i = 0; i < paths; i++)
+		spans += sp_atomic_value(&test_path_at(recorded(), i)->spans);
+	return spans;
+}
+
+START_TEST(beyond_their_table_spans_are_others)
+{
+	uint64_t count = capacity_of(SP_SECTION_CALLSITES) + 1000;
+
+	make_spans(count, SP_SPAN_NONE);
+	ck_assert_uint_eq(all_spans(), count);
+	ck_assert_uint_gt(spans_so_called("[other]"), 1000);
+	ck_assert_uint_eq(spans_so_called("name 0"), 1);
+	ck_assert_uint_ge(lost(SP_LOSS_SPAN_LABELS), spans_so_called("[other]"));
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM), 0);
+}
+END_TEST
+
+START_TEST(others_are_within_the_span_around_them)
+{
+	uint64_t count = capacity_of(SP_SECTION_SPAN_PATHS);
+	uint64_t outer = create("outer", SP_SPAN_NONE);
+	const struct sp_span_path *path;
+	uint64_t span;
+
+	make_spans(count, outer);
+	span = create("one more name", outer);
+	path = test_path_at(recorded(), span_of(span)->path);
+	ck_assert_str_eq(sp_recording_span_name(recorded(), span_of(span)->path + 1),
+			 "[other]");
+	ck_assert_uint_eq(path->parent, span_of(outer)->path + 1);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM), 0);
+}
+END_TEST
+
+START_TEST(recursion_beyond_the_table_of_paths_is_kept)
+{
+	uint64_t count = capacity_of(SP_SECTION_SPAN_PATHS) + 500, span = SP_SPAN_NONE;
+
+	for (uint64_t i = 0; i < count; i++) {
+		uint64_t next = create("recursion", span);
+
+		ck_assert_uint_ne(next, SP_SPAN_NONE);
+		sp_span_close(span);
+		if (i % 20 == 0)
+			drain();
+		span = next;
+	}
+	sp_span_close(span);
+	drain();
+	ck_assert_uint_eq(all_spans(), count);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM), 0);
 }
 END_TEST
 
@@ -299,7 +395,10 @@ int main(void)
 	tcase_add_test(tc, long_value_is_cut);
 	tcase_add_test(tc, labels_outside_of_all_spans_are_nobodys);
 	tcase_add_test(tc, same_labels_are_one_label_set);
-	tcase_add_test(tc, labels_beyond_their_table_are_other);
+	tcase_add_test(tc, beyond_their_table_labels_go_and_the_name_stays);
+	tcase_add_test(tc, beyond_their_table_spans_are_others);
+	tcase_add_test(tc, others_are_within_the_span_around_them);
+	tcase_add_test(tc, recursion_beyond_the_table_of_paths_is_kept);
 	tcase_add_test(tc, ids_are_kept_when_wanted);
 	tcase_add_test(tc, children_are_of_their_parents_trace);
 	tcase_add_test(tc, trace_that_came_from_elsewhere_goes_on);
