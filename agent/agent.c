@@ -133,7 +133,8 @@ static void prepare_heap(void)
 static void prepare_spans(void)
 {
 	const struct sp_span_settings settings = {
-		.has_exact_cpu = sp_agent.options.span_cpu == SP_SPAN_CPU_EXACT,
+		.has_exact_cpu = sp_agent.options.span_cpu == SP_SPAN_CPU_EXACT &&
+				 sp_agent.options.track_cpu != SP_SWITCH_NO,
 		.has_ids = sp_options_list_has(sp_agent.options.spans, "id"),
 		.probability_millionths = sp_agent.options.span_probability_millionths,
 		.labels = sp_agent.options.span_labels,

@@ -30,6 +30,22 @@ static uint64_t span_ticks(void)
 	return sp_clock_ticks();
 }
 
+static uint32_t untracked(enum sp_switch track, uint32_t what)
+{
+	return track == SP_SWITCH_NO ? what : 0;
+}
+
+/* What the user does not want to know of spans. */
+static uint32_t untracked_of_spans(void)
+{
+	const struct sp_options *options = &sp_agent.options;
+
+	return untracked(options->track_cpu, SP_UNTRACKED_CPU) |
+	       untracked(options->track_wall, SP_UNTRACKED_WALL) |
+	       untracked(options->track_allocations, SP_UNTRACKED_ALLOCATIONS) |
+	       untracked(options->track_heap, SP_UNTRACKED_HEAP);
+}
+
 int sp_own_recording_make(void)
 {
 	struct sp_recording_settings settings = {
@@ -55,6 +71,7 @@ int sp_own_recording_make(void)
 	sp_agent.absorber.held_spans_max = sp_agent.options.held_spans_max;
 	sp_heap_capture_begin(&sp_capture.recording);
 	sp_span_capture_begin(&sp_capture.recording);
+	sp_capture.recording.header->span_untracked = untracked_of_spans();
 	atomic_store_explicit(&sp_capture.recording.header->heap_coverage,
 			      sp_agent.heap_coverage, memory_order_relaxed);
 	err = sp_absorber_init(&sp_agent.absorber, &sp_capture.recording);

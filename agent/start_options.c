@@ -8,6 +8,7 @@
 #include "sp_alloc_next.h"
 #include "sp_log.h"
 #include "sp_options.h"
+#include "sp_reporter_thread.h"
 #include "sp_spans.h"
 #include "sp_syscall.h"
 #include "sp_text.h"
@@ -65,6 +66,11 @@ bool sp_start_options_read(void)
 	if (!sp_agent.options.is_disabled &&
 	    !sp_spans_check(sp_agent.options.span_sources, error, sizeof(error))) {
 		sp_log_error("SPANPROF_SOURCES: %s; the program runs unprofiled", error);
+		return false;
+	}
+	if (!sp_agent.options.is_disabled &&
+	    !sp_reporter_thread_check(sp_agent.options.reporters, error, sizeof(error))) {
+		sp_log_error("SPANPROF_REPORTER: %s; the program runs unprofiled", error);
 		return false;
 	}
 	sp_log_init(STDERR_FILENO, sp_agent.options.is_quiet,

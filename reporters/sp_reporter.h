@@ -2,8 +2,9 @@
  * The reporter interface: one ops struct and one file for each output. A NULL
  * member means "not interested". All calls come from one thread and may block.
  *
- * A reporter of profiles loses the one that it cannot write. A reporter of events that
- * returns an error is told nothing more but fini(), and the program runs on.
+ * A reporter of profiles loses the one that it cannot write, and a reporter of events
+ * what it cannot flush. One that returns an error from another call is told nothing
+ * more but fini(), and the others and the program go on.
  */
 #ifndef SP_REPORTER_H
 #define SP_REPORTER_H
@@ -18,8 +19,9 @@ struct sp_reporter_config {
 	int dir_fd;	  /* of the output folder, for openat(); -1: none */
 	/* Least time between two totals of a span's memory; 0: as often as can be. */
 	uint64_t heap_interval_ns;
-	uint32_t samples_max; /* in a batch */
-	int64_t period_ns;    /* of CPU samples; 0: there are none */
+	uint32_t samples_max;	 /* told between two flushes, if more come; in a batch */
+	bool aggregates_samples; /* spans that are alike are to be one sample */
+	int64_t period_ns;	 /* of CPU samples; 0: there are none */
 	/* CPU time is measured, else it is 0. */
 	bool has_exact_cpu;
 	/* Of outermost spans that are told of, with all spans in them. */
@@ -65,7 +67,7 @@ struct sp_span_heap {
 /* CPU samples: values are samples/count and cpu/nanoseconds. */
 struct sp_sample_batch {
 	const struct sp_view_sample *samples;
-	uint32_t count;
+	uint32_t count; /* 0 in a last batch that tells of missed ones */
 	const struct sp_view_module *modules;
 	uint32_t module_count;
 	uint64_t missed_samples; /* not told of, since the last batch */
@@ -76,10 +78,11 @@ struct sp_sample_batch {
  * span and of the spans in it, span_destroyed() after all else of it: when it is closed
  * and its last memory is freed or no longer followed. Between these, span_cpu,
  * span_wall and span_allocations tell what came since the previous call for that span,
- * span_heap the total of the moment. flush() comes after a batch of calls and must hold
- * nothing back: it may be the last call of all, as the program ends. fini() comes where
- * it goes on without us. All but fini() return 0 or -errno; on failure of init()
- * *state is untouched.
+ * span_heap the total of the moment. flush() comes after samples_max of these calls and
+ * samples, when heap_interval_ns have gone by, and before fini(); it must hold nothing
+ * back, for it may be the last call of all, as the program ends. fini() comes where that
+ * goes on without us. What is not tracked is not told. All but fini() return 0 or
+ * -errno; on failure of init() *state is untouched.
  */
 struct sp_reporter_ops {
 	const char *name;      /* as in the registry */
@@ -101,11 +104,21 @@ struct sp_reporter_ops {
 };
 
 extern const struct sp_reporter_ops sp_reporter_pprof;
+extern const struct sp_reporter_ops sp_reporter_pyroscope;
 
 /* NULL when there is none of that name. */
 const struct sp_reporter_ops *sp_reporter_find(const char *name);
 
-/* All there are, in order; NULL past the end. */
-const struct sp_reporter_ops *sp_reporter_at(size_t index);
+/*
+ * Those that a list (sp_options_list_make()) names, in its order; NULL past the end. An
+ * empty list names pprof.
+ */
+const struct sp_reporter_ops *sp_reporter_listed(const char *list, size_t index);
+
+/* Does it name this one? */
+bool sp_reporter_is_listed(const char *list, const struct sp_reporter_ops *reporter);
+
+/* Context: init. False, and what is wrong in error, if it names one that there is not. */
+bool sp_reporter_list_check(const char *list, char *error, size_t error_bytes);
 
 #endif

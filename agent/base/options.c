@@ -74,30 +74,58 @@ static const struct sp_option table[] = {
 	      "CPU time of each span: exact (two readings of a clock for each stay in a "
 	      "span) or off (estimated from samples)."),
 	 .kind = SP_OPTION_CHOICE, MEMBER(span_cpu), .choices = span_clocks},
-	{HELP("span:labels", "SPANPROF_SPAN_LABELS", "LIST", "none",
-	      "Keys of spans' labels, separated by commas, that samples carry; they may "
-	      "tell what a program keeps to itself."),
-	 .kind = SP_OPTION_LIST, MEMBER(span_labels)},
 	{HELP("span:sampler", "SPANPROF_SPAN_SAMPLER", "NUMBER", "always",
 	      "Which outermost spans are followed, with all spans in them: always, or "
 	      "the "
 	      "part of them, 0 to 1, chosen at random. The profile of spans stands for "
 	      "all of them."),
 	 .kind = SP_OPTION_PROBABILITY, MEMBER(span_probability_millionths)},
-	{HELP("span:max-closed-heap", "SPANPROF_SPAN_MAX_CLOSED_HEAP", "N", "1000",
+	{HELP("track_all", "SPANPROF_TRACK_ALL", "", "yes",
+	      "What is known of each span: all that follows, or with no only what is "
+	      "named."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(is_all_tracked)},
+	{HELP("track_cpu", "SPANPROF_TRACK_CPU", "", "auto",
+	      "The CPU time of each span. auto, here and below, is what track_all says."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(track_cpu), .has_auto = true},
+	{HELP("track_wall", "SPANPROF_TRACK_WALL", "", "auto",
+	      "The time that each span was entered, and not entered."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(track_wall), .has_auto = true},
+	{HELP("track_allocations", "SPANPROF_TRACK_ALLOCATIONS", "", "auto",
+	      "How often, and how much, each span allocated. Needs the heap profile."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(track_allocations), .has_auto = true},
+	{HELP("track_heap", "SPANPROF_TRACK_HEAP", "", "auto",
+	      "Which memory of each span is in use; a span whose memory is in use is "
+	      "then "
+	      "kept when it is closed. Switches track_allocations on."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(track_heap), .has_auto = true},
+	{HELP("record_labels", "SPANPROF_RECORD_LABELS", "LIST", "none",
+	      "Keys of spans' labels, separated by commas, that samples carry; they may "
+	      "tell what a program keeps to itself."),
+	 .kind = SP_OPTION_LIST, MEMBER(span_labels)},
+	{HELP("max_closed_heap_spans", "SPANPROF_MAX_CLOSED_HEAP_SPANS", "N", "1000",
 	      "Closed spans that are kept because memory of theirs is in use."),
 	 .kind = SP_OPTION_NUMBER, MEMBER(held_spans_max), .maximum = 262143},
-	{HELP("span:heap-interval", "SPANPROF_SPAN_HEAP_INTERVAL", "TIME", "10s",
-	      "Least time between two reports of the memory in use by each span, to "
-	      "reporters that want it, 0 to 1h."),
-	 .kind = SP_OPTION_DURATION, MEMBER(span_heap_interval_ns),
+	{HELP("reporter", "SPANPROF_REPORTER", "LIST", "pprof",
+	      "What takes the results, separated by commas: pprof (a file of each kind "
+	      "of "
+	      "profile, at the end), pyroscope (what spans did, as it goes on, in files "
+	      "for servers such as Pyroscope: wall_END.pb.gz, cpu_END.pb.gz and "
+	      "memory_END.pb.gz, END being the end of their time in ns since 1970)."),
+	 .kind = SP_OPTION_LIST, MEMBER(reporters)},
+	{HELP("max_samples", "SPANPROF_MAX_SAMPLES", "N", "1000",
+	      "After so many results, reporters that take them as it goes on bring out "
+	      "what they have, 1 to 1000000."),
+	 .kind = SP_OPTION_NUMBER, MEMBER(samples_max), .minimum = 1, .maximum = 1000000},
+	{HELP("heap_snapshot_interval", "SPANPROF_HEAP_SNAPSHOT_INTERVAL", "TIME", "10s",
+	      "Such reporters get the memory in use by each span at least so far apart, "
+	      "0 "
+	      "to 1h, and bring out what they have then, too."),
+	 .kind = SP_OPTION_DURATION, MEMBER(heap_snapshot_interval_ns),
 	 .maximum = 3600 * SP_NS_PER_SECOND},
-	{HELP("span:pyroscope", "SPANPROF_SPAN_PYROSCOPE", "", "no",
-	      "Write the profile of spans also as three, for servers such as Pyroscope: "
-	      "wall_END.pb.gz, cpu_END.pb.gz and memory_END.pb.gz, END being its end in "
-	      "ns "
-	      "since 1970."),
-	 .kind = SP_OPTION_SWITCH, MEMBER(wants_span_parts)},
+	{HELP("aggregate_samples", "SPANPROF_AGGREGATE_SAMPLES", "", "yes",
+	      "In the files of pyroscope, spans in the same spans and with the same "
+	      "labels are one sample."),
+	 .kind = SP_OPTION_SWITCH, MEMBER(aggregates_samples)},
 	{HELP("allocator", "SPANPROF_ALLOCATOR", "NAME", "system",
 	      "What serves the program's heap: system (what serves it without us) or "
 	      "jemalloc (our copy, faster for small blocks, another memory layout)."),
@@ -154,8 +182,11 @@ void sp_options_init(struct sp_options *options)
 		.heap_rate_bytes = UINT64_C(512) << 10,
 		.span_cpu = SP_SPAN_CPU_EXACT,
 		.span_probability_millionths = 1000000,
+		.is_all_tracked = true,
 		.held_spans_max = 1000,
-		.span_heap_interval_ns = 10 * SP_NS_PER_SECOND,
+		.samples_max = 1000,
+		.heap_snapshot_interval_ns = 10 * SP_NS_PER_SECOND,
+		.aggregates_samples = true,
 		.allocator = SP_ALLOCATOR_SYSTEM,
 		.depth_frames_max = 512,
 		.unwinder = SP_UNWINDER_TABLES,

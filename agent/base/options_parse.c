@@ -135,6 +135,18 @@ static const struct sp_option_help *find_nearest(const char *word, size_t word_b
 	return guess.help;
 }
 
+/* Nobody remembers which of the two signs it was. */
+static bool is_same_name(const char *name, const char *word, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++) {
+		char letter = word[i] == '-' ? '_' : word[i];
+
+		if ((name[i] == '-' ? '_' : name[i]) != letter)
+			return false;
+	}
+	return true;
+}
+
 static const struct sp_option *find_compact(const char *name, size_t name_bytes,
 					    size_t *index)
 {
@@ -142,7 +154,7 @@ static const struct sp_option *find_compact(const char *name, size_t name_bytes,
 
 	for (*index = 0; (option = sp_options_entry(*index)) != NULL; ++*index) {
 		if (strlen(option->help.compact) == name_bytes &&
-		    memcmp(option->help.compact, name, name_bytes) == 0)
+		    is_same_name(option->help.compact, name, name_bytes))
 			break;
 	}
 	return option;
@@ -178,10 +190,16 @@ static void set_switch(struct parser *parser, const struct place *place,
 {
 	bool is_set;
 
-	if (sp_value_switch(value, &is_set) != 0)
-		fail_value(parser, place, value, "is neither yes nor no");
+	if (place->option->has_auto && strcmp(value, "auto") == 0)
+		store_number(parser, place->option, SP_SWITCH_AUTO);
+	else if (sp_value_switch(value, &is_set) != 0)
+		fail_value(parser, place, value, "is neither yes nor no%s",
+			   place->option->has_auto ? " nor auto" : "");
+	else if (place->option->has_auto)
+		store_number(parser, place->option,
+			     is_set ? SP_SWITCH_YES : SP_SWITCH_NO);
 	else
-		memcpy(member_of(parser, place->option), &is_set, sizeof(is_set));
+		store_number(parser, place->option, is_set);
 }
 
 static const char *describe_number(enum sp_option_kind kind)
@@ -487,6 +505,24 @@ static void choose_recording_size(struct sp_options *options)
 			is_dense ? SP_RECORDING_BYTES_DENSE : SP_RECORDING_BYTES_DEFAULT;
 }
 
+static void choose_switch(enum sp_switch *chosen, bool is_on)
+{
+	if (*chosen == SP_SWITCH_AUTO)
+		*chosen = is_on ? SP_SWITCH_YES : SP_SWITCH_NO;
+}
+
+static void choose_tracks(struct sp_options *options)
+{
+	bool is_on = options->is_all_tracked;
+
+	choose_switch(&options->track_cpu, is_on);
+	choose_switch(&options->track_wall, is_on);
+	choose_switch(&options->track_allocations, is_on);
+	choose_switch(&options->track_heap, is_on);
+	if (options->track_heap == SP_SWITCH_YES)
+		options->track_allocations = SP_SWITCH_YES;
+}
+
 int sp_options_parse(struct sp_options *options, char *const *environment, char *error,
 		     size_t error_bytes)
 {
@@ -512,6 +548,7 @@ int sp_options_parse(struct sp_options *options, char *const *environment, char 
 	else if (parser.is_failed)
 		return -EINVAL;
 	choose_recording_size(&parser.options);
+	choose_tracks(&parser.options);
 	*options = parser.options;
 	return 0;
 }

@@ -25,6 +25,13 @@ enum sp_span_cpu_kind {
 	SP_SPAN_CPU_EXACT,
 };
 
+/* Switches that another one speaks for; sp_options_parse() leaves no auto. */
+enum sp_switch {
+	SP_SWITCH_AUTO,
+	SP_SWITCH_NO,
+	SP_SWITCH_YES,
+};
+
 /* A heap sampled more densely than this gets SP_RECORDING_BYTES_DENSE by default. */
 #define SP_HEAP_RATE_DENSE_BYTES UINT64_C(1024)
 #define SP_RECORDING_BYTES_DEFAULT (UINT64_C(64) << 20)
@@ -41,11 +48,16 @@ struct sp_options {
 	char spans[2048];	  /* SPANPROF_SPANS: "id", "off", names of functions */
 	char span_sources[512];	  /* SPANPROF_SOURCES; "" = those on by default */
 	enum sp_span_cpu_kind span_cpu;	      /* SPANPROF_SPAN_CPU */
-	char span_labels[512];		      /* SPANPROF_SPAN_LABELS; "" = none */
 	uint32_t span_probability_millionths; /* SPANPROF_SPAN_SAMPLER */
-	uint64_t held_spans_max;	      /* SPANPROF_SPAN_MAX_CLOSED_HEAP */
-	uint64_t span_heap_interval_ns;	      /* SPANPROF_SPAN_HEAP_INTERVAL */
-	bool wants_span_parts;		      /* SPANPROF_SPAN_PYROSCOPE */
+	bool is_all_tracked;		      /* SPANPROF_TRACK_ALL */
+	enum sp_switch track_cpu, track_wall; /* SPANPROF_TRACK_… */
+	enum sp_switch track_allocations, track_heap;
+	char span_labels[512];		    /* SPANPROF_RECORD_LABELS; "" = none */
+	uint64_t held_spans_max;	    /* SPANPROF_MAX_CLOSED_HEAP_SPANS */
+	char reporters[256];		    /* SPANPROF_REPORTER; "" = pprof */
+	uint32_t samples_max;		    /* SPANPROF_MAX_SAMPLES */
+	uint64_t heap_snapshot_interval_ns; /* SPANPROF_HEAP_SNAPSHOT_INTERVAL */
+	bool aggregates_samples;	    /* SPANPROF_AGGREGATE_SAMPLES */
 	enum sp_allocator_kind allocator;
 	uint32_t depth_frames_max; /* SPANPROF_DEPTH */
 	enum sp_unwinder_kind unwinder;

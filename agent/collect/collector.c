@@ -181,6 +181,19 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	atomic_store_explicit(&header->are_clocks_final, is_final, memory_order_relaxed);
 }
 
+/* Locked, for reporters of events; when all have failed nobody need know of spans. */
+static void look_at_spans(struct sp_collector *collector)
+{
+	if (!collector->reporters)
+		return;
+	if (sp_span_reporters_are_on(collector->reporters)) {
+		sp_span_reporters_look(collector->reporters);
+		return;
+	}
+	sp_span_reporters_destroy(collector->reporters);
+	collector->reporters = NULL;
+}
+
 uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 {
 	uint64_t now_ns = sp_clock_monotonic_ns();
@@ -195,12 +208,11 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 				 (uint32_t)sp_syscall0(SYS_gettid))) {
 		taken = sp_absorber_drain(collector->absorber);
 		keep_storage_ahead(collector);
-		if (collector->reporters)
-			sp_span_reporters_look(collector->reporters);
+		look_at_spans(collector);
 		sp_absorber_unlock(collector->absorber);
 	}
 	if (collector->reporters)
-		sp_span_reporters_tell(collector->reporters, now_ns);
+		sp_span_reporters_tell(collector->reporters, now_ns, is_final);
 	is_awake = is_final || taken || has_worked(collector);
 	if (is_final ||
 	    (is_awake && now_ns - collector->last_listing_ns >= LISTING_PERIOD_NS))

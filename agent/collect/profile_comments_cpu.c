@@ -4,6 +4,7 @@
  */
 #include "profile_comments_cpu.h"
 
+#include "profile_comments_spans.h"
 #include "profile_common.h"
 
 #define GROUPS_SHOWN 8
@@ -111,7 +112,7 @@ static void say_losses(struct sp_profile_comments *comments,
 			"spans not followed, shown as the span around them: no room "
 			"(SPANPROF_RECORDING_SIZE)",
 		[SP_LOSS_SPAN_LABELS] =
-			"label sets or texts without room, shown as [other] or left out",
+			"names, labels or ids without room, shown as [other] or left out",
 		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
 		[SP_LOSS_DAMAGED] = "records that could not be read",
 	};
@@ -128,5 +129,6 @@ void sp_cpu_comments_fill(struct sp_profile_comments *comments,
 	sp_comments_add_process(comments, recording->header);
 	say_rate(comments, recording->header, totals);
 	say_scales(comments, recording, groups);
+	sp_span_comments_add_sampling(comments, recording->header);
 	say_losses(comments, recording->header);
 }

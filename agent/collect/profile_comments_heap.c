@@ -5,6 +5,7 @@
  */
 #include "profile_comments_heap.h"
 
+#include "profile_comments_spans.h"
 #include "profile_common.h"
 
 static void say(struct sp_profile_comments *comments, const char *text)
@@ -195,7 +196,7 @@ static void say_losses(struct sp_profile_comments *comments,
 			"spans not followed, shown as the span around them: no room "
 			"(SPANPROF_RECORDING_SIZE)",
 		[SP_LOSS_SPAN_LABELS] =
-			"label sets or texts without room, shown as [other] or left out",
+			"names, labels or ids without room, shown as [other] or left out",
 		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
 		[SP_LOSS_DAMAGED] = "records that could not be read",
 	};
@@ -246,5 +247,6 @@ void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_vi
 		say(comments, "leaks: what was in use when this profile was made; that "
 			      "the program still reaches it cannot be told");
 	say_coverage(comments, header);
+	sp_span_comments_add_sampling(comments, header);
 	say_losses(comments, header);
 }

@@ -5,6 +5,7 @@
 #include "profile_comments_spans.h"
 
 #include "profile_common.h"
+#include "sp_compiler.h"
 
 static void say(struct sp_profile_comments *comments, const char *text)
 {
@@ -12,6 +13,27 @@ static void say(struct sp_profile_comments *comments, const char *text)
 
 	sp_comment_begin(&line, comments);
 	sp_text_string(&line, text);
+}
+
+static void say_untracked(struct sp_profile_comments *comments,
+			  const struct sp_recording_header *header)
+{
+	static const struct {
+		uint32_t untracked;
+		const char *text;
+	} lines[] = {
+		{SP_UNTRACKED_WALL,
+		 "wall, wall_busy, wall_idle: not tracked (track_wall)"},
+		{SP_UNTRACKED_CPU, "cpu, cpu_user, cpu_sys: not tracked (track_cpu)"},
+		{SP_UNTRACKED_ALLOCATIONS,
+		 "alloc_objects, alloc_space: not tracked (track_allocations)"},
+		{SP_UNTRACKED_HEAP,
+		 "inuse_objects, inuse_space: not tracked (track_heap)"},
+	};
+
+	for (size_t i = 0; i < SP_ARRAY_COUNT(lines); i++)
+		if (header->span_untracked & lines[i].untracked)
+			say(comments, lines[i].text);
 }
 
 static void say_values(struct sp_profile_comments *comments,
@@ -50,21 +72,39 @@ static void say_values(struct sp_profile_comments *comments,
 		      "in use now, from the samples of the heap profile");
 }
 
+static bool says_part(struct sp_profile_comments *comments,
+		      const struct sp_recording_header *header, struct sp_text *line)
+{
+	uint64_t millionths = header->span_probability_millionths;
+
+	if (!millionths || millionths >= 1000000)
+		return false;
+	sp_comment_begin(line, comments);
+	sp_text_string(line, "sampling: a part of ");
+	sp_comment_decimal(line, millionths, 6);
+	sp_text_string(line, " of all outermost spans was followed (span:sampler)");
+	return true;
+}
+
 static void say_sampling(struct sp_profile_comments *comments,
 			 const struct sp_span_values *values)
 {
 	struct sp_text line;
 
-	if (values->scale <= 1)
+	if (!says_part(comments, values->recording->header, &line))
 		return;
-	sp_comment_begin(&line, comments);
-	sp_text_string(&line, "sampling: a part of ");
-	sp_comment_decimal(&line, values->recording->header->span_probability_millionths,
-			   6);
-	sp_text_string(&line, " of all outermost spans was followed (span:sampler); all "
-			      "values are multiplied by ");
+	sp_text_string(&line, "; all values are multiplied by ");
 	sp_comment_decimal(&line, sp_profile_integer(values->scale * 1e4 + 0.5), 4);
 	sp_text_string(&line, ", and are estimates");
+}
+
+void sp_span_comments_add_sampling(struct sp_profile_comments *comments,
+				   const struct sp_recording_header *header)
+{
+	struct sp_text line;
+
+	if (says_part(comments, header, &line))
+		sp_text_string(&line, "; samples of the others carry no span_name");
 }
 
 static void say_excess(struct sp_profile_comments *comments, const char *what,
@@ -122,9 +162,9 @@ static void say_losses(struct sp_profile_comments *comments,
 			"that was not entered; healed",
 		[SP_LOSS_SPAN_EVICTED] = "closed spans no longer told from each other, "
 					 "though memory of theirs is in use "
-					 "(span:max-closed-heap)",
+					 "(max_closed_heap_spans)",
 		[SP_LOSS_SPAN_LABELS] =
-			"label sets or texts without room, shown as [other] or left out",
+			"names, labels or ids without room, shown as [other] or left out",
 		[SP_LOSS_NO_SPACE] = "requests for storage refused",
 		[SP_LOSS_DAMAGED] = "records that could not be read",
 	};
@@ -141,6 +181,7 @@ void sp_span_comments_fill(struct sp_profile_comments *comments,
 	comments->count = 0;
 	sp_comments_add_process(comments, header);
 	say_values(comments, values, heap);
+	say_untracked(comments, header);
 	if (!sp_atomic_value(&header->span_ticks_per_second))
 		say(comments, "wall is unknown: the program ended before its clock was "
 			      "compared with real time");

@@ -13,6 +13,7 @@
 
 #include "profile_common.h"
 #include "sp_clock.h"
+#include "sp_compiler.h"
 #include "sp_heap.h"
 #include "sp_recording_spans.h"
 
@@ -162,6 +163,27 @@ static double kernel_share(const struct sp_span_values *values,
 	return user + kernel > 0 ? kernel / (user + kernel) : 0;
 }
 
+/* What nobody wanted to know. */
+static void leave_out_untracked(const struct sp_span_values *values, uint64_t *of)
+{
+	static const struct {
+		uint32_t untracked;
+		enum sp_span_value first, end;
+	} groups[] = {
+		{SP_UNTRACKED_WALL, SP_SPAN_WALL, SP_SPAN_CPU},
+		{SP_UNTRACKED_CPU, SP_SPAN_CPU, SP_SPAN_ALLOC_OBJECTS},
+		{SP_UNTRACKED_ALLOCATIONS, SP_SPAN_ALLOC_OBJECTS, SP_SPAN_INUSE_OBJECTS},
+		{SP_UNTRACKED_HEAP, SP_SPAN_INUSE_OBJECTS, SP_SPAN_SPANS},
+	};
+
+	for (size_t i = 0; i < SP_ARRAY_COUNT(groups); i++) {
+		if (!(values->recording->header->span_untracked & groups[i].untracked))
+			continue;
+		for (unsigned int which = groups[i].first; which < groups[i].end; which++)
+			of[which] = 0;
+	}
+}
+
 static uint64_t scaled(const struct sp_span_values *values, double value)
 {
 	return sp_profile_integer(value * values->scale + 0.5);
@@ -202,6 +224,7 @@ static void fill_path(struct sp_span_values *values, uint32_t index,
 	of[SP_SPAN_INUSE_OBJECTS] = scaled(values, inclusive->inuse_objects);
 	of[SP_SPAN_INUSE_BYTES] = scaled(values, inclusive->inuse_bytes);
 	of[SP_SPAN_SPANS] = scaled(values, (double)sp_atomic_value(&path->spans));
+	leave_out_untracked(values, of);
 }
 
 /* --- totals --- */

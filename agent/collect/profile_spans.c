@@ -1,7 +1,6 @@
 /*
  * Paths as samples: the stack of a sample is a path, innermost span first, and its
- * functions are callsites. Several profiles are columns of one table, as those of the
- * heap are. Context: collector.
+ * functions are callsites. Context: collector.
  */
 #include "profile_spans.h"
 
@@ -19,7 +18,6 @@
 
 struct cursor {
 	const struct sp_span_profile *profile;
-	enum sp_span_view which;
 	uint64_t next_path;
 	uint64_t frames[STACK_FRAMES_MAX + 1];
 };
@@ -28,8 +26,8 @@ struct sp_span_profile {
 	struct sp_span_values values;
 	struct sp_view_module *modules;
 	struct sp_view_named_frame *names; /* by callsite */
-	struct sp_profile_view views[SP_SPAN_VIEWS];
-	struct cursor cursors[SP_SPAN_VIEWS];
+	struct sp_profile_view view;
+	struct cursor cursor;
 	struct sp_profile_comments comments;
 };
 
@@ -47,34 +45,6 @@ static const struct sp_value_type types[SP_SPAN_VALUES] = {
 	[SP_SPAN_SPANS] = {"spans", "count"},
 };
 _Static_assert(SP_SPAN_VALUES <= SP_VIEW_VALUES_MAX, "room for all values");
-
-/* Values first to end - 1 of the table. */
-static const struct {
-	const char *kind;
-	enum sp_span_value first, end, default_value;
-	struct sp_value_type period_type;
-} kinds[SP_SPAN_VIEWS] = {
-	[SP_SPAN_VIEW_ALL] = {"spans",
-			      SP_SPAN_WALL,
-			      SP_SPAN_VALUES,
-			      SP_SPAN_WALL,
-			      {"wall", "nanoseconds"}},
-	[SP_SPAN_VIEW_WALL] = {"wall",
-			       SP_SPAN_WALL,
-			       SP_SPAN_CPU,
-			       SP_SPAN_WALL,
-			       {"wall", "nanoseconds"}},
-	[SP_SPAN_VIEW_CPU] = {"cpu",
-			      SP_SPAN_CPU,
-			      SP_SPAN_ALLOC_OBJECTS,
-			      SP_SPAN_CPU,
-			      {"cpu", "nanoseconds"}},
-	[SP_SPAN_VIEW_MEMORY] = {"memory",
-				 SP_SPAN_ALLOC_OBJECTS,
-				 SP_SPAN_SPANS,
-				 SP_SPAN_INUSE_BYTES,
-				 {"space", "bytes"}},
-};
 
 /* --- samples --- */
 
@@ -106,11 +76,10 @@ static bool fill_values(const struct cursor *cursor, uint64_t path_index,
 			struct sp_view_sample *sample)
 {
 	const uint64_t *of = cursor->profile->values.paths[path_index].of;
-	enum sp_span_value first = kinds[cursor->which].first;
 	bool has_value = false;
 
-	for (unsigned int i = first; i < kinds[cursor->which].end; i++) {
-		sample->values[i - first] = (int64_t)of[i];
+	for (unsigned int i = 0; i < SP_SPAN_VALUES; i++) {
+		sample->values[i] = (int64_t)of[i];
 		has_value |= of[i] != 0;
 	}
 	return has_value;
@@ -165,31 +134,27 @@ static int name_callsites(struct sp_span_profile *profile, uint32_t *count)
 	return 0;
 }
 
-static void fill_view(struct sp_span_profile *profile, enum sp_span_view which,
-		      uint32_t module_count, uint32_t name_count)
+static void fill_view(struct sp_span_profile *profile, uint32_t module_count,
+		      uint32_t name_count)
 {
-	struct sp_profile_view *view = &profile->views[which];
-	struct cursor *cursor = &profile->cursors[which];
+	struct sp_profile_view *view = &profile->view;
 
 	sp_profile_view_begin(view, profile->values.recording, profile->modules,
 			      module_count);
-	view->kind = kinds[which].kind;
-	view->value_type_count = (uint32_t)(kinds[which].end - kinds[which].first);
-	view->default_value_type =
-		(uint32_t)(kinds[which].default_value - kinds[which].first);
-	memcpy(view->value_types, &types[kinds[which].first],
-	       view->value_type_count * sizeof(types[0]));
-	view->period_type = kinds[which].period_type;
+	view->kind = "spans";
+	view->value_type_count = SP_SPAN_VALUES;
+	view->default_value_type = SP_SPAN_WALL;
+	memcpy(view->value_types, types, sizeof(types));
+	view->period_type = types[SP_SPAN_WALL];
 	view->period = 1;
 	view->named_frames = profile->names;
 	view->named_frame_count = name_count;
 	view->comments = profile->comments.lines;
 	view->comment_count = profile->comments.count;
-	cursor->profile = profile;
-	cursor->which = which;
+	profile->cursor.profile = profile;
 	view->next_sample = next_sample;
 	view->rewind = rewind_samples;
-	view->cursor = cursor;
+	view->cursor = &profile->cursor;
 }
 
 struct sp_span_profile *sp_span_profile_create(const struct sp_recording *recording,
@@ -208,8 +173,7 @@ struct sp_span_profile *sp_span_profile_create(const struct sp_recording *record
 		return NULL;
 	}
 	sp_span_comments_fill(&profile->comments, &profile->values, heap);
-	for (unsigned int which = 0; which < SP_SPAN_VIEWS; which++)
-		fill_view(profile, (enum sp_span_view)which, module_count, name_count);
+	fill_view(profile, module_count, name_count);
 	return profile;
 }
 
@@ -221,10 +185,9 @@ void sp_span_profile_destroy(struct sp_span_profile *profile)
 	sp_heap_free(profile);
 }
 
-const struct sp_profile_view *sp_span_profile_view(const struct sp_span_profile *profile,
-						   enum sp_span_view which)
+const struct sp_profile_view *sp_span_profile_view(const struct sp_span_profile *profile)
 {
-	return &profile->views[which];
+	return &profile->view;
 }
 
 const struct sp_span_totals *sp_span_profile_totals(const struct sp_span_profile *profile)

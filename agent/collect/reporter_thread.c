@@ -6,6 +6,7 @@
  */
 #include "sp_reporter_thread.h"
 
+#include "event_reporters.h"
 #include "own_thread.h"
 #include "shortage.h"
 #include "sp_capture.h"
@@ -28,8 +29,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Samples that reporters of events get at once. */
-#define EVENT_SAMPLES_MAX 1000U
 #define PACE_FIRST_NS (SP_NS_PER_SECOND / 20)
 #define PACE_BUSY_NS (SP_NS_PER_SECOND / 4)
 #define PACE_IDLE_NS (2 * SP_NS_PER_SECOND)
@@ -215,6 +214,11 @@ static void look_at_modules(void)
 	collector->absorber->finish_stack = finish_stack;
 }
 
+bool sp_reporter_thread_check(const char *reporters, char *error, size_t error_bytes)
+{
+	return sp_reporter_list_check(reporters, error, error_bytes);
+}
+
 void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
 {
 	take_setup(setup);
@@ -238,36 +242,20 @@ static bool keep_handlers_from_draining(void)
 	return true;
 }
 
-/* All there are that want to know of events. */
 static void begin_event_reporters(void)
 {
 	struct sp_collector *collector = &reporter.collector;
-	const struct sp_recording_header *header = collector->recording->header;
-	const struct sp_reporter_ops *list[SP_EVENT_REPORTERS_MAX];
-	const struct sp_reporter_config config = {
-		.program = reporter.setup.program,
-		.pid = (int)header->pid,
-		.start_ns = (int64_t)header->start_realtime_ns,
-		.dir_fd = reporter.out_dir_fd,
-		.heap_interval_ns = reporter.setup.options->span_heap_interval_ns,
-		.samples_max = EVENT_SAMPLES_MAX,
-		.period_ns = (int64_t)header->cpu_period_ns,
-		.has_exact_cpu = header->has_exact_span_cpu,
-		.probability = (double)header->span_probability_millionths / 1e6,
-	};
-	size_t count = 0;
 
 	if (collector->reporters) {
 		sp_span_reporters_move_to(collector->reporters,
-					  (uint32_t)collector->own_tid);
+					  (uint32_t)sp_syscall0(SYS_gettid));
 		return;
 	}
-	while (count < SP_EVENT_REPORTERS_MAX && (list[count] = sp_reporter_at(count)))
-		count++;
-	if (!keep_handlers_from_draining())
+	if (!keep_handlers_from_draining()) {
+		sp_span_reporters_forget(collector->absorber);
 		return;
-	collector->reporters =
-		sp_span_reporters_create(collector->absorber, list, count, &config);
+	}
+	sp_event_reporters_begin(collector, reporter.setup.program, reporter.out_dir_fd);
 	sp_absorber_unlock(collector->absorber);
 }
 
@@ -277,8 +265,7 @@ static void end_event_reporters(void)
 
 	if (!collector->reporters || !keep_handlers_from_draining())
 		return;
-	sp_span_reporters_destroy(collector->reporters);
-	collector->reporters = NULL;
+	sp_event_reporters_end(collector);
 	sp_absorber_unlock(collector->absorber);
 }
 
@@ -355,8 +342,7 @@ static unsigned int wishes(bool is_end)
 {
 	const struct sp_options *options = reporter.setup.options;
 
-	return (is_end && options->wants_leaks ? SP_WRITE_LEAKS : 0) |
-	       (options->wants_span_parts ? SP_WRITE_SPAN_PARTS : 0);
+	return is_end && options->wants_leaks ? SP_WRITE_LEAKS : 0;
 }
 
 static void write_profiles(bool is_end)
@@ -375,14 +361,16 @@ static void write_profiles(bool is_end)
 	} else {
 		bool is_locked = keep_handlers_from_draining();
 
-		sp_collector_write(recording, reporter.out_dir_fd, wishes(is_end),
-				   summary);
+		if (sp_event_reporters_leave_profiles(reporter.setup.options))
+			sp_collector_write(recording, reporter.out_dir_fd, wishes(is_end),
+					   summary);
 		if (is_locked)
 			sp_absorber_unlock(reporter.setup.absorber);
 	}
 	if (!is_end)
 		return;
-	tell_summary(summary);
+	if (sp_event_reporters_leave_profiles(reporter.setup.options) || summary->error)
+		tell_summary(summary);
 	if (!sp_write_summary_error(summary)) {
 		atomic_store_explicit(&recording->header->state, SP_RECORDING_ENDED,
 				      memory_order_relaxed);
@@ -492,10 +480,12 @@ static void write_here(void)
 	sp_log_init(STDERR_FILENO, reporter.setup.options->is_quiet,
 		    reporter.setup.options->is_verbose);
 	sp_reporter_thread_prepare(&reporter.setup);
-	if (reporter.collector.reporters)
-		sp_span_reporters_move_to(reporter.collector.reporters,
-					  (uint32_t)sp_syscall0(SYS_gettid));
+	sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd);
+	begin_event_reporters();
 	write_profiles(true);
+	/* Not in the handler that drains, if the program goes on after all. */
+	if (reporter.collector.reporters)
+		sp_span_reporters_move_to(reporter.collector.reporters, SP_NO_THREAD);
 	if (reporter.out_dir_fd >= 0)
 		sp_syscall1(SYS_close, reporter.out_dir_fd);
 }
@@ -559,6 +549,7 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
 	if (err)
 		return err;
 	take_setup(setup);
+	sp_event_reporters_await(&reporter.collector);
 	pthread_attr_setstacksize(&attributes, STACK_BYTES);
 	sigfillset(&all);
 	/* The C library keeps the two signals it needs out of the set. */
@@ -570,11 +561,14 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
 	sp_heap_thread_set_own(true);
 	err = setup->create_thread(&reporter.thread, &attributes, run, NULL);
 	sp_heap_thread_set_own(false);
-	if (err)
+	if (err) {
 		atomic_store_explicit(&sp_capture.has_reporter_thread, false,
 				      memory_order_relaxed);
-	else
+		if (!reporter.collector.reporters)
+			sp_span_reporters_forget(setup->absorber);
+	} else {
 		sp_own_thread_hide(was_single);
+	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	return err;

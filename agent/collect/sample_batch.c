@@ -129,13 +129,13 @@ bool sp_sample_collection_next(struct sp_sample_collection *samples,
 		fill(samples, batch->count++, kept);
 		samples->next_word += KEPT_WORDS + kept->frame_count;
 	}
+	batch->missed_samples = samples->missed;
+	samples->missed = 0;
 	if (!batch->count)
 		return false;
 	sp_heap_free(samples->modules);
 	samples->modules = sp_profile_modules(samples->recording, &batch->module_count);
 	batch->modules = samples->modules;
-	batch->missed_samples = samples->missed;
-	samples->missed = 0;
 	return true;
 }
 

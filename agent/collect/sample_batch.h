@@ -21,7 +21,8 @@ void sp_sample_collection_add(struct sp_sample_collection *samples,
 			      const struct sp_cpu_record *record, const uint64_t *frames,
 			      uint32_t frame_count);
 
-/* The next batch, valid until the next call; false at the end. */
+/* The next batch, valid until the next call; false at the end, when it is empty but for
+ * the missed samples that no batch told of. */
 bool sp_sample_collection_next(struct sp_sample_collection *samples,
 			       struct sp_sample_batch *batch);
 void sp_sample_collection_empty(struct sp_sample_collection *samples);

@@ -76,9 +76,6 @@ enum sp_profile_kind {
 
 /* What is wanted besides all that a recording holds. */
 #define SP_WRITE_LEAKS 1U /* what is in use is listed, too */
-/* Spans also as a file for each kind of value, "wall_<end ns>.pb.gz". */
-#define SP_WRITE_SPAN_PARTS 2U
-#define SP_SPAN_PARTS 3U
 
 /* What was written, and the sums of it. */
 struct sp_write_summary {
@@ -86,8 +83,6 @@ struct sp_write_summary {
 		char file[NAME_MAX + 1]; /* "" when there is none of this kind */
 		int error;		 /* 0 or -errno; file is then an older one */
 	} kinds[SP_PROFILE_KINDS];
-	/* "" when there is none; errors are those of SP_PROFILE_SPANS. */
-	char span_parts[SP_SPAN_PARTS][NAME_MAX + 1];
 	int error; /* 0 or -errno: no profile could be written at all */
 	uint64_t samples, cpu_ns;
 	uint64_t allocated_bytes; /* counted */

@@ -29,6 +29,10 @@ struct sp_reporter_setup {
 			     void *(*start_routine)(void *), void *argument);
 };
 
+/* Context: init. False, and what is wrong in error, if an option's list names a reporter
+ * that there is not. */
+bool sp_reporter_thread_check(const char *reporters, char *error, size_t error_bytes);
+
 /*
  * Context: init. First look at the loaded modules: from here on stacks can be walked,
  * also in a child that is forked at once. Takes 20 KiB of stack.

@@ -1,9 +1,9 @@
 /*
  * The order of what is told, round by round: spans that are new, each after the spans
  * around it; what each has done since; memory, when its interval is over; spans that
- * are no more; samples; and a flush, if there was anything. Deltas are what a span's
- * sums are beyond what was told, so that nothing is lost by rounding, nor by a clock
- * whose rate becomes known better. Context: collector.
+ * are no more; samples; and a flush, when there is enough or it is time. Deltas are
+ * what a span's sums are beyond what was told, so that nothing is lost by rounding, nor
+ * by a clock whose rate becomes known better. Context: collector.
  */
 #include "span_reporters.h"
 
@@ -22,6 +22,7 @@ struct event_reporter {
 	const struct sp_reporter_ops *ops;
 	void *state;
 	bool is_on;
+	bool has_said_unflushed;
 };
 
 struct sp_span_reporters {
@@ -34,9 +35,10 @@ struct sp_span_reporters {
 	/* Scratch: a span and those around it. */
 	struct sp_span_record **chain;
 	uint64_t chain_capacity;
-	uint64_t last_heap_ns;
-	bool has_told; /* something since the last flush */
-	bool has_said_missed;
+	uint64_t last_heap_ns, last_flush_ns;
+	/* Since the last flush: calls of any kind, and samples among them. */
+	uint64_t unflushed_calls, unflushed_samples;
+	bool has_told_heap, has_said_missed;
 };
 
 /* --- calls --- */
@@ -63,14 +65,22 @@ static void switch_off(struct event_reporter *reporter, int err)
 			err_ = reporter_->ops->call_(reporter_->state, __VA_ARGS__);     \
 			if (err_)                                                        \
 				switch_off(reporter_, err_);                             \
-			(reporters_)->has_told = true;                                   \
 		}                                                                        \
+		(reporters_)->unflushed_calls++;                                         \
 	} while (0)
+
+/* What a reporter can't flush is lost; it goes on. */
+static void say_unflushed(struct event_reporter *reporter, int err)
+{
+	if (reporter->has_said_unflushed)
+		return;
+	reporter->has_said_unflushed = true;
+	sp_log_error("reporter %s cannot write: %s; what it had is lost",
+		     reporter->ops->name, strerrordesc_np(-err));
+}
 
 static void flush(struct sp_span_reporters *reporters)
 {
-	if (!reporters->has_told)
-		return;
 	for (uint32_t i = 0; i < reporters->count; i++) {
 		struct event_reporter *reporter = &reporters->reporters[i];
 		int err;
@@ -79,9 +89,22 @@ static void flush(struct sp_span_reporters *reporters)
 			continue;
 		err = reporter->ops->flush(reporter->state);
 		if (err)
-			switch_off(reporter, err);
+			say_unflushed(reporter, err);
 	}
-	reporters->has_told = false;
+	reporters->unflushed_calls = reporters->unflushed_samples = 0;
+}
+
+static bool is_flush_due(const struct sp_span_reporters *reporters, uint64_t now_ns)
+{
+	const struct sp_reporter_config *config = &reporters->config;
+
+	return reporters->unflushed_samples >= config->samples_max ||
+	       now_ns - reporters->last_flush_ns >= config->heap_interval_ns;
+}
+
+static bool is_tracked(const struct sp_span_reporters *reporters, uint32_t untracked)
+{
+	return !(reporters->absorber->recording->header->span_untracked & untracked);
 }
 
 /* --- time --- */
@@ -272,12 +295,14 @@ static void tell_change(struct sp_span_reporters *reporters,
 		beyond(sums->alloc_bytes, &told->alloc_bytes),
 	};
 
-	if (cpu_ns)
+	if (cpu_ns && is_tracked(reporters, SP_UNTRACKED_CPU))
 		TELL(reporters, span_cpu, record->id, &cpu);
-	if (wall.busy_ns | wall.idle_ns)
+	if ((wall.busy_ns | wall.idle_ns) && is_tracked(reporters, SP_UNTRACKED_WALL))
 		TELL(reporters, span_wall, record->id, &wall);
-	if (allocations.count | allocations.bytes)
+	if ((allocations.count | allocations.bytes) &&
+	    is_tracked(reporters, SP_UNTRACKED_ALLOCATIONS))
 		TELL(reporters, span_allocations, record->id, &allocations);
+	reporters->unflushed_samples++;
 	record->has_changed = false;
 }
 
@@ -352,21 +377,45 @@ static bool wants_samples(const struct sp_span_reporters *reporters)
 	return false;
 }
 
-struct sp_span_reporters *
-sp_span_reporters_create(struct sp_absorber *absorber,
-			 const struct sp_reporter_ops *const *list, size_t count,
-			 const struct sp_reporter_config *config)
+static bool want_events(const struct sp_reporter_ops *const *list, size_t count)
 {
-	struct sp_span_reporters *reporters;
 	bool has_any = false;
 
 	for (size_t i = 0; i < count; i++)
 		has_any |= wants_events(list[i]);
-	reporters = has_any ? sp_heap_zalloc(sizeof(*reporters)) : NULL;
-	if (!reporters)
+	return has_any;
+}
+
+bool sp_span_reporters_await(struct sp_absorber *absorber,
+			     const struct sp_reporter_ops *const *list, size_t count)
+{
+	if (!want_events(list, count))
+		return false;
+	absorber->telling_tid = SP_NO_THREAD;
+	return true;
+}
+
+static void destroy_unused(struct sp_span_reporters *reporters)
+{
+	sp_span_reporters_forget(reporters->absorber);
+	sp_heap_free(reporters);
+}
+
+struct sp_span_reporters *
+sp_span_reporters_create(struct sp_absorber *absorber,
+			 const struct sp_reporter_ops *const *list, size_t count,
+			 const struct sp_reporter_config *config, uint64_t now_ns)
+{
+	struct sp_span_reporters *reporters =
+		want_events(list, count) ? sp_heap_zalloc(sizeof(*reporters)) : NULL;
+
+	if (!reporters) {
+		sp_span_reporters_forget(absorber);
 		return NULL;
+	}
 	reporters->absorber = absorber;
 	reporters->config = *config;
+	reporters->last_heap_ns = reporters->last_flush_ns = now_ns;
 	reporters->records.recording = absorber->recording;
 	for (size_t i = 0; i < count; i++)
 		begin(reporters, list[i]);
@@ -376,7 +425,7 @@ sp_span_reporters_create(struct sp_absorber *absorber,
 		absorber->sample_taken = reporters->samples ? note_sample : NULL;
 	}
 	if (!reporters->count) {
-		sp_heap_free(reporters);
+		destroy_unused(reporters);
 		return NULL;
 	}
 	absorber->context = reporters;
@@ -405,18 +454,22 @@ void sp_span_reporters_look(struct sp_span_reporters *reporters)
 	sp_span_records_find_silent(&reporters->records);
 }
 
-static void tell_samples(struct sp_span_reporters *reporters)
+static void tell_samples(struct sp_span_reporters *reporters, bool is_final)
 {
+	_Atomic uint64_t *untold_samples = &reporters->absorber->untold_samples;
 	struct sp_sample_batch batch;
 
 	if (!reporters->samples)
 		return;
 	while (sp_sample_collection_next(reporters->samples, &batch)) {
-		batch.missed_samples +=
-			atomic_exchange(&reporters->absorber->untold_samples, 0);
+		batch.missed_samples += atomic_exchange(untold_samples, 0);
 		TELL(reporters, samples, &batch);
+		reporters->unflushed_samples += batch.count;
 	}
 	sp_sample_collection_empty(reporters->samples);
+	batch.missed_samples += is_final ? atomic_exchange(untold_samples, 0) : 0;
+	if (batch.missed_samples)
+		TELL(reporters, samples, &batch);
 }
 
 static void tell_ends(struct sp_span_reporters *reporters)
@@ -435,20 +488,26 @@ static void tell_ends(struct sp_span_reporters *reporters)
 	}
 }
 
-static void tell_memory(struct sp_span_reporters *reporters, uint64_t now_ns)
+/* A program that ends before the first interval is over has its totals told, too. */
+static void tell_memory(struct sp_span_reporters *reporters, uint64_t now_ns,
+			bool is_final)
 {
 	struct sp_span_records *records = &reporters->records;
 
-	if (now_ns - reporters->last_heap_ns < reporters->config.heap_interval_ns)
+	if (!is_tracked(reporters, SP_UNTRACKED_HEAP) ||
+	    (now_ns - reporters->last_heap_ns < reporters->config.heap_interval_ns &&
+	     (!is_final || reporters->has_told_heap)))
 		return;
 	reporters->last_heap_ns = now_ns;
+	reporters->has_told_heap = true;
 	sp_span_records_sum_heap(records);
 	for (uint64_t i = 0; i < records->used; i++)
 		if (records->items[i].announced)
 			tell_heap(reporters, &records->items[i]);
 }
 
-void sp_span_reporters_tell(struct sp_span_reporters *reporters, uint64_t now_ns)
+void sp_span_reporters_tell(struct sp_span_reporters *reporters, uint64_t now_ns,
+			    bool is_final)
 {
 	struct sp_span_records *records = &reporters->records;
 
@@ -458,19 +517,32 @@ void sp_span_reporters_tell(struct sp_span_reporters *reporters, uint64_t now_ns
 	for (uint64_t i = 0; i < records->used; i++)
 		if (records->items[i].has_changed && records->items[i].announced)
 			tell_change(reporters, &records->items[i]);
-	tell_memory(reporters, now_ns);
+	tell_memory(reporters, now_ns, is_final);
 	tell_ends(reporters);
-	tell_samples(reporters);
-	flush(reporters);
+	tell_samples(reporters, is_final);
+	if (reporters->unflushed_calls && (is_final || is_flush_due(reporters, now_ns))) {
+		reporters->last_flush_ns = now_ns;
+		flush(reporters);
+	}
 	if (records->missed_spans && !reporters->has_said_missed) {
 		reporters->has_said_missed = true;
 		sp_log_error("no memory to tell reporters of all spans");
 	}
 }
 
+bool sp_span_reporters_are_on(const struct sp_span_reporters *reporters)
+{
+	for (uint32_t i = 0; i < reporters->count; i++)
+		if (reporters->reporters[i].is_on)
+			return true;
+	return false;
+}
+
 void sp_span_reporters_destroy(struct sp_span_reporters *reporters)
 {
 	sp_span_reporters_forget(reporters->absorber);
+	if (reporters->unflushed_calls)
+		flush(reporters);
 	for (uint32_t i = 0; i < reporters->count; i++) {
 		struct event_reporter *reporter = &reporters->reporters[i];
 

@@ -164,51 +164,22 @@ static void write_heap(const struct sp_recording *recording,
 		sp_leaks_tell(profile);
 }
 
-/* A newer one takes the place of an older one, whose end was another. */
-static int write_span_part(const struct sp_profile_view *view, int dir_fd,
-			   char last_name[NAME_MAX + 1])
-{
-	char name[NAME_MAX + 1] = "";
-	struct sp_text text;
-	int err;
-
-	sp_text_init(&text, name, sizeof(name));
-	sp_text_string(&text, view->kind);
-	sp_text_char(&text, '_');
-	sp_text_decimal(&text, (uint64_t)(view->time_ns + view->duration_ns));
-	sp_text_char(&text, '.');
-	sp_text_string(&text, sp_reporter_find("pprof")->extension);
-	err = write_file(view, dir_fd, strcmp(name, last_name) == 0, name);
-	if (err)
-		return err;
-	if (last_name[0] != '\0' && strcmp(name, last_name) != 0)
-		sp_syscall3(SYS_unlinkat, dir_fd, last_name, 0);
-	memcpy(last_name, name, sizeof(name));
-	return 0;
-}
-
 static void write_spans(const struct sp_recording *recording,
-			const struct sp_heap_profile *heap, int dir_fd, bool wants_parts,
+			const struct sp_heap_profile *heap, int dir_fd,
 			struct sp_write_summary *summary)
 {
-	static const enum sp_span_view parts[SP_SPAN_PARTS] = {
-		SP_SPAN_VIEW_WALL, SP_SPAN_VIEW_CPU, SP_SPAN_VIEW_MEMORY};
 	struct sp_span_profile *profile = sp_span_profile_create(
 		recording, heap ? sp_heap_profile_values(heap) : NULL);
 	const struct sp_span_totals *totals;
-	int *error = &summary->kinds[SP_PROFILE_SPANS].error;
 
 	if (!profile) {
-		*error = -ENOMEM;
+		summary->kinds[SP_PROFILE_SPANS].error = -ENOMEM;
 		return;
 	}
 	totals = sp_span_profile_totals(profile);
 	summary->spans = totals->of[SP_SPAN_SPANS] + totals->open_spans;
-	write_kind(recording, sp_span_profile_view(profile, SP_SPAN_VIEW_ALL), dir_fd,
-		   summary, SP_PROFILE_SPANS);
-	for (unsigned int i = 0; i < SP_SPAN_PARTS && wants_parts && !*error; i++)
-		*error = write_span_part(sp_span_profile_view(profile, parts[i]), dir_fd,
-					 summary->span_parts[i]);
+	write_kind(recording, sp_span_profile_view(profile), dir_fd, summary,
+		   SP_PROFILE_SPANS);
 	sp_span_profile_destroy(profile);
 }
 
@@ -232,8 +203,7 @@ void sp_collector_write(const struct sp_recording *recording, int dir_fd,
 			summary->kinds[SP_PROFILE_HEAP].error = -ENOMEM;
 	}
 	if (sp_span_values_has_any(recording))
-		write_spans(recording, heap, dir_fd, wishes & SP_WRITE_SPAN_PARTS,
-			    summary);
+		write_spans(recording, heap, dir_fd, summary);
 	if (heap)
 		sp_heap_profile_destroy(heap);
 }

@@ -175,14 +175,6 @@ static void say_files(const struct sp_write_summary *summary, const char *folder
 		say_files_like(summary, kind, text);
 		separator = ", ";
 	}
-	for (unsigned int i = 0; i < SP_SPAN_PARTS; i++) {
-		if (summary->span_parts[i][0] == '\0')
-			continue;
-		sp_text_string(text, ", ");
-		sp_text_string(text, folder);
-		sp_text_string(text, "/");
-		sp_text_string(text, summary->span_parts[i]);
-	}
 }
 
 void sp_write_summary_say(const struct sp_write_summary *summary, const char *folder,

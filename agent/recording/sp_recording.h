@@ -209,7 +209,7 @@ struct sp_recording_header {
 	/* Thread id of the context that drains; taken by compare-and-swap, never
 	 * waited for. */
 	_Atomic uint32_t consumer;
-	uint32_t unused;
+	uint32_t span_untracked; /* SP_UNTRACKED_*: what is not told of spans */
 
 	struct sp_journal journal;
 };

@@ -38,6 +38,12 @@ enum sp_span_source {
 	SP_SPAN_SOURCE_COUNT
 };
 
+/* What is not wanted to be known of spans. */
+#define SP_UNTRACKED_CPU 1U
+#define SP_UNTRACKED_WALL 2U
+#define SP_UNTRACKED_ALLOCATIONS 4U
+#define SP_UNTRACKED_HEAP 8U
+
 /* Recorded labels of a span: texts, keys and values in turn. */
 #define SP_SPAN_LABELS_MAX 8U
 

@@ -217,6 +217,15 @@ static void evict(struct sp_absorber *absorber, uint64_t used, uint64_t excess)
 	}
 }
 
+/* Is memory of a closed span in use, and does anybody want to know? */
+static bool is_in_use(const struct sp_absorber *absorber, const struct sp_span *span)
+{
+	if (absorber->recording->header->span_untracked & SP_UNTRACKED_HEAP)
+		return false;
+	/* Acquire: no block, then no bytes. */
+	return atomic_load_explicit(&span->live_blocks, memory_order_acquire) > 0;
+}
+
 uint64_t sp_span_absorb(struct sp_absorber *absorber)
 {
 	uint64_t used = sp_recording_used(absorber->recording, SP_SECTION_SPANS);
@@ -232,9 +241,7 @@ uint64_t sp_span_absorb(struct sp_absorber *absorber)
 			closed += absorb_span(absorber, span, state, now_ticks);
 		state = atomic_load_explicit(&span->state, memory_order_relaxed);
 		if (state == SP_SPAN_HELD) {
-			/* Acquire: no block, then no bytes. */
-			if (atomic_load_explicit(&span->live_blocks,
-						 memory_order_acquire) > 0)
+			if (is_in_use(absorber, span))
 				held++;
 			else
 				give_back(absorber, span, i);

@@ -1,6 +1,6 @@
 /*
  * Arguments of well-known functions that say what a call is about. Read only when the
- * label's key is one of SPANPROF_SPAN_LABELS, as they may hold what nobody else should
+ * label's key is one of SPANPROF_RECORD_LABELS, as they may hold what nobody else should
  * see, and cut. Context: hook.
  */
 #include "span_functions.h"

@@ -141,8 +141,8 @@ static void check_hex(const struct profile *profile,
 
 START_TEST(ids_and_labels_come_when_asked_for)
 {
-	struct victim *victim =
-		run_server("100", "1000", "SPANPROF=spans=id,span:labels=tenant\\,user");
+	struct victim *victim = run_server(
+		"100", "1000", "SPANPROF=spans=id,record_labels=tenant\\,user");
 	struct profile *cpu = read_profile(victim->profiles, "*.cpu.pb.gz");
 	unsigned int in_parts = 0;
 
@@ -230,26 +230,6 @@ START_TEST(part_of_all_requests_stands_for_all)
 }
 END_TEST
 
-START_TEST(parts_for_servers_are_files_of_their_own)
-{
-	struct victim *victim = run_server("100", "500", "SPANPROF_SPAN_PYROSCOPE=yes");
-	struct profile *all = read_profile(victim->profiles, "*.spans.pb.gz");
-	struct profile *wall = read_profile(victim->profiles, "wall_[0-9]*.pb.gz");
-	struct profile *cpu = read_profile(victim->profiles, "cpu_[0-9]*.pb.gz");
-	struct profile *memory = read_profile(victim->profiles, "memory_[0-9]*.pb.gz");
-
-	ck_assert_int_eq(profile_total(wall, "wall"), profile_total(all, "wall"));
-	ck_assert_int_eq(profile_total(cpu, "cpu"), profile_total(all, "cpu"));
-	ck_assert_int_eq(profile_total(memory, "alloc_space"),
-			 profile_total(all, "alloc_space"));
-	profile_free(all);
-	profile_free(wall);
-	profile_free(cpu);
-	profile_free(memory);
-	victim_free(victim);
-}
-END_TEST
-
 static long long last_number(const char *text, const char *name)
 {
 	const char *last = NULL, *next = text;
@@ -300,7 +280,6 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, unknown_source_is_told_and_nothing_profiled);
 	tcase_add_test(tcase, cpu_time_without_clocks_is_an_estimate);
 	tcase_add_test(tcase, part_of_all_requests_stands_for_all);
-	tcase_add_test(tcase, parts_for_servers_are_files_of_their_own);
 	tcase_add_test(tcase, killed_server_loses_no_span_that_was_closed);
 }
 

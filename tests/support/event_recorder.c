@@ -188,7 +188,7 @@ static int samples(void *state, const struct sp_sample_batch *batch)
 	struct event_recorder *recorder = state;
 	int err = begin_call(recorder);
 
-	ck_assert_uint_gt(batch->count, 0);
+	ck_assert_uint_gt(batch->count + batch->missed_samples, 0);
 	ck_assert_uint_le(batch->count, recorder->config.samples_max);
 	for (uint32_t i = 0; i < batch->count; i++) {
 		const struct sp_view_sample *sample = &batch->samples[i];
@@ -214,7 +214,7 @@ static int flush(void *state)
 	ck_assert_uint_eq(recorder->finis, 0);
 	recorder->unflushed_calls = 0;
 	recorder->flushes++;
-	return 0;
+	return recorder->flush_error;
 }
 
 static void fini(void *state)
@@ -222,6 +222,9 @@ static void fini(void *state)
 	struct event_recorder *recorder = state;
 
 	ck_assert_uint_eq(recorder->inits, 1);
+	/* But for one that has failed nothing is told that is not flushed. */
+	ck_assert(recorder->unflushed_calls == 0 ||
+		  recorder->calls == recorder->fails_at || !recorder->ops.flush);
 	recorder->finis++;
 	ck_assert_uint_eq(recorder->finis, 1);
 }

@@ -36,7 +36,8 @@ struct event_recorder {
 	pthread_t thread;
 	/* Fails from this call on; 0: never. */
 	unsigned int fails_at;
-	int error;
+	int error;	 /* of init() */
+	int flush_error; /* of each flush() */
 };
 
 /* Only so many at once. */

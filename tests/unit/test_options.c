@@ -19,8 +19,14 @@ START_TEST(nothing_set_profiles_everything_there_is)
 	ck_assert_str_eq(options.span_labels, "");
 	ck_assert_uint_eq(options.span_probability_millionths, 1000000);
 	ck_assert_uint_eq(options.held_spans_max, 1000);
-	ck_assert_uint_eq(options.span_heap_interval_ns, UINT64_C(10000000000));
-	ck_assert(!options.wants_span_parts);
+	ck_assert_uint_eq(options.track_cpu, SP_SWITCH_YES);
+	ck_assert_uint_eq(options.track_wall, SP_SWITCH_YES);
+	ck_assert_uint_eq(options.track_allocations, SP_SWITCH_YES);
+	ck_assert_uint_eq(options.track_heap, SP_SWITCH_YES);
+	ck_assert_str_eq(options.reporters, "");
+	ck_assert_uint_eq(options.samples_max, 1000);
+	ck_assert_uint_eq(options.heap_snapshot_interval_ns, UINT64_C(10000000000));
+	ck_assert(options.aggregates_samples);
 	ck_assert_uint_eq(options.depth_frames_max, 512);
 	ck_assert_uint_eq(options.unwinder, SP_UNWINDER_TABLES);
 	ck_assert_str_eq(options.out_dir, ".");
@@ -120,15 +126,25 @@ static const struct effect effects[] = {
 	{"spans=id\\,PQ*", "SPANPROF_SPANS= id , PQ*,", AT(spans), 0, "id,PQ*"},
 	{"sources=-api", "SPANPROF_SOURCES=-api", AT(span_sources), 0, "-api"},
 	{"span:cpu=off", "SPANPROF_SPAN_CPU=off", AT(span_cpu), SP_SPAN_CPU_OFF, NULL},
-	{"span:labels=user\\,tenant", "SPANPROF_SPAN_LABELS=user,tenant", AT(span_labels),
-	 0, "user,tenant"},
+	{"record_labels=user\\,tenant", "SPANPROF_RECORD_LABELS=user,tenant",
+	 AT(span_labels), 0, "user,tenant"},
+	{"record-labels=user", "SPANPROF_RECORD_LABELS=user", AT(span_labels), 0, "user"},
 	{"span:sampler=0.25", "SPANPROF_SPAN_SAMPLER=.25",
 	 AT(span_probability_millionths), 250000, NULL},
-	{"span:max-closed-heap=0", "SPANPROF_SPAN_MAX_CLOSED_HEAP=0", AT(held_spans_max),
+	{"track_all=no", "SPANPROF_TRACK_ALL=no", AT(track_wall), SP_SWITCH_NO, NULL},
+	{"track_all=no", "SPANPROF_TRACK_ALL=off", AT(track_heap), SP_SWITCH_NO, NULL},
+	{"track_cpu=no", "SPANPROF_TRACK_CPU=no", AT(track_cpu), SP_SWITCH_NO, NULL},
+	{"track_wall=no", "SPANPROF_TRACK_WALL=no", AT(track_wall), SP_SWITCH_NO, NULL},
+	{"track_heap=no", "SPANPROF_TRACK_HEAP=no", AT(track_heap), SP_SWITCH_NO, NULL},
+	{"max_closed_heap_spans=0", "SPANPROF_MAX_CLOSED_HEAP_SPANS=0",
+	 AT(held_spans_max), 0, NULL},
+	{"reporter=pyroscope\\,pprof", "SPANPROF_REPORTER=pyroscope,pprof", AT(reporters),
+	 0, "pyroscope,pprof"},
+	{"max_samples=1", "SPANPROF_MAX_SAMPLES=1", AT(samples_max), 1, NULL},
+	{"heap_snapshot_interval=250ms", "SPANPROF_HEAP_SNAPSHOT_INTERVAL=250ms",
+	 AT(heap_snapshot_interval_ns), 250000000, NULL},
+	{"aggregate_samples=no", "SPANPROF_AGGREGATE_SAMPLES=no", AT(aggregates_samples),
 	 0, NULL},
-	{"span:heap-interval=250ms", "SPANPROF_SPAN_HEAP_INTERVAL=250ms",
-	 AT(span_heap_interval_ns), 250000000, NULL},
-	{"span:pyroscope", "SPANPROF_SPAN_PYROSCOPE=yes", AT(wants_span_parts), 1, NULL},
 	{"depth=1024", "SPANPROF_DEPTH=1024", AT(depth_frames_max), 1024, NULL},
 	{"unwinder=libunwind", "SPANPROF_UNWINDER=libunwind", AT(unwinder),
 	 SP_UNWINDER_LIBUNWIND, NULL},
@@ -150,7 +166,7 @@ static void assert_effect(const struct effect *effect)
 	bool is_one_byte = effect->offset_bytes == AT(is_cpu_enabled) ||
 			   effect->offset_bytes == AT(is_heap_enabled) ||
 			   effect->offset_bytes == AT(wants_leaks) ||
-			   effect->offset_bytes == AT(wants_span_parts) ||
+			   effect->offset_bytes == AT(aggregates_samples) ||
 			   effect->offset_bytes == AT(is_quiet) ||
 			   effect->offset_bytes == AT(is_verbose) ||
 			   effect->offset_bytes == AT(is_disabled);
@@ -163,6 +179,26 @@ static void assert_effect(const struct effect *effect)
 	memcpy(&number, member, is_one_byte ? 1 : sizeof(number));
 	ck_assert_uint_eq(number, effect->number);
 }
+
+START_TEST(what_is_tracked_is_all_or_what_is_named)
+{
+	setup_defaults();
+	assert_accepted("SPANPROF=track_cpu,track_all=no");
+	ck_assert_uint_eq(options.track_cpu, SP_SWITCH_YES);
+	ck_assert_uint_eq(options.track_wall, SP_SWITCH_NO);
+	ck_assert_uint_eq(options.track_allocations, SP_SWITCH_NO);
+	ck_assert_uint_eq(options.track_heap, SP_SWITCH_NO);
+	setup_defaults();
+	assert_accepted("SPANPROF=track_allocations=no,track_heap=no");
+	ck_assert_uint_eq(options.track_cpu, SP_SWITCH_YES);
+	ck_assert_uint_eq(options.track_allocations, SP_SWITCH_NO);
+	/* Memory in use is of allocations. */
+	setup_defaults();
+	assert_accepted("SPANPROF=track_all=no,track_heap");
+	ck_assert_uint_eq(options.track_allocations, SP_SWITCH_YES);
+	ck_assert_uint_eq(options.track_cpu, SP_SWITCH_NO);
+}
+END_TEST
 
 START_TEST(an_option_works_in_both_notations)
 {
@@ -412,6 +448,7 @@ int main(void)
 	tcase_add_test(tcase, each_option_in_the_table_is_complete);
 	tcase_add_loop_test(tcase, an_option_works_in_both_notations, 0,
 			    SP_ARRAY_COUNT(effects));
+	tcase_add_test(tcase, what_is_tracked_is_all_or_what_is_named);
 	tcase_add_test(tcase, sizes_take_suffixes);
 	tcase_add_test(tcase, a_dense_heap_profile_gets_a_larger_recording);
 	tcase_add_test(tcase, naming_spans_leaves_the_profiles);

@@ -9,7 +9,7 @@ static const char *const refusals[][2] = {
 	{"SPANPROF=cpi", "unknown option \"cpi\" in SPANPROF (did you mean \"cpu\"?)"},
 	{"SPANPROF=otu=/tmp",
 	 "unknown option \"otu\" in SPANPROF (did you mean \"out\"?)"},
-	{"SPANPROF=recording_size=1M", "unknown option \"recording_size\" in SPANPROF "
+	{"SPANPROF=recording_sise=1M", "unknown option \"recording_sise\" in SPANPROF "
 				       "(did you mean \"recording-size\"?)"},
 	{"SPANPROF=Cpu", "unknown option \"Cpu\" in SPANPROF (did you mean \"cpu\"?)"},
 	{"SPANPROF=cpu ,quiet",
@@ -71,8 +71,9 @@ static const char *const refusals[][2] = {
 	 "span:sampler in SPANPROF: \"1.1\" is neither always nor a number from 0 to 1"},
 	{"SPANPROF_SPAN_SAMPLER=.",
 	 "SPANPROF_SPAN_SAMPLER: \".\" is neither always nor a number from 0 to 1"},
-	{"SPANPROF_SPAN_HEAP_INTERVAL=2h", "SPANPROF_SPAN_HEAP_INTERVAL: \"2h\" is not "
-					   "from 0ns to 3600s (the nearest is 3600s)"},
+	{"SPANPROF_HEAP_SNAPSHOT_INTERVAL=2h",
+	 "SPANPROF_HEAP_SNAPSHOT_INTERVAL: \"2h\" is not "
+	 "from 0ns to 3600s (the nearest is 3600s)"},
 	{"SPANPROF_SPAN=id",
 	 "unknown variable SPANPROF_SPAN (did you mean SPANPROF_SPANS?)"},
 	{"SPANPROF=spans", "spans in SPANPROF needs a value, as in spans=none"},

@@ -58,14 +58,14 @@ static void store_allocations(uint32_t path, uint64_t allocations, uint64_t byte
 	atomic_store(&test_path_at(&recording, path)->alloc_bytes, bytes);
 }
 
-static const struct sp_profile_view *view_of(enum sp_span_view which)
+static const struct sp_profile_view *view_of(void)
 {
 	if (!profile) {
 		ck_assert_int_eq(sp_heap_values_init(&heap, &recording), 0);
 		profile = sp_span_profile_create(&recording, &heap);
 	}
 	ck_assert_ptr_nonnull(profile);
-	return sp_span_profile_view(profile, which);
+	return sp_span_profile_view(profile);
 }
 
 static const char *name_of(const struct sp_profile_view *view, uint64_t frame)
@@ -76,9 +76,9 @@ static const char *name_of(const struct sp_profile_view *view, uint64_t frame)
 }
 
 /* The one sample whose innermost span is so called; no frames if there is none. */
-static struct sp_view_sample sample_of(enum sp_span_view which, const char *name)
+static struct sp_view_sample sample_of(const char *name)
 {
-	const struct sp_profile_view *view = view_of(which);
+	const struct sp_profile_view *view = view_of();
 	struct sp_view_sample sample, found = {.frame_count = 0};
 
 	view->rewind(view->cursor);
@@ -93,8 +93,8 @@ static struct sp_view_sample sample_of(enum sp_span_view which, const char *name
 
 static int64_t value_of(const char *name, const char *type)
 {
-	const struct sp_profile_view *view = view_of(SP_SPAN_VIEW_ALL);
-	struct sp_view_sample sample = sample_of(SP_SPAN_VIEW_ALL, name);
+	const struct sp_profile_view *view = view_of();
+	struct sp_view_sample sample = sample_of(name);
 
 	for (uint32_t i = 0; i < view->value_type_count; i++) {
 		if (strcmp(view->value_types[i].type, type) == 0)
@@ -107,7 +107,7 @@ static int64_t value_of(const char *name, const char *type)
 /* As readers of profiles find it: over all stacks that the span is in. */
 static int64_t cumulative_of(const char *name, const char *type)
 {
-	const struct sp_profile_view *view = view_of(SP_SPAN_VIEW_ALL);
+	const struct sp_profile_view *view = view_of();
 	struct sp_view_sample sample;
 	uint32_t value = 0;
 	int64_t sum = 0;
@@ -126,7 +126,7 @@ static int64_t cumulative_of(const char *name, const char *type)
 
 static bool has_comment(const char *part)
 {
-	const struct sp_profile_view *view = view_of(SP_SPAN_VIEW_ALL);
+	const struct sp_profile_view *view = view_of();
 
 	for (uint32_t i = 0; i < view->comment_count; i++) {
 		if (strstr(view->comments[i], part))
@@ -142,8 +142,8 @@ START_TEST(stack_is_the_path_and_its_functions_are_callsites)
 	struct sp_view_sample sample;
 
 	store(row, 1, 10, 0, 0);
-	view = view_of(SP_SPAN_VIEW_ALL);
-	sample = sample_of(SP_SPAN_VIEW_ALL, "row");
+	view = view_of();
+	sample = sample_of("row");
 	ck_assert_uint_eq(sample.frame_count, 3);
 	ck_assert_str_eq(name_of(view, sample.frames[1]), "query");
 	ck_assert_str_eq(name_of(view, sample.frames[2]), "request");
@@ -160,7 +160,7 @@ START_TEST(types_are_those_of_the_contract_in_its_order)
 		"wall",		 "wall_busy",	"wall_idle",	 "cpu",
 		"cpu_user",	 "cpu_sys",	"alloc_objects", "alloc_space",
 		"inuse_objects", "inuse_space", "spans"};
-	const struct sp_profile_view *view = view_of(SP_SPAN_VIEW_ALL);
+	const struct sp_profile_view *view = view_of();
 
 	ck_assert_str_eq(view->kind, "spans");
 	ck_assert_uint_eq(view->value_type_count, SP_ARRAY_COUNT(types));
@@ -327,34 +327,24 @@ END_TEST
 START_TEST(path_without_values_is_no_sample)
 {
 	store(query, 1, 100, 0, 0);
-	ck_assert_uint_eq(sample_of(SP_SPAN_VIEW_ALL, "request").frame_count, 0);
-	ck_assert_uint_eq(sample_of(SP_SPAN_VIEW_ALL, "query").frame_count, 2);
-	/* Of memory there is nothing to tell. */
-	ck_assert_uint_eq(sample_of(SP_SPAN_VIEW_MEMORY, "query").frame_count, 0);
+	ck_assert_uint_eq(sample_of("request").frame_count, 0);
+	ck_assert_uint_eq(sample_of("query").frame_count, 2);
 }
 END_TEST
 
-START_TEST(parts_have_the_values_of_their_kind)
+START_TEST(what_is_not_tracked_is_left_out_and_told)
 {
-	const struct sp_profile_view *view;
-	struct sp_view_sample sample;
-
 	store(request, 3, 1000, 10, 900);
 	store_allocations(request, 7, 700);
-	view = view_of(SP_SPAN_VIEW_WALL);
-	ck_assert_str_eq(view->value_types[view->default_value_type].type, "wall");
-	ck_assert_uint_eq(view->value_type_count, 3);
-	sample = sample_of(SP_SPAN_VIEW_WALL, "request");
-	ck_assert_int_eq(sample.values[0], 1010);
-	ck_assert_int_eq(sample.values[2], 10);
-	view = view_of(SP_SPAN_VIEW_CPU);
-	ck_assert_str_eq(view->value_types[view->default_value_type].type, "cpu");
-	ck_assert_uint_eq(view->value_type_count, 3);
-	ck_assert_int_eq(sample_of(SP_SPAN_VIEW_CPU, "request").values[0], 900);
-	view = view_of(SP_SPAN_VIEW_MEMORY);
-	ck_assert_str_eq(view->value_types[view->default_value_type].type, "inuse_space");
-	ck_assert_uint_eq(view->value_type_count, 4);
-	ck_assert_int_eq(sample_of(SP_SPAN_VIEW_MEMORY, "request").values[1], 700);
+	recording.header->span_untracked = SP_UNTRACKED_CPU | SP_UNTRACKED_ALLOCATIONS;
+	ck_assert_int_eq(value_of("request", "wall"), 1010);
+	ck_assert_int_eq(value_of("request", "cpu"), 0);
+	ck_assert_int_eq(value_of("request", "cpu_user"), 0);
+	ck_assert_int_eq(value_of("request", "alloc_space"), 0);
+	ck_assert_int_eq(value_of("request", "spans"), 3);
+	ck_assert(has_comment("cpu, cpu_user, cpu_sys: not tracked (track_cpu)"));
+	ck_assert(has_comment("alloc_objects, alloc_space: not tracked"));
+	ck_assert(!has_comment("wall, wall_busy, wall_idle: not tracked"));
 }
 END_TEST
 
@@ -367,7 +357,7 @@ START_TEST(recursion_shows_its_inner_end)
 	for (unsigned int i = 0; i < 3000; i++)
 		path = test_path(&recording, callsite, path + 1);
 	store(path, 1, 100, 0, 0);
-	view = view_of(SP_SPAN_VIEW_ALL);
+	view = view_of();
 	ck_assert_int_eq(view->next_sample(view->cursor, &sample), 1);
 	ck_assert_uint_eq(sample.frame_count, 513);
 	ck_assert_str_eq(name_of(view, sample.frames[511]), "row");
@@ -407,7 +397,7 @@ START_TEST(losses_are_told)
 	ck_assert(has_comment("loss: 3 spans"));
 	ck_assert(has_comment("loss: 4 calls"));
 	ck_assert(has_comment("loss: 5 closed spans"));
-	ck_assert(has_comment("loss: 6 label sets"));
+	ck_assert(has_comment("loss: 6 names, labels or ids"));
 }
 END_TEST
 
@@ -449,7 +439,7 @@ int main(void)
 	tcase_add_test(tc, memory_is_the_allocating_spans);
 	tcase_add_test(tc, values_stand_for_the_spans_that_were_left_out);
 	tcase_add_test(tc, path_without_values_is_no_sample);
-	tcase_add_test(tc, parts_have_the_values_of_their_kind);
+	tcase_add_test(tc, what_is_not_tracked_is_left_out_and_told);
 	tcase_add_test(tc, recursion_shows_its_inner_end);
 	tcase_add_test(tc, callsite_without_a_name_has_one);
 	tcase_add_test(tc, spans_that_are_not_over_are_told);

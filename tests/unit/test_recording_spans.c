@@ -279,7 +279,7 @@ START_TEST(idle_time_is_cut_where_it_is_shown)
 	atomic_store(&test_path_at(&written, inner)->idle_ticks, UINT64_MAX);
 	ck_assert_int_eq(examine(), 0);
 	profile = sp_span_profile_create(&opened, NULL);
-	view = sp_span_profile_view(profile, SP_SPAN_VIEW_ALL);
+	view = sp_span_profile_view(profile);
 	while (view->next_sample(view->cursor, &sample) == 1)
 		for (uint32_t i = 0; i < view->value_type_count; i++)
 			ck_assert_int_ge(sample.values[i], 0);

@@ -2,115 +2,9 @@
  * What reporters of events are told of real spans. The rules of each call are the
  * recorder's (event_recorder.h); here is what must have been told in the end.
  */
-#include "event_recorder.h"
-#include "sp_heap_capture.h"
-#include "sp_poisson.h"
-#include "span_reporters.h"
-#include "test_heap_fixture.h"
-#include "test_span_capture_fixture.h"
+#include "test_span_reporters_fixture.h"
 
 #include <pthread.h>
-
-#define RECORDING_BYTES (UINT64_C(64) << 20)
-#define INTERVAL_NS UINT64_C(1000)
-#define SAMPLES_MAX 50U
-
-static struct event_recorder *recorder;
-static struct sp_span_reporters *reporters;
-static uint64_t now_ns;
-
-static const struct sp_span_settings plain = {
-	.has_exact_cpu = true, .probability_millionths = 1000000, .labels = "user"};
-
-static struct sp_reporter_config config_of(uint64_t interval_ns)
-{
-	return (struct sp_reporter_config){
-		.program = "tested",
-		.dir_fd = -1,
-		.heap_interval_ns = interval_ns,
-		.samples_max = SAMPLES_MAX,
-		.period_ns = (int64_t)TEST_PERIOD_NS,
-		.has_exact_cpu = true,
-		.probability = 1,
-	};
-}
-
-static void begin(uint64_t interval_ns)
-{
-	const struct sp_reporter_ops *list[] = {&recorder->ops};
-	const struct sp_reporter_config config = config_of(interval_ns);
-
-	reporters = sp_span_reporters_create(absorber, list, 1, &config);
-	ck_assert_ptr_nonnull(reporters);
-}
-
-static void setup_without_reporters(void)
-{
-	begin_spans(&plain, RECORDING_BYTES);
-	test_heap_begin(recorded());
-	recorded()->header->heap_rate_bytes = 1;
-	atomic_store(&recorded()->header->span_ticks_per_second, TEST_TICKS_PER_SECOND);
-	recorder = event_recorder_create(0);
-	reporters = NULL;
-	now_ns = 1000000;
-}
-
-static void setup(void)
-{
-	setup_without_reporters();
-	begin(INTERVAL_NS);
-}
-
-static void teardown(void)
-{
-	sp_heap_self = NULL;
-	if (reporters)
-		sp_span_reporters_destroy(reporters);
-	ck_assert_uint_eq(recorder->inits, recorder->finis);
-	ck_assert_uint_eq(recorder->unflushed_calls, recorder->fails_at ? 1 : 0);
-	event_recorder_destroy(recorder);
-	end_spans();
-}
-
-/* As the collector does it. */
-static bool try_round(void)
-{
-	if (!sp_absorber_try_lock(absorber, (uint32_t)sp_syscall0(SYS_gettid)))
-		return false;
-	sp_absorber_drain(absorber);
-	sp_span_keep_ahead(absorber);
-	sp_span_reporters_look(reporters);
-	sp_absorber_unlock(absorber);
-	sp_span_reporters_tell(reporters, now_ns);
-	now_ns += INTERVAL_NS;
-	return true;
-}
-
-static void go_round(void)
-{
-	ck_assert(try_round());
-}
-
-/* As a handler does it on some other thread. */
-static void drain_elsewhere(void)
-{
-	ck_assert(sp_absorber_try_lock(absorber, 1));
-	sp_absorber_drain(absorber);
-	sp_absorber_unlock(absorber);
-}
-
-static void spend_ticks(void)
-{
-	uint64_t start = sp_clock_ticks();
-
-	while (sp_clock_ticks() - start < 4000)
-		;
-}
-
-static uint64_t ns_of(uint64_t ticks)
-{
-	return (uint64_t)((double)ticks * 1e9 / (double)TEST_TICKS_PER_SECOND);
-}
 
 /* --- life of a span --- */
 
@@ -300,133 +194,6 @@ START_TEST(deep_scope_is_cut)
 }
 END_TEST
 
-/* --- memory --- */
-
-static void add_block(uint64_t number, uint32_t mark, uint64_t size_bytes)
-{
-	const struct test_block block = {.size_bytes = size_bytes};
-	struct sp_live_block *entry = test_heap_entry(recorded(), number);
-
-	test_heap_live(entry, &block, 0x1000 * (number + 1));
-	entry->span = mark;
-	sp_span_add_live(mark, 1, (int64_t)size_bytes);
-}
-
-static void free_block(uint64_t number)
-{
-	struct sp_live_block *entry = test_heap_entry(recorded(), number);
-
-	sp_span_add_live(entry->span, -1,
-			 -(int64_t)(entry->size_and_thread & SP_HEAP_SIZE_MASK));
-	atomic_store(&entry->word, SP_LIVE_FREE);
-}
-
-static uint32_t mark_in(uint64_t id)
-{
-	uint32_t mark;
-
-	sp_span_enter(id, 0);
-	mark = sp_span_mark().span;
-	sp_span_exit(id);
-	return mark;
-}
-
-START_TEST(memory_is_told_as_totals)
-{
-	uint64_t id = create("span", SP_SPAN_NONE), other = create("other", SP_SPAN_NONE);
-	uint32_t mark = mark_in(id);
-	const struct recorded_span *span;
-
-	add_block(0, mark, 100);
-	add_block(1, mark, 50);
-	add_block(2, mark_in(other), 7);
-	add_block(3, 0, 1000);
-	go_round();
-	span = event_recorder_span(recorder, id);
-	ck_assert_uint_eq(span->heap_bytes, 150);
-	ck_assert_uint_eq(span->heap_count, 2);
-	ck_assert_uint_eq(event_recorder_span(recorder, other)->heap_bytes, 7);
-	free_block(0);
-	go_round();
-	span = event_recorder_span(recorder, id);
-	ck_assert_uint_eq(span->heap_bytes, 50);
-	ck_assert_uint_eq(span->heap_calls, 2);
-	/* Nothing left is told once. */
-	free_block(1);
-	go_round();
-	go_round();
-	span = event_recorder_span(recorder, id);
-	ck_assert_uint_eq(span->heap_bytes, 0);
-	ck_assert_uint_eq(span->heap_count, 0);
-	ck_assert_uint_eq(span->heap_calls, 3);
-	ck_assert_uint_eq(event_recorder_span(recorder, other)->heap_calls, 4);
-}
-END_TEST
-
-START_TEST(closed_span_lasts_as_long_as_its_memory)
-{
-	uint64_t id = create("span", SP_SPAN_NONE);
-
-	add_block(0, mark_in(id), 100);
-	sp_span_close(id);
-	go_round();
-	go_round();
-	ck_assert_uint_eq(event_recorder_span(recorder, id)->destroyed_at, 0);
-	ck_assert_uint_eq(event_recorder_span(recorder, id)->heap_calls, 2);
-	free_block(0);
-	go_round();
-	ck_assert_uint_ne(event_recorder_span(recorder, id)->destroyed_at, 0);
-}
-END_TEST
-
-START_TEST(evicted_span_is_destroyed_and_its_memory_nobodys)
-{
-	uint64_t id = create("span", SP_SPAN_NONE), next;
-
-	absorber->held_spans_max = 0;
-	add_block(0, mark_in(id), 100);
-	sp_span_close(id);
-	go_round();
-	ck_assert_uint_ne(event_recorder_span(recorder, id)->destroyed_at, 0);
-	next = create("next", SP_SPAN_NONE);
-	ck_assert_uint_eq((uint32_t)next, (uint32_t)id);
-	go_round();
-	ck_assert_uint_eq(event_recorder_span(recorder, next)->heap_calls, 0);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_EVICTED), 1);
-}
-END_TEST
-
-START_TEST(totals_keep_their_distance)
-{
-	uint64_t id = create("span", SP_SPAN_NONE);
-
-	add_block(0, mark_in(id), 100);
-	go_round();
-	for (unsigned int i = 0; i < 10; i++) {
-		now_ns -= INTERVAL_NS; /* no time goes by */
-		go_round();
-	}
-	ck_assert_uint_eq(event_recorder_span(recorder, id)->heap_calls, 1);
-	go_round();
-	ck_assert_uint_eq(event_recorder_span(recorder, id)->heap_calls, 2);
-}
-END_TEST
-
-START_TEST(sampled_memory_is_told_as_what_it_stands_for)
-{
-	uint64_t id = create("span", SP_SPAN_NONE);
-	double weight = sp_poisson_weight(4096, UINT64_C(512) << 10);
-
-	recorded()->header->heap_rate_bytes = UINT64_C(512) << 10;
-	add_block(0, mark_in(id), 4096);
-	go_round();
-	ck_assert_uint_eq(event_recorder_span(recorder, id)->heap_count,
-			  (uint64_t)(weight + 0.5));
-	ck_assert_uint_eq(event_recorder_span(recorder, id)->heap_bytes,
-			  (uint64_t)(weight * 4096 + 0.5));
-}
-END_TEST
-
 /* --- nothing is lost --- */
 
 START_TEST(other_threads_leave_spans_to_the_reporters)
@@ -521,211 +288,6 @@ START_TEST(clock_that_becomes_known_better_takes_nothing_back)
 }
 END_TEST
 
-/* --- samples --- */
-
-static void produce(struct sp_slot *slot, uint32_t stack, uint32_t label_set)
-{
-	struct sp_ring *ring = test_ring_of(recorded(), slot);
-	struct sp_cpu_record *record =
-		(void *)(ring->data + atomic_load(&ring->head) % ring->capacity_bytes);
-
-	ck_assert(test_produce(ring, stack, 2, TEST_END_OUTERMOST));
-	record->label_set = label_set;
-}
-
-START_TEST(samples_come_in_batches_with_their_spans)
-{
-	struct sp_slot *slot = test_thread(recorded(), 1, true);
-	uint64_t id = create("span", SP_SPAN_NONE);
-
-	for (uint32_t i = 0; i < 2 * SAMPLES_MAX + 10; i++)
-		produce(slot, i, i % 2 ? span_of(id)->label_set : SP_LABEL_SET_NONE);
-	go_round();
-	ck_assert_uint_eq(recorder->samples, 2 * SAMPLES_MAX + 10);
-	ck_assert_uint_eq(recorder->sampled_ns,
-			  2 * TEST_PERIOD_NS * (2 * SAMPLES_MAX + 10));
-	ck_assert_uint_eq(recorder->last_labelled, SAMPLES_MAX + 5);
-	ck_assert_uint_eq(recorder->largest_batch, SAMPLES_MAX);
-	ck_assert_uint_eq(recorder->missed_samples, 0);
-	/* Once. */
-	go_round();
-	ck_assert_uint_eq(recorder->samples, 2 * SAMPLES_MAX + 10);
-}
-END_TEST
-
-START_TEST(samples_that_a_handler_took_are_counted_as_missed)
-{
-	struct sp_slot *slot = test_thread(recorded(), 1, true);
-
-	for (uint32_t i = 0; i < 7; i++)
-		produce(slot, i, SP_LABEL_SET_NONE);
-	drain_elsewhere();
-	go_round();
-	ck_assert_uint_eq(recorder->samples, 0);
-	produce(slot, 1, SP_LABEL_SET_NONE);
-	go_round();
-	ck_assert_uint_eq(recorder->samples, 1);
-	ck_assert_uint_eq(recorder->missed_samples, 7);
-}
-END_TEST
-
-/* --- several reporters --- */
-
-static struct event_recorder *others[2];
-
-static void begin_three(void)
-{
-	const struct sp_reporter_ops *list[4] = {&sp_reporter_pprof, &recorder->ops};
-	const struct sp_reporter_config config = config_of(INTERVAL_NS);
-
-	for (unsigned int i = 0; i < 2; i++) {
-		if (!others[i])
-			others[i] = event_recorder_create(i + 1);
-		list[i + 2] = &others[i]->ops;
-	}
-	reporters = sp_span_reporters_create(absorber, list, 4, &config);
-}
-
-static void end_others(void)
-{
-	for (unsigned int i = 0; i < 2; i++) {
-		event_recorder_destroy(others[i]);
-		others[i] = NULL;
-	}
-}
-
-static void live_a_while(void)
-{
-	for (unsigned int i = 0; i < 10; i++) {
-		uint64_t id = create("span", SP_SPAN_NONE);
-
-		sp_span_enter(id, 0);
-		spend_ticks();
-		sp_span_exit(id);
-		sp_span_close(id);
-		go_round();
-	}
-}
-
-START_TEST(all_reporters_are_told_the_same)
-{
-	begin_three();
-	live_a_while();
-	for (unsigned int i = 0; i < 2; i++) {
-		ck_assert_uint_eq(others[i]->calls, recorder->calls);
-		ck_assert_uint_eq(others[i]->flushes, recorder->flushes);
-		for (size_t span = 0; span < recorder->count; span++)
-			ck_assert_uint_eq(others[i]->spans[span].busy_ns,
-					  recorder->spans[span].busy_ns);
-	}
-	sp_span_reporters_destroy(reporters);
-	reporters = NULL;
-	ck_assert_uint_eq(others[0]->finis, 1);
-	end_others();
-}
-END_TEST
-
-START_TEST(reporter_that_fails_is_the_only_one_switched_off)
-{
-	begin_three();
-	others[0]->fails_at = 7;
-	live_a_while();
-	ck_assert_uint_eq(others[0]->calls, 7);
-	ck_assert_uint_eq(others[0]->finis, 1);
-	ck_assert_uint_eq(others[1]->calls, recorder->calls);
-	ck_assert_uint_gt(recorder->calls, 30);
-	sp_span_reporters_destroy(reporters);
-	reporters = NULL;
-	ck_assert_uint_eq(others[0]->finis, 1);
-	end_others();
-}
-END_TEST
-
-START_TEST(reporter_that_does_not_start_is_not_called)
-{
-	others[0] = event_recorder_create(1);
-	others[0]->error = -EACCES;
-	begin_three();
-	live_a_while();
-	ck_assert_uint_eq(others[0]->calls + others[0]->finis, 0);
-	ck_assert_uint_eq(others[1]->calls, recorder->calls);
-	sp_span_reporters_destroy(reporters);
-	reporters = NULL;
-	end_others();
-}
-END_TEST
-
-static void check_nobody_is_told(void)
-{
-	uint64_t id = create("span", SP_SPAN_NONE);
-
-	ck_assert_uint_eq(absorber->telling_tid, 0);
-	ck_assert_ptr_null(absorber->span_changed);
-	sp_span_close(id);
-	drain_elsewhere();
-	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
-}
-
-START_TEST(where_none_starts_spans_are_anybodys)
-{
-	const struct sp_reporter_ops *list[] = {&recorder->ops};
-	const struct sp_reporter_config config = config_of(0);
-
-	recorder->error = -EACCES;
-	ck_assert_ptr_null(sp_span_reporters_create(absorber, list, 1, &config));
-	check_nobody_is_told();
-}
-END_TEST
-
-START_TEST(reporters_of_profiles_want_no_events)
-{
-	const struct sp_reporter_ops *list[] = {&sp_reporter_pprof};
-	const struct sp_reporter_config config = config_of(0);
-
-	ck_assert_ptr_null(sp_span_reporters_create(absorber, list, 1, &config));
-	check_nobody_is_told();
-}
-END_TEST
-
-START_TEST(after_their_end_spans_are_anybodys_again)
-{
-	sp_span_reporters_destroy(reporters);
-	reporters = NULL;
-	ck_assert_uint_eq(recorder->finis, 1);
-	check_nobody_is_told();
-}
-END_TEST
-
-START_TEST(interest_in_one_call_is_enough)
-{
-	uint64_t id;
-
-	recorder->ops.span_cpu = NULL;
-	recorder->ops.span_heap = NULL;
-	recorder->ops.samples = NULL;
-	recorder->ops.flush = NULL;
-	begin(INTERVAL_NS);
-	id = create("span", SP_SPAN_NONE);
-	sp_span_enter(id, 0);
-	spend_ticks();
-	sp_span_exit(id);
-	go_round();
-	ck_assert_uint_eq(event_recorder_span(recorder, id)->cpu_calls, 0);
-	ck_assert_uint_eq(event_recorder_span(recorder, id)->wall_calls, 1);
-	recorder->unflushed_calls = 0;
-}
-END_TEST
-
-START_TEST(registry_knows_reporters_by_name_and_in_order)
-{
-	ck_assert_ptr_eq(sp_reporter_find("pprof"), &sp_reporter_pprof);
-	ck_assert_ptr_null(sp_reporter_find("none"));
-	ck_assert_ptr_null(sp_reporter_find(NULL));
-	ck_assert_ptr_eq(sp_reporter_at(0), &sp_reporter_pprof);
-	ck_assert_ptr_null(sp_reporter_at(1000));
-}
-END_TEST
-
 /* --- all at once --- */
 
 #define THREADS 4U
@@ -787,7 +349,7 @@ START_TEST(spans_of_many_threads_are_all_told)
 		struct timespec pause = {0, 200000};
 
 		/* A thread without room may be at it. */
-		try_round();
+		try_round_of(false);
 		nanosleep(&pause, NULL);
 	}
 	for (unsigned int i = 0; i < THREADS; i++)
@@ -799,22 +361,11 @@ START_TEST(spans_of_many_threads_are_all_told)
 }
 END_TEST
 
-static TCase *make_case(const char *name, void (*setup_case)(void))
-{
-	TCase *tc = tcase_create(name);
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_checked_fixture(tc, setup_case, teardown);
-	return tc;
-}
-
 int main(void)
 {
 	Suite *suite = suite_create("span_reporters");
 	TCase *tc = make_case("one", setup);
 	TCase *several = make_case("several", setup_without_reporters);
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, span_is_created_has_its_time_and_is_destroyed);
 	tcase_add_test(tc, deltas_of_an_open_span_add_up);
@@ -824,31 +375,12 @@ int main(void)
 	tcase_add_test(tc, spans_around_come_first_wherever_their_entries_are);
 	tcase_add_test(tc, span_around_that_is_destroyed_is_not_told);
 	tcase_add_test(tc, deep_scope_is_cut);
-	tcase_add_test(tc, memory_is_told_as_totals);
-	tcase_add_test(tc, closed_span_lasts_as_long_as_its_memory);
-	tcase_add_test(tc, evicted_span_is_destroyed_and_its_memory_nobodys);
-	tcase_add_test(tc, totals_keep_their_distance);
-	tcase_add_test(tc, sampled_memory_is_told_as_what_it_stands_for);
 	tcase_add_test(tc, other_threads_leave_spans_to_the_reporters);
 	tcase_add_test(several, what_was_absorbed_before_is_told_too);
 	tcase_add_test(tc, entry_that_is_taken_at_once_tells_of_both_spans);
 	tcase_add_test(tc, clock_that_becomes_known_better_takes_nothing_back);
-	tcase_add_test(tc, samples_come_in_batches_with_their_spans);
-	tcase_add_test(tc, samples_that_a_handler_took_are_counted_as_missed);
-	tcase_add_test(several, all_reporters_are_told_the_same);
-	tcase_add_test(several, reporter_that_fails_is_the_only_one_switched_off);
-	tcase_add_test(several, reporter_that_does_not_start_is_not_called);
-	tcase_add_test(several, where_none_starts_spans_are_anybodys);
-	tcase_add_test(several, reporters_of_profiles_want_no_events);
-	tcase_add_test(tc, after_their_end_spans_are_anybodys_again);
-	tcase_add_test(several, interest_in_one_call_is_enough);
-	tcase_add_test(several, registry_knows_reporters_by_name_and_in_order);
 	tcase_add_test(tc, spans_of_many_threads_are_all_told);
 	suite_add_tcase(suite, tc);
 	suite_add_tcase(suite, several);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite(suite);
 }

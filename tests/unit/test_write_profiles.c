@@ -277,32 +277,6 @@ START_TEST(spans_are_a_file_where_there_are_any)
 }
 END_TEST
 
-START_TEST(parts_of_spans_are_named_by_kind_and_end)
-{
-	const char *const names[] = {"wall_1000000500.pb.gz", "cpu_1000000500.pb.gz",
-				     "memory_1000000500.pb.gz"};
-
-	recording.header->start_realtime_ns = 1000000000;
-	recording.header->start_monotonic_ns = 7000;
-	atomic_store(&recording.header->last_update_monotonic_ns, 7500);
-	add_spans();
-	write_all(SP_WRITE_SPAN_PARTS);
-	ck_assert_uint_eq(count_files(), 6);
-	ck_assert_int_eq(total_of(names[0], "wall"), 7500);
-	ck_assert_int_eq(total_of(names[1], "cpu"), 1000);
-	ck_assert_int_eq(total_of(names[1], "wall"), 0);
-	ck_assert_int_eq(total_of(names[2], "alloc_space"), 0);
-	ck_assert_ptr_nonnull(strstr(said, ", DIR/wall_1000000500.pb.gz, "
-					   "DIR/cpu_1000000500.pb.gz, "
-					   "DIR/memory_1000000500.pb.gz: "));
-	/* Later on they are the same profiles with another end. */
-	atomic_store(&recording.header->last_update_monotonic_ns, 7501);
-	write_all(SP_WRITE_SPAN_PARTS);
-	ck_assert_uint_eq(count_files(), 6);
-	ck_assert_int_eq(total_of("wall_1000000501.pb.gz", "wall"), 7500);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("write_profiles");
@@ -323,7 +297,6 @@ int main(void)
 	tcase_add_test(tc, folder_that_cannot_be_written_to_is_an_error_of_each);
 	tcase_add_test(tc, sizes_are_told_in_units);
 	tcase_add_test(tc, spans_are_a_file_where_there_are_any);
-	tcase_add_test(tc, parts_of_spans_are_named_by_kind_and_end);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

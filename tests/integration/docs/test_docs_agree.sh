@@ -50,9 +50,9 @@ every_form_lists_the_same_options() {
 	local markdown man text
 
 	markdown=$("$cli" options --markdown | sed -n 's/^| `\([^`=]*\).* | `\(SPANPROF_[A-Z_]*\)`.*/\1 \2/p')
-	text=$("$cli" options | sed -n 's/^\([a-z:-]*\)[^,]*, \(SPANPROF_[A-Z_]*\).* (default .*/\1 \2/p')
+	text=$("$cli" options | sed -n 's/^\([a-z:_-]*\)[^,]*, \(SPANPROF_[A-Z_]*\).* (default .*/\1 \2/p')
 	man=$("$cli" options --man | sed 's/\\f[A-Z]//g; s/\\-/-/g' |
-		sed -n 's/^\([a-z:-]*\)[^,]*, \(SPANPROF_[A-Z_]*\).* (default .*/\1 \2/p')
+		sed -n 's/^\([a-z:_-]*\)[^,]*, \(SPANPROF_[A-Z_]*\).* (default .*/\1 \2/p')
 	[ "$(wc -l <<<"$markdown")" -ge 10 ]
 	diff <(echo "$markdown") <(echo "$text")
 	diff <(echo "$markdown") <(echo "$man")

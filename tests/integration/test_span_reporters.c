@@ -1,0 +1,214 @@
+/*
+ * Reporters that a program is run with: which, and what options make of them.
+ */
+#include "profile_decode.h"
+#include "victim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* 250 requests of 4 parts, a quarter of a second of work. */
+static struct victim *run_server(const char *settings)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"span_server", "250", "250", NULL},
+		.environment =
+			(const char *const[]){"SPANPROF_HEAP_RATE=1", settings, NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	return victim;
+}
+
+static struct profile *decode(const char *path)
+{
+	char error[256] = "";
+	struct profile *profile = profile_decode_file(path, error, sizeof(error));
+
+	ck_assert_msg(profile != NULL, "%s: %s", path, error);
+	ck_assert_msg(profile_check(profile, error, sizeof(error)), "%s", error);
+	return profile;
+}
+
+struct parts {
+	size_t files;
+	int64_t total;
+	size_t samples; /* of the largest file */
+};
+
+/* Over all files of a kind: each has what is new in it. */
+static struct parts add_up(const struct victim *victim, const char *kind,
+			   const char *type)
+{
+	struct victim_files files;
+	struct parts parts = {0, 0, 0};
+	char pattern[64];
+
+	snprintf(pattern, sizeof(pattern), "%s_[0-9]*.pb.gz", kind);
+	victim_list(victim->profiles, pattern, &files);
+	parts.files = files.count;
+	for (size_t i = 0; i < files.count; i++) {
+		struct profile *profile = decode(files.paths[i]);
+
+		parts.total += profile_total(profile, type);
+		if (profile->message->n_sample > parts.samples)
+			parts.samples = profile->message->n_sample;
+		profile_free(profile);
+	}
+	victim_files_free(&files);
+	return parts;
+}
+
+static struct profile *all_of(const struct victim *victim)
+{
+	struct victim_files files;
+	struct profile *profile;
+
+	victim_list(victim->profiles, "*.spans.pb.gz", &files);
+	ck_assert_uint_eq(files.count, 1);
+	profile = decode(files.paths[0]);
+	victim_files_free(&files);
+	return profile;
+}
+
+/* Times become known a little better as a program runs. */
+static void check_alike(int64_t sum, int64_t all)
+{
+	ck_assert_int_ge(sum, all - all / 200);
+	ck_assert_int_le(sum, all + all / 200);
+}
+
+static void check_parts(const struct victim *victim, size_t files_least,
+			size_t files_most)
+{
+	struct profile *all = all_of(victim);
+	struct parts wall = add_up(victim, "wall", "wall");
+
+	ck_assert_uint_ge(wall.files, files_least);
+	ck_assert_uint_le(wall.files, files_most);
+	check_alike(wall.total, profile_total(all, "wall"));
+	check_alike(add_up(victim, "cpu", "cpu").total, profile_total(all, "cpu"));
+	ck_assert_int_eq(add_up(victim, "memory", "alloc_space").total,
+			 profile_total(all, "alloc_space"));
+	ck_assert_int_eq(add_up(victim, "memory", "alloc_objects").total,
+			 profile_total(all, "alloc_objects"));
+	profile_free(all);
+}
+
+START_TEST(servers_of_profiles_get_a_file_of_each_kind)
+{
+	struct victim *victim =
+		run_server("SPANPROF=reporter=pprof\\,pyroscope,max_samples=1000000");
+
+	check_parts(victim, 1, 1);
+	/* As many as there are kinds of spans. */
+	ck_assert_uint_eq(add_up(victim, "wall", "wall").samples, 2);
+	ck_assert_int_eq(add_up(victim, "memory", "inuse_objects").total,
+			 victim_number(victim->output, "kept_blocks"));
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(files_come_after_so_many_samples)
+{
+	struct victim *victim =
+		run_server("SPANPROF=reporter=pyroscope\\,pprof,max_samples=50");
+
+	check_parts(victim, 2, 100);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(files_come_at_intervals)
+{
+	struct victim *victim = run_server("SPANPROF=reporter=pprof\\,pyroscope,"
+					   "max_samples=1000000,"
+					   "heap_snapshot_interval=0");
+
+	check_parts(victim, 2, 100);
+	ck_assert_uint_ge(add_up(victim, "memory", "inuse_space").files, 2);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(spans_may_be_samples_of_their_own)
+{
+	struct victim *victim = run_server("SPANPROF=reporter=pprof\\,pyroscope,"
+					   "max_samples=1000000,aggregate_samples=no");
+
+	ck_assert_uint_eq(add_up(victim, "wall", "wall").samples, 250 + 1000);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(only_those_that_are_named_report)
+{
+	struct victim *victim =
+		run_server("SPANPROF=reporter=pyroscope,max_samples=1000000");
+
+	ck_assert_uint_eq(add_up(victim, "wall", "wall").files, 1);
+	ck_assert_uint_eq(victim_count(victim->profiles, "*"), 3);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(unknown_reporter_is_told_and_nothing_profiled)
+{
+	struct victim *victim = run_server("SPANPROF_REPORTER=pprof,pyro");
+
+	ck_assert_ptr_nonnull(strstr(victim->agent_lines,
+				     "SPANPROF_REPORTER: \"pyro\" is no reporter; "
+				     "there are pprof, pyroscope"));
+	ck_assert_uint_eq(victim_count(victim->profiles, "*"), 0);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(what_is_not_tracked_is_in_no_file)
+{
+	struct victim *victim = run_server("SPANPROF=reporter=pprof\\,pyroscope,"
+					   "max_samples=1000000,track_all=no,track_wall");
+	struct profile *all = all_of(victim);
+
+	ck_assert_uint_eq(add_up(victim, "wall", "wall").files, 1);
+	ck_assert_uint_eq(add_up(victim, "cpu", "cpu").files, 0);
+	ck_assert_uint_eq(add_up(victim, "memory", "alloc_space").files, 0);
+	ck_assert_int_eq(profile_total(all, "cpu"), 0);
+	ck_assert_int_eq(profile_total(all, "alloc_space"), 0);
+	ck_assert_int_eq(profile_total(all, "inuse_space"), 0);
+	ck_assert_int_gt(profile_total(all, "wall"), 250000000);
+	ck_assert_int_eq(profile_total(all, "spans"), 250 + 1000);
+	profile_free(all);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(part_of_all_requests_stands_for_all_in_files_too)
+{
+	struct victim *victim = run_server("SPANPROF=reporter=pprof\\,pyroscope,"
+					   "max_samples=1000000,span:sampler=0.5");
+
+	check_parts(victim, 1, 1);
+	victim_free(victim);
+}
+END_TEST
+
+static void add_tests(TCase *tcase)
+{
+	tcase_add_test(tcase, servers_of_profiles_get_a_file_of_each_kind);
+	tcase_add_test(tcase, files_come_after_so_many_samples);
+	tcase_add_test(tcase, files_come_at_intervals);
+	tcase_add_test(tcase, spans_may_be_samples_of_their_own);
+	tcase_add_test(tcase, only_those_that_are_named_report);
+	tcase_add_test(tcase, unknown_reporter_is_told_and_nothing_profiled);
+	tcase_add_test(tcase, what_is_not_tracked_is_in_no_file);
+	tcase_add_test(tcase, part_of_all_requests_stands_for_all_in_files_too);
+}
+
+int main(void)
+{
+	return victim_main("span_reporters", add_tests);
+}
