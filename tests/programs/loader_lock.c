@@ -2,7 +2,8 @@
  * loader_lock FOLDER SECONDS: one thread sleeps again and again inside a
  * dl_iterate_phdr callback, which holds the loader's lock; another opens and
  * closes the libraries churn_*.so of FOLDER, calling what they do; two more just
- * burn. Tells how far each came: an agent that waits for the lock stops them.
+ * burn, and never wait for anything. Tells how far each came, and how often those two
+ * waited nevertheless: an agent that waits for the lock stops them.
  */
 #include "burn.h"
 
@@ -14,7 +15,7 @@
 #include <stdbool.h>
 
 static atomic_bool is_over;
-static _Atomic int64_t rounds_sleeper, rounds_churn, rounds_burner;
+static _Atomic int64_t rounds_sleeper, rounds_churn, rounds_burner, waits_burner;
 static glob_t libraries;
 
 NOINLINE void *burner_entry(void *unused);
@@ -62,10 +63,14 @@ void *churn_entry(void *unused)
 
 void *burner_entry(void *unused)
 {
+	struct rusage usage;
+
 	while (!is_over) {
 		burn(NS_PER_MS);
 		rounds_burner++;
 	}
+	getrusage(RUSAGE_THREAD, &usage);
+	waits_burner += usage.ru_nvcsw;
 	return unused;
 }
 
@@ -89,6 +94,7 @@ int main(int argc, char **argv)
 	tell("rounds_sleeper", rounds_sleeper);
 	tell("rounds_churn", rounds_churn);
 	tell("rounds_burner", rounds_burner);
+	tell("waits_burner", waits_burner);
 	tell("self_cpu_ns", process_cpu_ns());
 	return 0;
 }
