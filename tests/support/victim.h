@@ -87,6 +87,8 @@ size_t victim_count(const char *folder, const char *pattern);
 /* Polls until at least count files match; false after timeout_s. */
 bool victim_wait_for_files(const char *folder, const char *pattern, size_t count,
 			   unsigned timeout_s);
+/* Polls until none matches any more; false after timeout_s. */
+bool victim_wait_for_none(const char *folder, const char *pattern, unsigned timeout_s);
 
 /*
  * Path of the CPU profile of that process (0: the victim itself) into path;

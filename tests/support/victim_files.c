@@ -47,13 +47,27 @@ size_t victim_count(const char *folder, const char *pattern)
 	return count;
 }
 
+static bool wait_for_count(const char *folder, const char *pattern, size_t least,
+			   size_t most, unsigned timeout_s)
+{
+	for (unsigned tries = 0;; tries++) {
+		size_t count = victim_count(folder, pattern);
+
+		if (count >= least && count <= most)
+			return true;
+		if (tries == timeout_s * 50)
+			return false;
+		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	}
+}
+
 bool victim_wait_for_files(const char *folder, const char *pattern, size_t count,
 			   unsigned timeout_s)
 {
-	for (unsigned tries = 0; tries < timeout_s * 50; tries++) {
-		if (victim_count(folder, pattern) >= count)
-			return true;
-		nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-	}
-	return victim_count(folder, pattern) >= count;
+	return wait_for_count(folder, pattern, count, SIZE_MAX, timeout_s);
+}
+
+bool victim_wait_for_none(const char *folder, const char *pattern, unsigned timeout_s)
+{
+	return wait_for_count(folder, pattern, 0, 0, timeout_s);
 }
