@@ -417,6 +417,17 @@ static uint64_t next_pace_ns(uint64_t pace_ns, bool has_worked)
 	return pace_ns * 2 < PACE_IDLE_NS ? pace_ns * 2 : PACE_IDLE_NS;
 }
 
+/* All threads of the process have passed a memory barrier. */
+static bool pass_barrier(void)
+{
+	if (sp_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0)
+		return true;
+	/* The kernel wants to be told first, which takes it more than 10 ms in a process
+	 * of several threads: too long for a program that only starts and ends. */
+	sp_syscall3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	return sp_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
 /*
  * What handlers and heap hooks no longer look at. Hooks say that they are at it by a
  * plain store, so that samples stay cheap; a barrier in all threads makes it seen, or
@@ -426,8 +437,7 @@ static void reclaim_modules(void)
 {
 	struct sp_modules *modules = reporter.collector.modules;
 
-	if (!modules || !sp_modules_has_retired(modules) ||
-	    sp_syscall3(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0)
+	if (!modules || !sp_modules_has_retired(modules) || !pass_barrier())
 		return;
 	sp_modules_reclaim(modules, atomic_load(&sp_capture.handlers_running) == 0 &&
 					    sp_heap_capture_is_idle());
@@ -451,7 +461,6 @@ static void *run(void *argument)
 	sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd);
 	atomic_store_explicit(&reporter.is_separate, 1, memory_order_relaxed);
 	sp_syscall3(SYS_futex, &reporter.is_separate, FUTEX_WAKE_PRIVATE, INT32_MAX);
-	sp_syscall3(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	begin();
 	for (;;) {
 		bool has_worked;
