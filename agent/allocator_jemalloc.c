@@ -146,12 +146,26 @@ static size_t serve_malloc_usable_size(void *ptr)
 					   : c_library.malloc_usable_size(ptr);
 }
 
+/*
+ * The C library takes its first call for one of the process's only thread: of several
+ * threads that come first together, later, each would believe that the main arena is
+ * its own, and the second of them end the process when it ends. It cannot have so much.
+ */
+static void settle_c_library(void)
+{
+	int saved_errno = errno;
+
+	c_library.free(c_library.malloc(PTRDIFF_MAX));
+	errno = saved_errno;
+}
+
 SP_COLD bool sp_alloc_jemalloc_begin(struct sp_alloc_next *next)
 {
 	if (!sp_jemalloc_memory_reserve())
 		return false;
 	sp_je_malloc_conf_2_conf_harder = SP_JEMALLOC_CONF_PROGRAM;
 	c_library = *next;
+	settle_c_library();
 	*next = (struct sp_alloc_next){
 		.malloc = serve_malloc,
 		.free = serve_free,
