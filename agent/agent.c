@@ -110,18 +110,21 @@ static uint32_t timers_allowed(void)
 
 static void prepare_heap(void)
 {
+	/* Without a heap profile allocations are counted all the same, for spans. */
 	const struct sp_heap_settings settings = {
-		.rate_bytes = sp_agent.options.heap_rate_bytes,
+		.rate_bytes = sp_agent.options.is_heap_enabled
+				      ? sp_agent.options.heap_rate_bytes
+				      : 0,
 		.seed = sp_agent.options.heap_seed,
 	};
 	struct sp_got_result result = {0};
 
-	if (!sp_agent.options.is_heap_enabled)
-		return;
 	if (sp_heap_capture_init(&settings) != 0) {
 		sp_log_error("no memory for the heap profile: there will be none");
 		return;
 	}
+	if (!sp_agent.options.is_heap_enabled)
+		return;
 	sp_agent.heap_coverage = sp_alloc_coverage();
 	/* All of the allocator's functions are hooked, or none. */
 	if (sp_agent.heap_coverage != SP_HEAP_COVERS_ALL)

@@ -18,10 +18,11 @@
 #include "sp_pages.h"
 #include "sp_recording_heap.h"
 
-#define FIRST_COUNTERS (UINT64_C(16) << 10)
+/* Only those are memory that blocks meet. */
+#define FIRST_COUNTERS (UINT64_C(256) << 10)
 #define MOST_COUNTERS (UINT64_C(64) << 20)
 /* Counters for each live block, so that few other addresses meet one. */
-#define COUNTERS_A_BLOCK 8U
+#define COUNTERS_A_BLOCK 64U
 #define STICKY UINT8_MAX
 
 /* One counter that never says yes, and one that always does. */
@@ -46,7 +47,7 @@ static struct sp_heap_filter *make(uint64_t counters)
 
 static _Atomic uint8_t *counter_of(struct sp_heap_filter *filter, const void *ptr)
 {
-	return &filter->counters[sp_heap_hash(ptr) >> 32 & filter->mask];
+	return &filter->counters[sp_heap_filter_index(ptr, filter->mask)];
 }
 
 static bool is_constant(const struct sp_heap_filter *filter)

@@ -427,11 +427,25 @@ static bool is_recording(struct sp_heap_thread *self)
 	return false;
 }
 
+/* The first block after a failed call comes by in any case. Distances of points know
+ * nothing of what went before: any other will do from here. */
+static bool is_point_in(struct sp_heap_thread *self, size_t size_bytes)
+{
+	if (sp_likely(self->sample_at || sp_heap_global.is_exact || !self->number))
+		return true;
+	self->sample_at =
+		self->bytes - size_bytes +
+		sp_poisson_distance(&self->random_state, sp_heap_global.rate_bytes);
+	return self->bytes >= self->sample_at;
+}
+
 void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
 	uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
 	int saved_errno = errno;
 
+	if (!is_point_in(self, size_bytes))
+		return;
 	if (!is_recording(self)) {
 		errno = saved_errno;
 		return;

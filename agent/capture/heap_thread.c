@@ -55,7 +55,7 @@ int sp_heap_capture_init(const struct sp_heap_settings *settings)
 	sp_syscall3(SYS_madvise, pool, pool_bytes, MADV_WIPEONFORK);
 	sp_heap_global.rate_bytes = settings->rate_bytes;
 	sp_heap_global.seed = settings->seed;
-	sp_heap_global.is_exact = settings->rate_bytes <= 1;
+	sp_heap_global.is_exact = settings->rate_bytes == 1;
 	return 0;
 }
 
@@ -107,6 +107,15 @@ static void give(struct sp_heap_thread *thread)
 
 /* --- one thread --- */
 
+static uint64_t first_point(struct sp_heap_thread *thread)
+{
+	if (sp_heap_global.is_exact)
+		return 0;
+	if (!sp_heap_global.rate_bytes)
+		return UINT64_MAX;
+	return sp_poisson_distance(&thread->random_state, sp_heap_global.rate_bytes);
+}
+
 static void prepare(struct sp_heap_thread *thread, struct sp_slot *slot)
 {
 	static _Atomic uint64_t born;
@@ -132,10 +141,7 @@ static void prepare(struct sp_heap_thread *thread, struct sp_slot *slot)
 	thread->freeing_at = 0;
 	thread->birth = (uint32_t)birth;
 	thread->slot = slot;
-	thread->sample_at = sp_heap_global.is_exact
-				    ? 0
-				    : sp_poisson_distance(&thread->random_state,
-							  sp_heap_global.rate_bytes);
+	thread->sample_at = first_point(thread);
 	/* Release: the reporter thread reads the counters from here on. */
 	atomic_fetch_add_explicit(&thread->life, 1, memory_order_release);
 }
@@ -236,7 +242,7 @@ void sp_heap_thread_publish(const struct sp_heap_thread *thread)
 /* Its thread is at its end, or gone. */
 static void end_life(struct sp_heap_thread *thread)
 {
-	if (thread->slot)
+	if (thread->slot && sp_heap_global.rate_bytes)
 		sp_heap_thread_publish(thread);
 	if (sp_capture_is_running()) {
 		sp_heap_batch_finish(thread);
@@ -325,30 +331,41 @@ void sp_heap_thread_set_own(bool is_agent)
 
 void sp_heap_first_alloc(void *ptr, size_t size_bytes)
 {
-	struct sp_heap_thread *self = sp_heap_thread_of_caller();
+	struct sp_heap_thread *self;
 
+	/* In a program that is not profiled this is all that happens. */
+	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+		return;
+	self = sp_heap_thread_of_caller();
 	if (self) {
 		sp_heap_note_alloc(ptr, size_bytes);
 		return;
 	}
-	if (is_own ||
-	    !atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+	if (is_own)
 		return;
 	atomic_fetch_add_explicit(&lone_allocations, 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&lone_bytes, size_bytes, memory_order_relaxed);
-	if (sp_capture_is_running())
+	if (sp_heap_global.rate_bytes && sp_capture_is_running())
 		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_NO_THREAD, 1);
 }
 
 void sp_heap_first_free(void)
 {
-	struct sp_heap_thread *self = sp_heap_thread_of_caller();
+	struct sp_heap_thread *self;
 
+	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+		return;
+	self = sp_heap_thread_of_caller();
 	if (self)
 		self->frees++;
-	else if (!is_own &&
-		 atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+	else if (!is_own)
 		atomic_fetch_add_explicit(&lone_frees, 1, memory_order_relaxed);
+}
+
+void sp_heap_note_failure(void)
+{
+	if (sp_heap_self && sp_heap_global.rate_bytes)
+		sp_heap_self->sample_at = 0;
 }
 
 /* --- the process --- */
@@ -447,9 +464,11 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 
 	if (!pool)
 		return;
-	header->heap_rate_bytes = sp_heap_global.is_exact ? 1 : sp_heap_global.rate_bytes;
-	note_short_births(header);
-	sp_heap_filter_reset(sp_heap_global.is_exact);
+	header->heap_rate_bytes = sp_heap_global.rate_bytes;
+	if (sp_heap_global.rate_bytes) {
+		note_short_births(header);
+		sp_heap_filter_reset(sp_heap_global.is_exact);
+	}
 	if (sp_heap_global.is_exact)
 		sp_heap_live_use_tags(recording);
 	/* Release: pairs with the first call of each thread. */

@@ -24,8 +24,9 @@
  */
 struct sp_heap_thread {
 	/* What every call touches. */
-	uint64_t bytes;	      /* allocated so far */
-	uint64_t sample_at;   /* the next point lies where bytes gets there; 0: always */
+	uint64_t bytes;	    /* allocated so far */
+	uint64_t sample_at; /* a block that gets bytes there goes the slow way, mostly as
+			     * the next point lies there; 0: all do */
 	uint64_t allocations; /* realloc counts as one, and as one free */
 	uint64_t frees;
 	/* What samples touch. */
@@ -52,7 +53,9 @@ extern SP_HIDDEN SP_TLS struct sp_heap_thread *sp_heap_self;
 
 /*
  * Counting filter over the addresses of sampled blocks: a counter of 0 says that no
- * sampled block has an address that falls there.
+ * sampled block has an address that falls there. Neighbours share a counter, and their
+ * neighbours a cache line, so that the filter takes no more of the processor's cache
+ * than a 1,024th of what the program's blocks take of it.
  */
 struct sp_heap_filter {
 	uint64_t mask; /* counters - 1 */
@@ -61,6 +64,14 @@ struct sp_heap_filter {
 };
 
 extern SP_HIDDEN _Atomic(struct sp_heap_filter *) sp_heap_filter;
+
+/* Bytes of addresses that share a counter. */
+#define SP_HEAP_FILTER_SHIFT 10
+
+static inline uint64_t sp_heap_filter_index(const void *ptr, uint64_t mask)
+{
+	return (uint64_t)(uintptr_t)ptr >> SP_HEAP_FILTER_SHIFT & mask;
+}
 
 /* Allocators place blocks at regular distances, which one multiplication would send
  * to the same few places. */
@@ -76,19 +87,44 @@ static inline uint64_t sp_heap_hash(const void *ptr)
 /* On a thread without state: counts, and makes it where it can. */
 void sp_heap_first_alloc(void *ptr, size_t size_bytes);
 void sp_heap_first_free(void);
-/* A point fell into this block. */
+/* A block that got bytes to sample_at, counted already: a point may fall into it. */
 void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes);
+/* A call has failed: until one succeeds, none is counted before it is made. */
+void sp_heap_note_failure(void);
 /* The filter knows this address: was it a sampled block? It ends here. */
 void sp_heap_free_sampled(void *ptr);
 
 /* --- hot --- */
 
+/*
+ * Before a call: counts it as one that will succeed, which all but a few do. False, and
+ * nothing is counted: sp_heap_note_alloc() is to be told of its result, as a point may
+ * fall into it, or the call before failed. So of the calls that fail for want of memory
+ * some may be counted, of less than a point's distance in a row.
+ */
+static inline bool sp_heap_count_unsampled(size_t size_bytes)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+	uint64_t bytes;
+
+	if (sp_unlikely(!self) ||
+	    sp_unlikely(__builtin_add_overflow(self->bytes, size_bytes, &bytes)) ||
+	    sp_unlikely(bytes >= self->sample_at))
+		return false;
+	self->bytes = bytes;
+	self->allocations++;
+	return true;
+}
+
+/* After a call that was not counted before; NULL: it failed. */
 static inline void sp_heap_note_alloc(void *ptr, size_t size_bytes)
 {
 	struct sp_heap_thread *self = sp_heap_self;
 
-	if (sp_unlikely(!ptr))
+	if (sp_unlikely(!ptr)) {
+		sp_heap_note_failure();
 		return;
+	}
 	if (sp_unlikely(!self)) {
 		sp_heap_first_alloc(ptr, size_bytes);
 		return;
@@ -106,22 +142,8 @@ static inline bool sp_heap_may_be_sampled(const void *ptr)
 		atomic_load_explicit(&sp_heap_filter, memory_order_relaxed);
 
 	return atomic_load_explicit(
-		       &filter->counters[sp_heap_hash(ptr) >> 32 & filter->mask],
+		       &filter->counters[sp_heap_filter_index(ptr, filter->mask)],
 		       memory_order_relaxed) != 0;
-}
-
-/* Counts an allocation that is sure to succeed. False, and nothing is counted: a point
- * falls into it or may, and sp_heap_note_alloc() is to be told of it. */
-static inline bool sp_heap_count_unsampled(size_t size_bytes)
-{
-	struct sp_heap_thread *self = sp_heap_self;
-
-	if (sp_unlikely(!self) ||
-	    sp_unlikely(self->bytes + size_bytes >= self->sample_at))
-		return false;
-	self->allocations++;
-	self->bytes += size_bytes;
-	return true;
 }
 
 /* Before the block is given back: afterwards its address may be another thread's. */
@@ -213,15 +235,15 @@ static inline uint64_t sp_heap_thread_frees(void)
 /* --- life --- */
 
 struct sp_heap_settings {
-	uint64_t rate_bytes; /* mean distance of points; 1: every block */
+	uint64_t rate_bytes; /* mean distance of points; 1: every block, 0: none */
 	uint64_t seed;	     /* 0: another one each time */
 };
 
-/* Context: init. 0, or -ENOMEM: no heap profile then. */
+/* Context: init. 0, or -ENOMEM: nothing is counted then. */
 int sp_heap_capture_init(const struct sp_heap_settings *settings);
 
-/* Context: signal, before the recording's first use. Makes it one with a heap, if
- * sp_heap_capture_init() was called. */
+/* Context: signal, before the recording's first use. Makes it one with a heap, if there
+ * are points. */
 void sp_heap_capture_begin(struct sp_recording *recording);
 
 /* Context: hook, on a thread whose slot is known; it gets its state at once. */

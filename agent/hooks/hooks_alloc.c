@@ -35,21 +35,21 @@ static SP_COLD void give_back(void *ptr)
 	sp_alloc_next.free(ptr);
 }
 
-/* Where jemalloc serves the program, it is reached by a jump: what is counted, is
- * counted before. */
+/* What is counted before is reached by a jump. */
 SP_EXPORT void *malloc(size_t size_bytes)
 {
-	if (sp_alloc_jemalloc_never_fails(size_bytes) &&
-	    sp_heap_count_unsampled(size_bytes))
+	if (sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
+		return get(size_bytes);
+	if (sp_alloc_jemalloc_has_memory())
 		return sp_alloc_jemalloc_get(size_bytes);
-	return get(size_bytes);
+	return sp_alloc_next.malloc(size_bytes);
 }
 
 SP_EXPORT void free(void *ptr)
 {
-	if (sp_unlikely(!ptr) || !sp_heap_count_unsampled_free(ptr))
+	if (sp_unlikely(!ptr) || sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
 		give_back(ptr);
-	else if (sp_alloc_jemalloc_owns(ptr))
+	else if (sp_alloc_jemalloc_serves() && sp_alloc_jemalloc_owns(ptr))
 		sp_je_free(ptr);
 	else
 		sp_alloc_next.free(ptr);
@@ -61,7 +61,7 @@ void sp_cfree(void *ptr)
 	sp_alloc_next.free(ptr);
 }
 
-SP_EXPORT void *calloc(size_t count, size_t size_bytes)
+static SP_NOINLINE void *get_zeroed(size_t count, size_t size_bytes)
 {
 	void *ptr = sp_alloc_next.calloc(count, size_bytes);
 
@@ -70,7 +70,17 @@ SP_EXPORT void *calloc(size_t count, size_t size_bytes)
 	return ptr;
 }
 
-static void *resize(void *ptr, size_t size_bytes)
+SP_EXPORT void *calloc(size_t count, size_t size_bytes)
+{
+	size_t bytes;
+
+	if (sp_unlikely(__builtin_mul_overflow(count, size_bytes, &bytes)) ||
+	    sp_unlikely(!sp_heap_count_unsampled(bytes)))
+		return get_zeroed(count, size_bytes);
+	return sp_alloc_next.calloc(count, size_bytes);
+}
+
+static SP_NOINLINE void *resize(void *ptr, size_t size_bytes)
 {
 	struct sp_heap_hold hold;
 	void *resized;
@@ -88,9 +98,25 @@ static void *resize(void *ptr, size_t size_bytes)
 	return resized;
 }
 
+/* Of a block that is not sampled, and stays none: an allocation and a free, which leave
+ * as many in use if they fail. */
+static inline bool count_unsampled_resize(void *ptr, size_t size_bytes)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+
+	if (sp_unlikely(!ptr) || sp_unlikely(!size_bytes) ||
+	    sp_unlikely(sp_heap_may_be_sampled(ptr)) ||
+	    sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
+		return false;
+	self->frees++;
+	return true;
+}
+
 SP_EXPORT void *realloc(void *ptr, size_t size_bytes)
 {
-	return resize(ptr, size_bytes);
+	if (sp_unlikely(!count_unsampled_resize(ptr, size_bytes)))
+		return resize(ptr, size_bytes);
+	return sp_alloc_next.realloc(ptr, size_bytes);
 }
 
 SP_EXPORT void *reallocarray(void *ptr, size_t count, size_t size_bytes)

@@ -28,9 +28,6 @@ extern SP_HIDDEN struct sp_alloc_jemalloc sp_alloc_jemalloc;
 /* Its smallest class is aligned to 8 bytes only; the C library aligns all to 16. */
 #define SP_ALLOC_JEMALLOC_SMALLEST ((size_t)16)
 
-/* What a thread asks for when memory runs out is not counted wrong by much. */
-#define SP_ALLOC_JEMALLOC_SMALL ((size_t)64 << 10)
-
 void *sp_je_malloc(size_t size_bytes);
 void sp_je_free(void *ptr);
 
@@ -40,14 +37,18 @@ static inline bool sp_alloc_jemalloc_owns(const void *ptr)
 	return (uintptr_t)ptr - sp_alloc_jemalloc.base < sp_alloc_jemalloc.bytes;
 }
 
-/* Context: hook. Is it sure to have such a block, so that a call may be counted before
- * it is made? */
-static inline bool sp_alloc_jemalloc_never_fails(size_t size_bytes)
+/* Context: hook. */
+static inline bool sp_alloc_jemalloc_serves(void)
 {
-	/* Relaxed: a late view is one call too many that is counted. */
-	return atomic_load_explicit(&sp_alloc_jemalloc.has_memory,
-				    memory_order_relaxed) &&
-	       sp_likely(size_bytes <= SP_ALLOC_JEMALLOC_SMALL);
+	return sp_unlikely(sp_alloc_jemalloc.bytes != 0);
+}
+
+/* Context: hook. Does it serve, and may it be called without a further look? */
+static inline bool sp_alloc_jemalloc_has_memory(void)
+{
+	/* Relaxed: the memory behind a late view is the kernel's to refuse, too. */
+	return sp_unlikely(atomic_load_explicit(&sp_alloc_jemalloc.has_memory,
+						memory_order_relaxed));
 }
 
 /* Context: hook. */

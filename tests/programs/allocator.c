@@ -10,7 +10,8 @@
  *   threads  NUMBER threads that leave blocks to the main thread and to their
  *            destructors when they end
  *   short    blocks of NUMBER bytes until there are no more, with little memory; then
- *            20 threads make their first allocation; tells how many calls succeeded
+ *            20 threads make their first allocation; tells how many calls succeeded,
+ *            and how many failed
  */
 #include "burn.h"
 
@@ -262,11 +263,12 @@ static int threads(int64_t count)
 #define LATE_THREADS 20
 
 static pthread_barrier_t memory_is_gone;
-static _Atomic int64_t allocations;
+static _Atomic int64_t allocations, failures;
 
 static void *counted(void *block)
 {
 	allocations += block != NULL;
+	failures += block == NULL;
 	return block;
 }
 
@@ -321,7 +323,8 @@ static int run_short(size_t size_bytes)
 	if (first == NULL)
 		return 5;
 	free(first);
-	printf("allocations=%lld\n", (long long)allocations);
+	printf("allocations=%lld failures=%lld\n", (long long)allocations,
+	       (long long)failures);
 	return 0;
 }
 

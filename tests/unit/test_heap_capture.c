@@ -164,6 +164,20 @@ START_TEST(jump_beyond_a_sample_leaves_it_and_one_before_it_does_not)
 }
 END_TEST
 
+START_TEST(call_that_fails_is_not_counted_once_one_was_seen_to)
+{
+	sp_heap_self->sample_at = 1000;
+	ck_assert(sp_heap_count_unsampled(10));
+	ck_assert(!sp_heap_count_unsampled(990));
+	ck_assert(!sp_heap_count_unsampled(SIZE_MAX));
+	sp_heap_note_alloc(NULL, 990);
+	ck_assert(!sp_heap_count_unsampled(10));
+	sp_heap_note_alloc(NULL, 10);
+	ck_assert_uint_eq(sp_heap_self->allocations, 1);
+	ck_assert_uint_eq(sp_heap_self->bytes, 10);
+}
+END_TEST
+
 /* --- batches --- */
 
 static struct sp_heap_batch *own_batch(void)
@@ -357,6 +371,7 @@ int main(void)
 		       block_of_a_handler_that_interrupted_a_sample_is_counted_only);
 	tcase_add_test(tests, sample_that_a_jump_has_left_is_in_nobodys_way);
 	tcase_add_test(tests, jump_beyond_a_sample_leaves_it_and_one_before_it_does_not);
+	tcase_add_test(tests, call_that_fails_is_not_counted_once_one_was_seen_to);
 	tcase_add_test(tests, free_that_a_jump_has_left_is_finished_by_the_next);
 	tcase_add_test(tests,
 		       free_that_a_jump_has_left_counts_once_when_it_is_done_again);
