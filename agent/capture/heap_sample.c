@@ -20,11 +20,9 @@
 #define TAKE_AGAIN_NS UINT64_C(1000000)
 /* The counters of a thread are told each time, or each so many blocks. */
 #define PUBLISH_EVERY 64U
-/* Of the mark and of births. */
-#define MARK_EPOCH_BITS 20U
-#define BIRTH_MASK (UINT64_MAX >> MARK_EPOCH_BITS)
+#define BIRTH_MASK (UINT64_MAX >> SP_HEAP_EPOCH_BITS)
 /* More than any memory, but not than what programs may ask for: there the peak stays. */
-#define MARK_BYTES_MAX (INT64_MAX >> (MARK_EPOCH_BITS - 1))
+#define MARK_BYTES_MAX (INT64_MAX >> (SP_HEAP_EPOCH_BITS - 1))
 /* Clocks of two cores may differ by less than this; in births. */
 #define SKEW_BIRTHS (UINT64_C(1) << 20)
 /* A new high-water mark is at least this part above the last. */
@@ -40,6 +38,11 @@ static struct sp_recording_header *header(void)
 
 /* --- the estimate of live bytes and its high-water mark --- */
 
+static uint64_t mark_now(void)
+{
+	return atomic_load_explicit(&header()->heap_mark, memory_order_relaxed);
+}
+
 static void add_live(struct sp_heap_thread *self, int64_t bytes)
 {
 	if (sp_heap_global.is_exact && self) {
@@ -50,9 +53,7 @@ static void add_live(struct sp_heap_thread *self, int64_t bytes)
 		bytes = self->pending_live_bytes;
 		self->pending_live_bytes = 0;
 		self->live_step_bytes =
-			(int64_t)(atomic_load_explicit(&header()->heap_mark,
-						       memory_order_relaxed) >>
-				  (MARK_EPOCH_BITS + LIVE_STEP_SHIFT));
+			(int64_t)(sp_heap_mark_bytes(mark_now()) >> LIVE_STEP_SHIFT);
 	}
 	atomic_fetch_add_explicit(&header()->heap_live_bytes, bytes,
 				  memory_order_relaxed);
@@ -65,30 +66,19 @@ static void note_peak(const struct sp_heap_thread *self)
 	int64_t live =
 		atomic_load_explicit(&header()->heap_live_bytes, memory_order_relaxed) +
 		(self ? self->pending_live_bytes : 0);
-	uint64_t mark = atomic_load_explicit(&header()->heap_mark, memory_order_relaxed);
-	int64_t peak = (int64_t)(mark >> MARK_EPOCH_BITS);
+	uint64_t mark = mark_now();
+	int64_t peak = (int64_t)sp_heap_mark_bytes(mark);
 	uint64_t next;
 
 	if (sp_unlikely(live > MARK_BYTES_MAX))
 		live = MARK_BYTES_MAX;
 	if (sp_likely(live <= peak + (peak >> PEAK_STEP_SHIFT)))
 		return;
-	next = (uint64_t)live << MARK_EPOCH_BITS | ((mark + 1) & SP_HEAP_EPOCH_MASK);
+	next = (uint64_t)live << SP_HEAP_EPOCH_BITS | sp_heap_mark_epoch(mark + 1);
 	/* Whoever loses ends its block in the epoch that another has just begun. */
-	if (!atomic_compare_exchange_strong_explicit(&header()->heap_mark, &mark, next,
-						     memory_order_relaxed,
-						     memory_order_relaxed))
-		return;
-	/* For readers of the recording. */
-	sp_heap_raise((_Atomic uint64_t *)&header()->heap_peak_bytes, (uint64_t)live);
-	sp_heap_raise(&header()->heap_peak_epoch, next & SP_HEAP_EPOCH_MASK);
-}
-
-/* The number of the last mark, in the bits that blocks keep of it. */
-static uint64_t epoch_now(void)
-{
-	return atomic_load_explicit(&header()->heap_mark, memory_order_relaxed) &
-	       SP_HEAP_EPOCH_MASK;
+	atomic_compare_exchange_strong_explicit(&header()->heap_mark, &mark, next,
+						memory_order_relaxed,
+						memory_order_relaxed);
 }
 
 static int64_t estimated_bytes(uint64_t size_bytes)
@@ -119,8 +109,8 @@ static void read_freed(const struct sp_live_block *block,
 		       const struct sp_heap_thread *self, struct sp_heap_freed *freed)
 {
 	freed->size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
-	freed->age_births = age_of(block->birth_and_epoch >> MARK_EPOCH_BITS);
-	freed->epoch = epoch_now();
+	freed->age_births = age_of(block->birth_and_epoch >> SP_HEAP_EPOCH_BITS);
+	freed->epoch = sp_heap_mark_epoch(mark_now());
 	freed->is_cross = !self || block->size_and_thread >> 48 != (uint16_t)self->birth;
 	freed->is_at_peak = (block->birth_and_epoch ^ freed->epoch) & SP_HEAP_EPOCH_MASK;
 }
@@ -371,7 +361,8 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 		(uint64_t)self->birth << 48 | (size_bytes & SP_HEAP_SIZE_MASK);
 	block->cell = cell;
 	block->span = span;
-	block->birth_and_epoch = now_births() << MARK_EPOCH_BITS | epoch_now();
+	block->birth_and_epoch =
+		now_births() << SP_HEAP_EPOCH_BITS | sp_heap_mark_epoch(mark_now());
 	filter = sp_heap_filter_add(ptr, &in_the_making);
 	/* Release: whoever finds the word finds the rest. */
 	atomic_store_explicit(&block->word, (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE,

@@ -17,6 +17,7 @@
 
 #include "heap_batches.h"
 #include "profile_common.h"
+#include "sp_absorb.h"
 #include "sp_double.h"
 #include "sp_heap.h"
 #include "sp_poisson.h"
@@ -28,6 +29,8 @@
 
 /* No sum that a program can reach; what is above is damage. */
 #define SUM_MAX 1e30
+/* A mark that moves while we look takes with it what died at the last one. */
+#define PASSES_MAX 4U
 
 static const struct sp_heap_cell *cell_at(const struct sp_heap_values *values,
 					  uint64_t index)
@@ -43,22 +46,12 @@ static double double_of(const _Atomic uint64_t *word)
 	return value >= 0 && value < SUM_MAX ? value : 0;
 }
 
-/* Epochs are kept in 20 bits; there are far fewer marks than half of what fits. */
-static bool is_earlier(uint64_t epoch, uint64_t mark)
-{
-	uint64_t distance = (mark - epoch) & SP_HEAP_EPOCH_MASK;
-
-	return distance != 0 && distance <= SP_HEAP_EPOCH_MASK / 2;
-}
-
 /* --- cells --- */
 
 static void take_cell(struct sp_heap_values *values, uint64_t index)
 {
 	const struct sp_heap_cell *cell = cell_at(values, index);
 	double *value = values->cells[index].of;
-	uint64_t epochs_since =
-		sp_atomic_value(&cell->peak_epoch) ^ values->totals.peak_epoch;
 
 	value[SP_HEAP_FREED_OBJECTS] = double_of(&cell->freed_objects);
 	value[SP_HEAP_FREED_BYTES] = double_of(&cell->freed_bytes);
@@ -66,7 +59,7 @@ static void take_cell(struct sp_heap_values *values, uint64_t index)
 	value[SP_HEAP_SHORT_BYTES] = double_of(&cell->short_bytes);
 	value[SP_HEAP_CROSS_OBJECTS] = double_of(&cell->cross_objects);
 	value[SP_HEAP_AGE_CYCLES] = double_of(&cell->age_cycles);
-	if (!(epochs_since & SP_HEAP_EPOCH_MASK)) {
+	if (sp_atomic_value(&cell->peak_epoch) == values->totals.peak_epoch) {
 		value[SP_HEAP_PEAK_OBJECTS] = double_of(&cell->peak_objects);
 		value[SP_HEAP_PEAK_BYTES] = double_of(&cell->peak_bytes);
 	}
@@ -119,7 +112,7 @@ static void add_live(const struct sample *sample, uint64_t mark, struct peak_tim
 {
 	sample->value[SP_HEAP_INUSE_OBJECTS] += sample->objects;
 	sample->value[SP_HEAP_INUSE_BYTES] += sample->bytes;
-	if (is_earlier(sample->birth_epoch, mark)) {
+	if (sample->birth_epoch < mark) {
 		add_at_peak(sample);
 		if (sample->birth > time->after)
 			time->after = sample->birth;
@@ -133,6 +126,7 @@ static void add_freed(const struct sp_heap_values *values, const struct sample *
 		      uint64_t word)
 {
 	uint64_t mark = values->totals.peak_epoch;
+	uint64_t death_epoch = word >> SP_LIVE_EPOCH_SHIFT & SP_HEAP_EPOCH_MASK;
 	uint64_t age = sp_heap_age_unpack(word >> SP_LIVE_AGE_SHIFT & SP_LIVE_AGE_MASK);
 	double age_cycles = (double)age * (1U << SP_HEAP_BIRTH_SHIFT);
 
@@ -146,8 +140,7 @@ static void add_freed(const struct sp_heap_values *values, const struct sample *
 	if (word & SP_LIVE_CROSS)
 		sample->value[SP_HEAP_CROSS_OBJECTS] += sample->objects;
 	/* It may have died after a mark that was set since we looked. */
-	if (is_earlier(sample->birth_epoch, mark) &&
-	    !is_earlier(word >> SP_LIVE_EPOCH_SHIFT, mark))
+	if (sample->birth_epoch < mark && death_epoch >= mark)
 		add_at_peak(sample);
 }
 
@@ -234,18 +227,19 @@ static double sum_of(const struct sp_heap_values *values, enum sp_heap_value whi
 	return sum;
 }
 
-static void find_peak(struct sp_heap_values *values, const struct peak_time *time)
+/* mark_bytes: of the mark that the values were taken at. */
+static void find_peak(struct sp_heap_values *values, const struct peak_time *time,
+		      double mark_bytes)
 {
 	struct sp_heap_totals *totals = &values->totals;
-	int64_t mark_bytes = atomic_load_explicit(
-		&values->recording->header->heap_peak_bytes, memory_order_relaxed);
 
 	totals->peak_after_ns = birth_ns(values, time->after);
 	totals->peak_before_ns = time->before != UINT64_MAX && values->cycles_per_second
 					 ? birth_ns(values, time->before)
 					 : UINT64_MAX;
-	totals->is_peak_now = totals->peak_epoch == 0 ||
-			      sum_of(values, SP_HEAP_INUSE_BYTES) >= (double)mark_bytes;
+	/* Also if it moves all the time. */
+	totals->is_peak_now |= totals->peak_epoch == 0 ||
+			       sum_of(values, SP_HEAP_INUSE_BYTES) >= mark_bytes;
 	for (uint64_t i = 0; totals->is_peak_now && i < values->cell_count; i++) {
 		double *value = values->cells[i].of;
 
@@ -294,10 +288,32 @@ static void sum_counters(struct sp_heap_values *values)
 
 /* --- life --- */
 
+/* One pass over everything. False: the mark has moved meanwhile. */
+static bool take_all(struct sp_heap_values *values, struct peak_time *time,
+		     uint64_t *mark)
+{
+	const struct sp_recording_header *header = values->recording->header;
+
+	*time = (struct peak_time){0, UINT64_MAX};
+	*mark = sp_atomic_value(&header->heap_mark);
+	values->totals.peak_epoch = sp_heap_mark_epoch(*mark);
+	memset(values->cells, 0, values->cell_count * sizeof(*values->cells));
+	for (uint64_t i = 0; i < values->cell_count; i++)
+		take_cell(values, i);
+	take_blocks(values, time);
+	sp_absorber_step("heap values: blocks taken");
+	take_batches(values);
+	/* What was read was read before. */
+	atomic_thread_fence(memory_order_acquire);
+	return sp_atomic_value(&header->heap_mark) == *mark;
+}
+
 int sp_heap_values_init(struct sp_heap_values *values,
 			const struct sp_recording *recording)
 {
-	struct peak_time time = {0, UINT64_MAX};
+	bool is_settled = false;
+	struct peak_time time;
+	uint64_t mark;
 
 	memset(values, 0, sizeof(*values));
 	values->recording = recording;
@@ -308,12 +324,10 @@ int sp_heap_values_init(struct sp_heap_values *values,
 	values->cells = sp_heap_zalloc((values->cell_count + 1) * sizeof(*values->cells));
 	if (!values->cells)
 		return -ENOMEM;
-	values->totals.peak_epoch = sp_atomic_value(&recording->header->heap_peak_epoch);
-	for (uint64_t i = 0; i < values->cell_count; i++)
-		take_cell(values, i);
-	take_blocks(values, &time);
-	take_batches(values);
-	find_peak(values, &time);
+	for (uint32_t pass = 0; pass < PASSES_MAX && !is_settled; pass++)
+		is_settled = take_all(values, &time, &mark);
+	values->totals.is_peak_now = !is_settled;
+	find_peak(values, &time, (double)sp_heap_mark_bytes(mark));
 	for (unsigned int which = 0; which < SP_HEAP_VALUES; which++)
 		values->totals.of[which] = sum_of(values, which);
 	sum_counters(values);

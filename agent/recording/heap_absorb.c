@@ -121,16 +121,17 @@ struct freed_block {
 	bool is_cross;
 };
 
-/* Entries keep the lower bits of an epoch; none is newer than the one of now. */
-static uint64_t whole_epoch(uint64_t stored, uint64_t now)
+/*
+ * The mark is read after the entry, so that it is no older than what the entry says. In
+ * a file that was copied while it was written it may be: what happened since then is
+ * after its last peak.
+ */
+static uint64_t death_epoch(const struct sp_recording_header *header, uint64_t word)
 {
-	uint64_t ago = (now - stored) & SP_HEAP_EPOCH_MASK;
+	uint64_t epoch = word >> SP_LIVE_EPOCH_SHIFT & SP_HEAP_EPOCH_MASK;
+	uint64_t last = sp_heap_mark_epoch(sp_atomic_value(&header->heap_mark));
 
-	/* In a file that was copied while it was written, entries are newer than the
-	 * header: what happened since then is after its last peak. */
-	if (ago > SP_HEAP_EPOCH_MASK / 2)
-		return now;
-	return ago < now ? now - ago : 0;
+	return epoch < last ? epoch : last;
 }
 
 static struct freed_block read_block(const struct sp_recording_header *header,
@@ -138,15 +139,14 @@ static struct freed_block read_block(const struct sp_recording_header *header,
 {
 	uint64_t size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
 	uint64_t age = sp_heap_age_unpack(word >> SP_LIVE_AGE_SHIFT & SP_LIVE_AGE_MASK);
-	uint64_t epoch = sp_atomic_value(&header->heap_peak_epoch);
 	double weight = sp_poisson_weight(size_bytes, header->heap_rate_bytes);
 
 	return (struct freed_block){
 		.objects = weight,
 		.bytes = weight * (double)size_bytes,
 		.age_cycles = (double)age * (1U << SP_HEAP_BIRTH_SHIFT),
-		.birth_epoch = whole_epoch(block->birth_and_epoch, epoch),
-		.death_epoch = whole_epoch(word >> SP_LIVE_EPOCH_SHIFT, epoch),
+		.birth_epoch = block->birth_and_epoch & SP_HEAP_EPOCH_MASK,
+		.death_epoch = death_epoch(header, word),
 		.is_cross = word & SP_LIVE_CROSS,
 	};
 }

@@ -221,9 +221,7 @@ bool sp_recording_has_sane_heap_sums(const struct sp_recording *recording)
 
 	return !header->heap_rate_bytes ||
 	       (add_cells(&sums, recording) && add_live_blocks(&sums, recording) &&
-		add_exact(&sums, recording) &&
-		is_sane_balance(&header->heap_live_bytes) &&
-		is_sane_balance(&header->heap_peak_bytes));
+		add_exact(&sums, recording) && is_sane_balance(&header->heap_live_bytes));
 }
 
 /* --- all --- */

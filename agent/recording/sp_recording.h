@@ -41,7 +41,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 3U
+#define SP_RECORDING_VERSION 4U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
@@ -182,14 +182,13 @@ struct sp_recording_header {
 
 	/* Heap. A mean sampling distance of 0: this recording has no heap profile. */
 	uint64_t heap_rate_bytes;
-	/* Estimated live bytes, their high-water mark, and how often that moved. */
-	_Atomic int64_t heap_live_bytes, heap_peak_bytes;
-	_Atomic uint64_t heap_peak_epoch;
-	/* Both in one word, by which hooks go: bytes << 20 | epoch. */
-	_Atomic uint64_t heap_mark;
+	_Atomic int64_t heap_live_bytes; /* estimated */
+	_Atomic uint64_t heap_mark;	 /* the most they were: sp_heap_mark_bytes() */
 	/* Exact counters of threads without a slot. */
 	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
 	_Atomic uint64_t heap_coverage; /* enum sp_heap_coverage */
+	/* And of constructors that ran before ours. */
+	uint64_t early_heap_allocations, early_heap_frees, early_heap_bytes;
 	/* Resident anonymous memory of the process, the kernel's number, last read. */
 	_Atomic uint64_t anonymous_bytes;
 

@@ -103,23 +103,40 @@ _Static_assert(sizeof(struct sp_live_block) == 32,
 #define SP_LIVE_AGE_SHIFT 3
 #define SP_LIVE_AGE_MASK UINT64_C(0xffffff)
 #define SP_LIVE_EPOCH_SHIFT 27
-#define SP_HEAP_EPOCH_MASK UINT64_C(0xfffff)
+#define SP_HEAP_EPOCH_BITS 20U
+#define SP_HEAP_EPOCH_MASK ((UINT64_C(1) << SP_HEAP_EPOCH_BITS) - 1)
 #define SP_HEAP_SIZE_MASK ((UINT64_C(1) << 48) - 1)
 /* Births count in this many cycles: 44 bits last for months. */
 #define SP_HEAP_BIRTH_SHIFT 10
 
 /*
+ * The high-water mark of the estimated live bytes and how often it moved, in one word,
+ * so that no reader sees one without the other. Each mark is 1/1024 above the last,
+ * and at least a byte: there are some 25,000 at most, and epochs never wrap.
+ */
+static inline uint64_t sp_heap_mark_epoch(uint64_t mark)
+{
+	return mark & SP_HEAP_EPOCH_MASK;
+}
+
+static inline uint64_t sp_heap_mark_bytes(uint64_t mark)
+{
+	return mark >> SP_HEAP_EPOCH_BITS;
+}
+
+/*
  * Freed blocks need not wait in the table for the consumer, who may not be running: a
  * thread adds them up itself, a line for each cell it frees blocks of, and the consumer
  * moves what is new in a line to the cell. A line's sums only grow, also when the line
- * goes on to another cell, which it may when the consumer has taken over all of it.
+ * goes on to another cell, which it may when the consumer has taken over all of it. A
+ * thread has as many batches as it needs for its cells, most have one.
  *
  * One free is one change, which its thread writes down first: the line's new sums,
  * and the block's entry with the word it has until it is free. Whoever opens the
  * recording of a killed process carries it out; the entry only if it still has that
  * word, as its address cannot be another block's before the thread has gone on.
  */
-#define SP_HEAP_BATCH_LINES 64U
+#define SP_HEAP_BATCH_LINES 16U
 #define SP_HEAP_BATCH_WAYS 4U
 
 /* Estimates, the bits of doubles, but for the number of samples and the epoch. */
@@ -151,7 +168,7 @@ struct sp_heap_batch {
 	struct sp_heap_batch_line lines[SP_HEAP_BATCH_LINES];
 	uint64_t unused[2];
 };
-_Static_assert(sizeof(struct sp_heap_batch) == 10624, "batch size is part of the layout");
+_Static_assert(sizeof(struct sp_heap_batch) == 2752, "batch size is part of the layout");
 
 /*
  * The live table is open addressing in levels, each four times the last, one after

@@ -53,7 +53,7 @@ static void live_in(uint64_t entry, struct test_block block)
 
 static void set_epoch(uint64_t epoch)
 {
-	atomic_store(&recording.header->heap_peak_epoch, epoch);
+	atomic_store(&recording.header->heap_mark, epoch);
 }
 
 static void check_near(double is, double should)
@@ -290,21 +290,6 @@ START_TEST(block_that_died_before_the_last_peak_is_none_of_it)
 	free_in(1, of_epochs(1, 4));
 	ck_assert_uint_eq(sp_heap_absorb(absorber), 2);
 	check_peak(first, 5, test_heap_objects(100), 100 * test_heap_objects(100));
-}
-END_TEST
-
-START_TEST(epochs_are_whole_again_beyond_20_bits)
-{
-	uint64_t epoch = (UINT64_C(5) << 20) + 1;
-
-	set_epoch(epoch);
-	free_in(0, of_epochs(epoch - 3, epoch - 1));
-	ck_assert_uint_eq(sp_heap_absorb(absorber), 1);
-	check_peak(first, epoch - 1, test_heap_objects(100),
-		   100 * test_heap_objects(100));
-	free_in(0, of_epochs(epoch - 2, epoch));
-	ck_assert_uint_eq(sp_heap_absorb(absorber), 1);
-	check_peak(first, epoch, test_heap_objects(100), 100 * test_heap_objects(100));
 }
 END_TEST
 
@@ -569,7 +554,6 @@ int main(void)
 	tcase_add_test(tc, block_belongs_to_a_peak_between_birth_and_death);
 	tcase_add_test(tc, higher_peak_starts_anew);
 	tcase_add_test(tc, block_that_died_before_the_last_peak_is_none_of_it);
-	tcase_add_test(tc, epochs_are_whole_again_beyond_20_bits);
 	tcase_add_test(tc, block_newer_than_the_header_belongs_to_the_last_known_peak);
 	tcase_add_test(tc, epochs_that_cannot_be_do_no_harm);
 	tcase_add_test(tc, blocks_without_a_cell_are_dropped_visibly_and_counted);

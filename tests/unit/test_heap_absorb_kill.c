@@ -107,7 +107,7 @@ static void produce_scenario(struct sp_recording *recording)
 	for (uint32_t i = FIRST; i <= REBORN; i++)
 		if (test_heap_add_cell(recording) != i)
 			_exit(3);
-	atomic_store(&recording->header->heap_peak_epoch, EPOCH);
+	atomic_store(&recording->header->heap_mark, EPOCH);
 	for (unsigned int i = 0; i < SP_ARRAY_COUNT(freed); i++)
 		test_heap_freed(test_heap_entry(recording, i), &freed[i]);
 	test_heap_live(test_heap_entry(recording, ENTRIES - 2), &used, 0x1000);

@@ -134,7 +134,7 @@ static inline int test_heap_fill(struct sp_recording *recording)
 		else
 			test_heap_live(test_heap_entry(recording, i), &block,
 				       0x7f0000000000 + i * 16);
-		atomic_store(&recording->header->heap_peak_epoch, i % 4);
+		atomic_store(&recording->header->heap_mark, i % 4);
 		if (i == 20) {
 			err = test_drain(recording);
 			if (err)

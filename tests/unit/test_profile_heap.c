@@ -4,6 +4,7 @@
 #include "memory_sink.h"
 #include "profile_decode.h"
 #include "profile_heap.h"
+#include "sp_absorb.h"
 #include "sp_poisson.h"
 #include "sp_reporter.h"
 #include "test_heap.h"
@@ -11,6 +12,7 @@
 
 #include <check.h>
 #include <math.h>
+#include <string.h>
 
 #define RATE (UINT64_C(512) << 10)
 #define NS(cycles) ((cycles)*1000000000 / TEST_CYCLES_PER_SECOND)
@@ -57,6 +59,7 @@ static void setup(void)
 
 static void teardown(void)
 {
+	sp_absorber_testpoint = NULL;
 	if (profile)
 		sp_heap_profile_destroy(profile);
 	sp_recording_detach(&recording);
@@ -123,10 +126,9 @@ static void store(_Atomic uint64_t *word, double value)
 	atomic_store(word, sp_double_to_bits(value));
 }
 
-static void set_mark(uint64_t epoch, int64_t bytes)
+static void set_mark(uint64_t epoch, uint64_t bytes)
 {
-	atomic_store(&recording.header->heap_peak_epoch, epoch);
-	atomic_store(&recording.header->heap_peak_bytes, bytes);
+	atomic_store(&recording.header->heap_mark, bytes << SP_HEAP_EPOCH_BITS | epoch);
 }
 
 static const struct sp_profile_view *view_of(enum sp_heap_view which)
@@ -376,10 +378,42 @@ START_TEST(peak_is_what_lived_at_the_last_mark)
 }
 END_TEST
 
-START_TEST(epochs_may_wrap)
+static uint64_t moves_left;
+
+/* All blocks of before are of the new mark, but for those that died. */
+static void move_mark(const char *step)
 {
-	make_past_peak((UINT64_C(1) << 20) + 1);
-	assert_values(SP_HEAP_VIEW_PEAK, first_leaf, 3 + 3, 640 + 1 + 4 + 32);
+	struct sp_heap_cell *cell = test_heap_cell(&recording, first);
+
+	if (strcmp(step, "heap values: blocks taken") != 0 || !moves_left)
+		return;
+	moves_left--;
+	set_mark(sp_heap_mark_epoch(atomic_load(&recording.header->heap_mark)) + 1,
+		 200000);
+	atomic_fetch_add(&cell->peak_epoch, 1);
+	store(&cell->peak_objects, 7);
+	store(&cell->peak_bytes, 7000);
+}
+
+START_TEST(peak_that_moves_meanwhile_is_the_new_one)
+{
+	make_past_peak(5);
+	moves_left = 1;
+	sp_absorber_testpoint = move_mark;
+	/* The second live block came between, and one died later. */
+	assert_values(SP_HEAP_VIEW_PEAK, first_leaf, 7 + 3, 7000 + 1 + 2 + 32);
+	ck_assert_uint_eq(moves_left, 0);
+	ck_assert(!sp_heap_profile_values(profile)->totals.is_peak_now);
+}
+END_TEST
+
+START_TEST(peak_that_moves_all_the_time_is_now)
+{
+	make_past_peak(5);
+	moves_left = UINT64_MAX;
+	sp_absorber_testpoint = move_mark;
+	assert_values(SP_HEAP_VIEW_PEAK, first_leaf, 2, 3);
+	ck_assert(sp_heap_profile_values(profile)->totals.is_peak_now);
 }
 END_TEST
 
@@ -637,7 +671,8 @@ int main(void)
 	tcase_add_test(tc, blocks_without_room_for_their_stack_are_dropped);
 	tcase_add_test(tc, sample_tells_its_stack_and_size_class);
 	tcase_add_test(tc, peak_is_what_lived_at_the_last_mark);
-	tcase_add_test(tc, epochs_may_wrap);
+	tcase_add_test(tc, peak_that_moves_meanwhile_is_the_new_one);
+	tcase_add_test(tc, peak_that_moves_all_the_time_is_now);
 	tcase_add_test(tc, peak_is_now_if_more_lives_than_ever);
 	tcase_add_test(tc, peak_lies_between_births);
 	tcase_add_test(tc, nothing_changes_after_the_profile_was_made);
