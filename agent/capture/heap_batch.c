@@ -13,13 +13,16 @@
 #include "sp_recording_heap.h"
 
 #define SETS (SP_HEAP_BATCH_LINES / SP_HEAP_BATCH_WAYS)
-/* A thread that finds no line for this many blocks a batch gets more batches, where
- * every block is sampled: so many times those it has. */
-#define MISSES_A_BATCH 32U
+/* Where every block is sampled, more cells are met. */
+#define BATCHES_FIRST_EXACT 4U
+/* A thread that finds no line for this many blocks a batch gets more batches: so many
+ * times those it has. */
+#define MISSES_A_BATCH 8U
 #define GROWTH 8U
-#define BATCHES_MAX 64U
+#define BATCHES_MAX 8U
+#define BATCHES_MAX_EXACT 256U
 /* Beyond that many of all threads, the consumer must do. */
-#define ALL_BATCHES_MAX 4096U
+#define ALL_BATCHES_MAX 16384U
 
 static struct sp_heap_batch *first_batch(const struct sp_heap_thread *self)
 {
@@ -44,7 +47,7 @@ static SP_COLD void count_miss(struct sp_heap_thread *self)
 {
 	uint32_t count = self->batch_count * GROWTH;
 
-	if (!sp_heap_global.is_exact || count > BATCHES_MAX ||
+	if (count > (sp_heap_global.is_exact ? BATCHES_MAX_EXACT : BATCHES_MAX) ||
 	    ++self->batch_misses < self->batch_count * MISSES_A_BATCH)
 		return;
 	if (sp_recording_used(&sp_capture.recording, SP_SECTION_HEAP_BATCHES) + count <=
@@ -83,7 +86,8 @@ static struct sp_heap_batch *find_line(struct sp_heap_thread *self, uint32_t cel
 	struct sp_heap_batch *batch;
 	uint32_t set, first;
 
-	if (sp_unlikely(!self->batch) && !take_batches(self, 1))
+	if (sp_unlikely(!self->batch) &&
+	    !take_batches(self, sp_heap_global.is_exact ? BATCHES_FIRST_EXACT : 1))
 		return NULL;
 	set = (cell * UINT32_C(0x9e3779b9) >> 16) % (self->batch_count * SETS);
 	batch = first_batch(self) + set / SETS;

@@ -1,7 +1,8 @@
 /*
  * From the threads' batches to the cells. Context: signal, consumer lock held; the
  * batches' own threads go on meanwhile, so a line is read until nothing changed in
- * between, or left for the next time.
+ * between, or left for the next time. A change that is under way has happened: its
+ * thread may not run again for long.
  */
 #include "heap_batches.h"
 
@@ -62,14 +63,17 @@ void sp_heap_batches_replay(struct sp_recording *recording)
 static bool try_read(const struct sp_heap_batch *batch, uint32_t line,
 		     struct sp_heap_batch_news *news)
 {
+	/* Acquire: what an odd number says is written down. */
 	uint64_t before = atomic_load_explicit(&batch->sequence, memory_order_acquire);
+	bool is_changing =
+		before & 1 && __atomic_load_n(&batch->line, __ATOMIC_RELAXED) == line;
 
-	if (before & 1)
-		return false;
 	news->cell = atomic_load_explicit(&batch->cells[line], memory_order_acquire);
 	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
-		news->sums[i] = atomic_load_explicit(&batch->lines[line].sums[i],
-						     memory_order_acquire);
+		news->sums[i] =
+			is_changing ? __atomic_load_n(&batch->sums[i], __ATOMIC_ACQUIRE)
+				    : atomic_load_explicit(&batch->lines[line].sums[i],
+							   memory_order_acquire);
 	return atomic_load_explicit(&batch->sequence, memory_order_acquire) == before;
 }
 

@@ -26,7 +26,7 @@ struct sp_heap_batch_news {
 	double delta[SP_HEAP_SUMS];
 };
 
-/* False when there is nothing, or its thread is changing it at this moment. */
+/* False when there is nothing, or its thread changes it faster than it can be read. */
 bool sp_heap_batch_read(const struct sp_heap_batch *batch, uint32_t line,
 			struct sp_heap_batch_news *news);
 

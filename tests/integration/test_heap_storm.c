@@ -199,9 +199,8 @@ START_TEST(nothing_of_a_storm_is_lost)
 {
 	/* Where threads end, thousands come and go. */
 	const char *few = storms[_i].is_ending_threads ? "20" : "200";
-	const char *many = storms[_i].is_ending_threads ? "200" : "2000";
 	struct victim_setup setup = {
-		.argv = (const char *const[]){"heap_storm", is_long() ? many : few,
+		.argv = (const char *const[]){"heap_storm", is_long() ? "2000" : few,
 					      is_long() ? "60000" : "3000",
 					      storms[_i].is_ending_threads ? "x" : NULL,
 					      NULL},
