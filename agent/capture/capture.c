@@ -28,6 +28,6 @@ void sp_capture_wake_reporter(void)
 
 void sp_capture_take_storage(void)
 {
-	if (sp_capture.drain)
+	if (sp_capture.drain && sp_capture_is_running())
 		sp_capture.drain();
 }

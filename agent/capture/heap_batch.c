@@ -163,8 +163,10 @@ static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
 	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
 		atomic_store_explicit(&line->sums[i], batch->sums[i],
 				      memory_order_relaxed);
-	/* Release: pairs with the hook that claims the entry. */
-	atomic_store_explicit(&block->word, SP_LIVE_FREE, memory_order_release);
+	/* Left for another coroutine meanwhile, it is finished already.
+	 * Release: pairs with the hook that claims the entry. */
+	if (sp_likely(sp_atomic_value(&batch->sequence) == sequence + 1))
+		atomic_store_explicit(&block->word, SP_LIVE_FREE, memory_order_release);
 	atomic_store_explicit(&batch->sequence, sequence + 2, memory_order_release);
 	return true;
 }

@@ -125,7 +125,8 @@ static uint64_t freed_word(const struct sp_heap_freed *freed)
 /* From the word it has now to freed; false: another thread was first. */
 static bool end_block(struct sp_live_block *block, uint64_t word)
 {
-	struct sp_heap_thread *self = sp_heap_self;
+	/* Work that was begun in the parent is none of the child's state's. */
+	struct sp_heap_thread *self = sp_heap_is_cut_off ? NULL : sp_heap_self;
 	uint32_t span = block->span;
 	struct sp_heap_freed freed;
 	int64_t bytes;
@@ -164,45 +165,56 @@ static bool is_filter_ours(void)
 void sp_heap_free_sampled(void *ptr)
 {
 	struct sp_heap_filter *filter = sp_heap_filter_now();
-	struct sp_live_block *block;
-	uint64_t word;
+	uint64_t work = sp_heap_work_begin();
+	struct sp_live_block *block = NULL;
+	uint64_t word = 0;
 
-	if (!is_filter_ours())
-		return;
-	block = sp_heap_live_find(&sp_capture.recording, ptr, SP_LIVE_LEVELS_MAX, &word);
+	if (is_filter_ours())
+		block = sp_heap_live_find(&sp_capture.recording, ptr, SP_LIVE_LEVELS_MAX,
+					  &word);
 	if (block && end_block(block, word))
 		sp_heap_filter_remove(filter, ptr);
+	sp_heap_work_end(work);
 }
 
 struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
 {
-	struct sp_heap_hold hold = {NULL, 0, sp_heap_filter_now()};
+	struct sp_heap_hold hold = {NULL, 0, sp_heap_filter_now(), sp_heap_global.forks};
+	uint64_t work = sp_heap_work_begin();
 
-	if (!is_filter_ours())
-		return hold;
-	hold.block = sp_heap_live_find(&sp_capture.recording, ptr, SP_LIVE_LEVELS_MAX,
-				       &hold.word);
+	if (is_filter_ours())
+		hold.block = sp_heap_live_find(&sp_capture.recording, ptr,
+					       SP_LIVE_LEVELS_MAX, &hold.word);
 	if (hold.block && !atomic_compare_exchange_strong_explicit(
 				  &hold.block->word, &hold.word, SP_LIVE_LIVE,
 				  memory_order_relaxed, memory_order_relaxed))
 		hold.block = NULL;
+	sp_heap_work_end(work);
 	return hold;
+}
+
+static void release(const struct sp_heap_hold *hold, bool is_gone)
+{
+	void *ptr = (void *)(uintptr_t)(hold->word >> 2); // NOLINT
+
+	if (is_gone) {
+		if (end_block(hold->block, SP_LIVE_LIVE))
+			sp_heap_filter_remove(hold->filter, ptr);
+		return;
+	}
+	atomic_store_explicit(&hold->block->word, hold->word, memory_order_release);
+	/* Whoever made a filter meanwhile did not see this address. */
+	sp_heap_filter_check_added(ptr, hold->filter, NULL);
 }
 
 void sp_heap_release_sampled(struct sp_heap_hold hold, bool is_gone)
 {
-	void *ptr = (void *)(uintptr_t)(hold.word >> 2); // NOLINT
+	uint64_t work = sp_heap_work_begin();
 
-	if (!sp_capture_is_running())
-		return;
-	if (is_gone) {
-		if (end_block(hold.block, SP_LIVE_LIVE))
-			sp_heap_filter_remove(hold.filter, ptr);
-		return;
-	}
-	atomic_store_explicit(&hold.block->word, hold.word, memory_order_release);
-	/* Whoever made a filter meanwhile did not see this address. */
-	sp_heap_filter_check_added(ptr, hold.filter, NULL);
+	/* What a parent held is not ours: a handler forked while it was resized. */
+	if (sp_capture_is_running() && hold.forks == sp_heap_global.forks)
+		release(&hold, is_gone);
+	sp_heap_work_end(work);
 }
 
 /* --- its begin --- */
@@ -378,6 +390,8 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
 	struct sp_span_mark mark = sp_span_mark();
+	uint32_t forks = sp_heap_global.forks;
+	uint32_t cell;
 
 	sp_heap_live_prefetch(&sp_capture.recording, ptr);
 	if (!sp_heap_global.is_exact) {
@@ -388,8 +402,11 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 			sp_poisson_variance(size_bytes, sp_heap_global.rate_bytes);
 	}
 	end_stale(ptr);
-	add_block(self, ptr, size_bytes, find_cell(self, size_bytes, mark.label_set),
-		  mark.span);
+	cell = find_cell(self, size_bytes, mark.label_set);
+	/* In a child that was forked meanwhile the cell is another recording's. */
+	if (sp_unlikely(forks != sp_heap_global.forks))
+		return;
+	add_block(self, ptr, size_bytes, cell, mark.span);
 	if (self->slot &&
 	    (!sp_heap_global.is_exact || self->allocations % PUBLISH_EVERY == 0))
 		sp_heap_thread_publish(self);
@@ -434,22 +451,23 @@ void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
 	uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
 	int saved_errno = errno;
+	/* Before the first question, as a fork may change the answer. */
+	uint64_t work = sp_heap_work_begin();
 
 	if (!is_point_in(self, size_bytes))
 		return;
 	if (!is_recording(self)) {
-		errno = saved_errno;
-		return;
-	}
-	if (sp_unlikely(self->sampling_at) &&
-	    !sp_heap_was_left(self, self->sampling_at, here)) {
+		/* Nothing is sampled. */
+	} else if (sp_likely(!self->sampling_at) ||
+		   sp_heap_was_left(self, self->sampling_at, here)) {
+		self->sampling_at = here;
+		atomic_signal_fence(memory_order_seq_cst);
+		sample(self, ptr, size_bytes);
+		atomic_signal_fence(memory_order_seq_cst);
+		self->sampling_at = 0;
+	} else {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_REENTERED, 1);
-		return;
 	}
-	self->sampling_at = here;
-	atomic_signal_fence(memory_order_seq_cst);
-	sample(self, ptr, size_bytes);
-	atomic_signal_fence(memory_order_seq_cst);
-	self->sampling_at = 0;
+	sp_heap_work_end(work);
 	errno = saved_errno;
 }

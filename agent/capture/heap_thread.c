@@ -14,7 +14,6 @@
 #include "sp_syscall.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -36,8 +35,14 @@ static uint32_t pool_threads;
 static _Atomic uint32_t pool_used;
 static _Atomic uint64_t free_threads; /* tag << 32 | number */
 
-/* Counts of threads that are no more, or have no state, and no slot. */
-static _Atomic uint64_t lone_allocations, lone_frees, lone_bytes;
+struct lone_counters {
+	_Atomic uint64_t allocations, frees, bytes;
+};
+
+/* Of threads that have no state; and of the time before our constructor, unless that
+ * declines. */
+static struct lone_counters lone, early;
+static _Atomic bool is_early = true;
 
 int sp_heap_capture_init(const struct sp_heap_settings *settings)
 {
@@ -162,7 +167,7 @@ struct sp_heap_thread *sp_heap_thread_of_caller(void)
 	if (sp_heap_self)
 		return sp_heap_self;
 	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_acquire) ||
-	    has_ended || is_own || !sp_capture_is_own_process())
+	    has_ended || is_own || sp_heap_is_cut_off || !sp_capture_is_own_process())
 		return NULL;
 	return begin(NULL);
 }
@@ -242,6 +247,8 @@ void sp_heap_thread_publish(const struct sp_heap_thread *thread)
 /* Its thread is at its end, or gone. */
 static void end_life(struct sp_heap_thread *thread)
 {
+	uint64_t work = sp_heap_work_begin();
+
 	if (thread->slot && sp_heap_global.rate_bytes)
 		sp_heap_thread_publish(thread);
 	if (sp_capture_is_running()) {
@@ -253,6 +260,7 @@ static void end_life(struct sp_heap_thread *thread)
 	/* Whoever waits for samples to be over need not wait for one that was left. */
 	thread->sampling_at = 0;
 	atomic_fetch_add_explicit(&thread->life, 1, memory_order_release);
+	sp_heap_work_end(work);
 	give(thread);
 }
 
@@ -278,45 +286,6 @@ void sp_heap_thread_vanished(const struct sp_slot *slot)
 			end_life(&pool[i]);
 }
 
-/* Both on the thread's own stack? */
-static bool are_on_own_stack(const struct sp_heap_thread *self, uint64_t low,
-			     uint64_t high)
-{
-	return self->slot &&
-	       low >= atomic_load_explicit(&self->slot->stack_low,
-					   memory_order_relaxed) &&
-	       high < atomic_load_explicit(&self->slot->stack_high, memory_order_relaxed);
-}
-
-bool sp_heap_was_left(const struct sp_heap_thread *self, uint64_t mark,
-		      uint64_t stack_pointer)
-{
-	stack_t stack;
-
-	/* A handler's own stack may lie anywhere, also within the thread's. */
-	return stack_pointer >= mark && are_on_own_stack(self, mark, stack_pointer) &&
-	       sp_syscall2(SYS_sigaltstack, NULL, &stack) == 0 &&
-	       !(stack.ss_flags & SS_ONSTACK);
-}
-
-static bool is_left_by(const struct sp_heap_thread *self, uint64_t mark,
-		       uint64_t stack_pointer)
-{
-	/* A jump within the handler comes back to us. */
-	return mark && stack_pointer > mark &&
-	       are_on_own_stack(self, mark, stack_pointer);
-}
-
-void sp_heap_leave(struct sp_heap_thread *self, uint64_t stack_pointer)
-{
-	if (!sp_capture_is_running())
-		return;
-	if (is_left_by(self, self->sampling_at, stack_pointer))
-		self->sampling_at = 0;
-	if (is_left_by(self, self->freeing_at, stack_pointer))
-		sp_heap_batch_finish(self);
-}
-
 void sp_heap_thread_set_own(bool is_agent)
 {
 	static SP_TLS struct sp_heap_thread *set_aside;
@@ -329,37 +298,63 @@ void sp_heap_thread_set_own(bool is_agent)
 	sp_heap_self = is_agent ? NULL : set_aside;
 }
 
+/* In a program that is not profiled this is all that happens. */
+static bool is_counting(void)
+{
+	return atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed) ||
+	       atomic_load_explicit(&is_early, memory_order_relaxed);
+}
+
+/* NULL: nobody wants to know. */
+static struct lone_counters *lone_counters(void)
+{
+	if (is_own)
+		return NULL;
+	if (atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+		return &lone;
+	return atomic_load_explicit(&is_early, memory_order_relaxed) ? &early : NULL;
+}
+
 void sp_heap_first_alloc(void *ptr, size_t size_bytes)
 {
 	struct sp_heap_thread *self;
+	struct lone_counters *counters;
 
-	/* In a program that is not profiled this is all that happens. */
-	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+	if (!is_counting())
 		return;
 	self = sp_heap_thread_of_caller();
 	if (self) {
 		sp_heap_note_alloc(ptr, size_bytes);
 		return;
 	}
-	if (is_own)
+	counters = lone_counters();
+	if (!counters)
 		return;
-	atomic_fetch_add_explicit(&lone_allocations, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&lone_bytes, size_bytes, memory_order_relaxed);
-	if (sp_heap_global.rate_bytes && sp_capture_is_running())
+	atomic_fetch_add_explicit(&counters->allocations, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&counters->bytes, size_bytes, memory_order_relaxed);
+	if (!sp_heap_global.rate_bytes)
+		return;
+	if (counters == &lone && sp_capture_is_running())
 		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_NO_THREAD, 1);
+	else if (sp_heap_is_cut_off)
+		sp_heap_count_missed();
 }
 
 void sp_heap_first_free(void)
 {
 	struct sp_heap_thread *self;
+	struct lone_counters *counters;
 
-	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+	if (!is_counting())
 		return;
 	self = sp_heap_thread_of_caller();
-	if (self)
+	if (self) {
 		self->frees++;
-	else if (!is_own)
-		atomic_fetch_add_explicit(&lone_frees, 1, memory_order_relaxed);
+		return;
+	}
+	counters = lone_counters();
+	if (counters)
+		atomic_fetch_add_explicit(&counters->frees, 1, memory_order_relaxed);
 }
 
 void sp_heap_note_failure(void)
@@ -381,9 +376,9 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 	struct sp_recording_header *header = recording->header;
 	uint32_t used = atomic_load_explicit(&pool_used, memory_order_relaxed);
 	uint64_t allocations =
-		atomic_load_explicit(&lone_allocations, memory_order_relaxed);
-	uint64_t frees = atomic_load_explicit(&lone_frees, memory_order_relaxed);
-	uint64_t bytes = atomic_load_explicit(&lone_bytes, memory_order_relaxed);
+		atomic_load_explicit(&lone.allocations, memory_order_relaxed);
+	uint64_t frees = atomic_load_explicit(&lone.frees, memory_order_relaxed);
+	uint64_t bytes = atomic_load_explicit(&lone.bytes, memory_order_relaxed);
 
 	if (!header->heap_rate_bytes)
 		return;
@@ -466,8 +461,12 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 		return;
 	header->heap_rate_bytes = sp_heap_global.rate_bytes;
 	if (sp_heap_global.rate_bytes) {
+		header->early_heap_allocations = sp_atomic_value(&early.allocations);
+		header->early_heap_frees = sp_atomic_value(&early.frees);
+		header->early_heap_bytes = sp_atomic_value(&early.bytes);
 		note_short_births(header);
 		sp_heap_filter_reset(sp_heap_global.is_exact);
+		sp_heap_tell_missed(recording);
 	}
 	if (sp_heap_global.is_exact)
 		sp_heap_live_use_tags(recording);
@@ -475,18 +474,35 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 	atomic_store_explicit(&sp_heap_global.is_ready, true, memory_order_release);
 }
 
+void sp_heap_capture_end_early(void)
+{
+	atomic_store_explicit(&is_early, false, memory_order_relaxed);
+}
+
+static void forget(struct lone_counters *counters)
+{
+	atomic_store_explicit(&counters->allocations, 0, memory_order_relaxed);
+	atomic_store_explicit(&counters->frees, 0, memory_order_relaxed);
+	atomic_store_explicit(&counters->bytes, 0, memory_order_relaxed);
+}
+
 void sp_heap_capture_forked(void)
 {
+	uint32_t used = 0;
+
 	if (!pool)
 		return;
+	sp_heap_work_forked();
+	/* What the interrupted work may still write to is nobody's state here. */
+	if (sp_heap_is_cut_off && sp_heap_self)
+		used = (uint32_t)(sp_heap_self - pool) + 1;
 	/* The pool itself was wiped; a child that makes no recording only counts. */
 	sp_heap_self = NULL;
 	has_ended = false;
-	atomic_store_explicit(&pool_used, 0, memory_order_relaxed);
+	atomic_store_explicit(&pool_used, used, memory_order_relaxed);
 	atomic_store_explicit(&free_threads, 0, memory_order_relaxed);
-	atomic_store_explicit(&lone_allocations, 0, memory_order_relaxed);
-	atomic_store_explicit(&lone_frees, 0, memory_order_relaxed);
-	atomic_store_explicit(&lone_bytes, 0, memory_order_relaxed);
+	forget(&lone);
+	forget(&early);
 	sp_heap_filter_forget();
 	sp_heap_stacks_forked();
 }

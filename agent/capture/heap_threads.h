@@ -19,6 +19,8 @@ struct sp_heap_global {
 	_Atomic bool wants_room;
 	/* Blocks were freed since the consumer last looked. */
 	_Atomic bool has_freed;
+	/* How many forks lie between this process and the first. */
+	uint32_t forks;
 };
 
 extern struct sp_heap_global sp_heap_global;
@@ -32,12 +34,47 @@ void sp_heap_raise(_Atomic uint64_t *word, uint64_t value);
 /* Context: hook, collector. The counters of a thread that has a slot. */
 void sp_heap_thread_publish(const struct sp_heap_thread *thread);
 
+/* --- heap_interrupted.c; context: hook, unless said otherwise --- */
+
+/* The work that is under way (sp_heap_work_at) was begun in another process, our parent.
+ */
+extern SP_HIDDEN SP_TLS bool sp_heap_is_cut_off;
+
+void sp_heap_work_ended(void);
+
 /*
- * Context: hook. Whoever marked its work with its stack pointer: is it no caller of a
+ * Whoever marked its work with its stack pointer: is it no caller of a
  * function that has this stack pointer, as a handler of the program's jumped out of it?
  */
 bool sp_heap_was_left(const struct sp_heap_thread *self, uint64_t mark,
 		      uint64_t stack_pointer);
+
+/* Around all that touches the recording. Returns what the end is to be given. */
+static inline uint64_t sp_heap_work_begin(void)
+{
+	uint64_t before = sp_heap_work_at;
+
+	if (sp_likely(!before))
+		sp_heap_work_at = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+	/* Only a handler on this thread looks. */
+	atomic_signal_fence(memory_order_seq_cst);
+	return before;
+}
+
+static inline void sp_heap_work_end(uint64_t before)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	sp_heap_work_at = before;
+	if (sp_unlikely(sp_heap_is_cut_off) && !before)
+		sp_heap_work_ended();
+}
+
+/* Context: signal, in a fork child, before anything else of the heap's. */
+void sp_heap_work_forked(void);
+/* An allocation that is only counted, as the child has no recording yet. */
+void sp_heap_count_missed(void);
+/* Context: signal. They are among the losses of the child's recording. */
+void sp_heap_tell_missed(const struct sp_recording *recording);
 
 /* --- heap_filter.c; context: signal --- */
 

@@ -5,6 +5,7 @@
 #include "sp_intern.h"
 
 #include "sp_capture.h"
+#include "sp_heap_capture.h"
 #include "sp_pages.h"
 #include "sp_recording_writer.h"
 
@@ -102,7 +103,7 @@ void sp_intern_forget(struct sp_intern *index)
 	for (uint32_t level = 0; level < SP_INTERN_LEVELS; level++) {
 		_Atomic uint64_t *words = atomic_exchange(&index->levels[level], NULL);
 
-		if (words)
+		if (words && !sp_heap_capture_is_cut_off())
 			sp_pages_unmap(words, level_words(level) * sizeof(*words));
 	}
 }

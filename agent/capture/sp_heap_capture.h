@@ -180,6 +180,7 @@ struct sp_heap_hold {
 	struct sp_live_block *block; /* NULL: it is not a sampled one */
 	uint64_t word;
 	struct sp_heap_filter *filter; /* that it is counted in */
+	uint32_t forks;		       /* of the process that holds it */
 };
 
 struct sp_heap_hold sp_heap_hold_sampled(void *ptr);
@@ -187,7 +188,7 @@ void sp_heap_release_sampled(struct sp_heap_hold hold, bool is_gone);
 
 static inline struct sp_heap_hold sp_heap_hold(void *ptr)
 {
-	struct sp_heap_hold none = {NULL, 0, NULL};
+	struct sp_heap_hold none = {NULL, 0, NULL, 0};
 
 	return sp_unlikely(ptr && sp_heap_may_be_sampled(ptr)) ? sp_heap_hold_sampled(ptr)
 							       : none;
@@ -209,6 +210,9 @@ static inline void sp_heap_release(struct sp_heap_hold hold, bool is_gone)
 		sp_heap_release_sampled(hold, is_gone);
 }
 
+/* Stack pointer of the outermost work on the recording that is under way; 0: none. */
+extern SP_HIDDEN SP_TLS uint64_t sp_heap_work_at;
+
 /* The thread is in the middle of something, which a jump may leave for ever. */
 void sp_heap_leave(struct sp_heap_thread *self, uint64_t stack_pointer);
 
@@ -217,7 +221,7 @@ static inline void sp_heap_before_jump(uint64_t stack_pointer)
 {
 	struct sp_heap_thread *self = sp_heap_self;
 
-	if (sp_unlikely(self && (self->sampling_at | self->freeing_at)))
+	if (sp_unlikely(self && (self->sampling_at | self->freeing_at | sp_heap_work_at)))
 		sp_heap_leave(self, stack_pointer);
 }
 
@@ -246,6 +250,10 @@ int sp_heap_capture_init(const struct sp_heap_settings *settings);
  * are points. */
 void sp_heap_capture_begin(struct sp_recording *recording);
 
+/* Context: init, when all is decided: what there is no recording for by now is not
+ * counted. Before, allocations are. */
+void sp_heap_capture_end_early(void);
+
 /* Context: hook, on a thread whose slot is known; it gets its state at once. */
 void sp_heap_thread_begin(struct sp_slot *slot);
 
@@ -261,6 +269,11 @@ void sp_heap_thread_set_own(bool is_own);
 
 /* Context: signal, in a fork child: nothing of the parent's is known here. */
 void sp_heap_capture_forked(void);
+
+/* Context: signal. Was this child forked in a handler that interrupted our work on a
+ * block, and has not returned to it? Until then the parent's recording, which is a
+ * copy here, stays mapped, and there is none of the child's own unless in need. */
+bool sp_heap_capture_is_cut_off(void);
 
 /* Context: collector, behind a barrier in all threads. Is no thread taking a sample? */
 bool sp_heap_capture_is_idle(void);

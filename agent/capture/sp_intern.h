@@ -29,7 +29,8 @@ uint32_t sp_intern_find(const struct sp_intern *index, uint64_t hash);
  * another thread may have been first. */
 uint32_t sp_intern_add(struct sp_intern *index, uint64_t hash, uint32_t item);
 
-/* Context: signal, in a fork child. */
+/* Context: signal, in a fork child. The memory stays where what a handler interrupted
+ * may still look there (sp_heap_capture_is_cut_off()). */
 void sp_intern_forget(struct sp_intern *index);
 
 /* Items of an append-only section, now the caller's alone; false: no storage. */

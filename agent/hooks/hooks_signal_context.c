@@ -19,7 +19,7 @@
 
 void *sp_observe_makecontext(const ucontext_t *context);
 void *sp_observe_swapcontext(void);
-void *sp_observe_setcontext(void);
+void *sp_observe_setcontext(const ucontext_t *context);
 void *sp_observe_longjmp(const struct __jmp_buf_tag *target);
 void *sp_observe_underscore_longjmp(const struct __jmp_buf_tag *target);
 void *sp_observe_siglongjmp(const struct __jmp_buf_tag *target);
@@ -47,9 +47,10 @@ void *sp_observe_swapcontext(void)
 	return (void *)SP_NEXT(swapcontext);
 }
 
-void *sp_observe_setcontext(void)
+void *sp_observe_setcontext(const ucontext_t *context)
 {
 	enter_context();
+	sp_heap_before_jump((uint64_t)context->uc_mcontext.gregs[REG_RSP]);
 	return (void *)SP_NEXT(setcontext);
 }
 

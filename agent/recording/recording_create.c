@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -250,4 +251,34 @@ void sp_recording_detach(struct sp_recording *recording)
 		return;
 	sp_syscall2(SYS_munmap, recording->header, recording->mapped_bytes);
 	recording->header = NULL;
+}
+
+static void copy_section(const struct sp_recording *recording, unsigned char *copy,
+			 enum sp_section_kind kind)
+{
+	const struct sp_section *section = &recording->header->sections[kind];
+
+	memcpy(copy + section->offset, sp_recording_item(recording, kind, 0),
+	       sp_recording_used(recording, kind) * section->item_bytes);
+}
+
+void sp_recording_cut_off(struct sp_recording *recording)
+{
+	long copy;
+
+	if (!recording->header)
+		return;
+	copy = sp_syscall6(SYS_mmap, 0, (long)recording->mapped_bytes,
+			   PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (copy < 0 && copy > -4096)
+		return;
+	sp_syscall3(SYS_madvise, copy, recording->mapped_bytes, MADV_DONTDUMP);
+	memcpy((void *)copy, recording->header, SP_HEADER_BYTES);
+	copy_section(recording, (unsigned char *)copy, SP_SECTION_MODULES);
+	copy_section(recording, (unsigned char *)copy, SP_SECTION_STRINGS);
+	recording->is_file = false;
+	sp_syscall6(SYS_mremap, copy, (long)recording->mapped_bytes,
+		    (long)recording->mapped_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+		    (long)(uintptr_t)recording->header, 0);
 }

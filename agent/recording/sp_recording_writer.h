@@ -35,6 +35,13 @@ int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind ki
 /* Context: collector. Removes the file; memory stays mapped. */
 void sp_recording_remove(struct sp_recording *recording);
 
+/*
+ * Context: signal, in a fork child with one thread. Whoever still writes to the parent's
+ * recording writes to memory of the child's own from here on, where nothing is kept;
+ * what sp_recording_copy_modules() reads is there.
+ */
+void sp_recording_cut_off(struct sp_recording *recording);
+
 /* Context: signal. Unmaps, in a fork child that leaves it to its parent. */
 void sp_recording_detach(struct sp_recording *recording);
 

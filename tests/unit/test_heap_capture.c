@@ -180,11 +180,19 @@ END_TEST
 
 /* --- batches --- */
 
+/* The one with sums: all blocks have one cell. */
 static struct sp_heap_batch *own_batch(void)
 {
+	struct sp_heap_batch *batch;
+
 	ck_assert_uint_ne(sp_heap_self->batch, 0);
-	return sp_recording_item(&sp_capture.recording, SP_SECTION_HEAP_BATCHES,
-				 sp_heap_self->batch - 1);
+	batch = sp_recording_item(&sp_capture.recording, SP_SECTION_HEAP_BATCHES,
+				  sp_heap_self->batch - 1);
+	for (uint32_t i = 0; i < sp_heap_self->batch_count; i++)
+		if (atomic_load(&batch[i].sequence) != 0)
+			return &batch[i];
+	ck_abort_msg("the thread has freed nothing");
+	return NULL;
 }
 
 /* As a jump leaves it: written down, none of it done. */
@@ -266,6 +274,89 @@ START_TEST(free_in_a_handler_that_interrupted_one_leaves_the_batch_alone)
 	ck_assert_uint_eq(atomic_load(&batch->sequence), sequence);
 	ck_assert_ptr_null(find(2));
 	ck_assert_double_eq(SUM(freed_objects), 2);
+}
+END_TEST
+
+/* Its thread may not run again for long; when it does, that is no second free. */
+START_TEST(free_under_way_is_absorbed_once)
+{
+	make_blocks(3);
+	sp_heap_note_free(address(1));
+	leave_in_the_middle_of_a_free(2);
+	ck_assert_double_eq(SUM(freed_objects), 2);
+	sp_heap_batch_finish(sp_heap_self);
+	ck_assert_ptr_null(find(2));
+	sp_heap_note_free(address(3));
+	ck_assert_double_eq(SUM(freed_objects), 3);
+}
+END_TEST
+
+/* Sizes of as many classes: four to each doubling. */
+static uint64_t size_of_class(uint64_t number)
+{
+	return (UINT64_C(32) << number / 4) * (5 + number % 4);
+}
+
+/* Nobody absorbs lines meanwhile; what finds none waits in the table. */
+START_TEST(blocks_of_many_cells_soon_wait_for_nobody)
+{
+	const uint64_t cells = 40, rounds = 64;
+	uint64_t waiting = 0;
+
+	for (uint64_t round = 0; round < rounds; round++) {
+		for (uint64_t i = 1; i <= cells; i++)
+			sp_heap_note_alloc(address(i), size_of_class(i));
+		for (uint64_t i = 1; i <= cells; i++)
+			sp_heap_note_free(address(i));
+		waiting = sp_heap_absorb(absorber);
+	}
+	ck_assert_uint_eq(waiting, 0);
+	ck_assert_double_eq(SUM(freed_objects), (double)(cells * rounds));
+}
+END_TEST
+
+START_TEST(batches_of_ended_threads_serve_the_next)
+{
+	uint64_t used;
+
+	make_blocks(1);
+	sp_heap_note_free(address(1));
+	used = sp_recording_used(&sp_capture.recording, SP_SECTION_HEAP_BATCHES);
+	for (unsigned int i = 0; i < 100; i++) {
+		sp_heap_thread_end();
+		begin_thread();
+		make_blocks(1);
+		sp_heap_note_free(address(1));
+	}
+	ck_assert_uint_eq(
+		sp_recording_used(&sp_capture.recording, SP_SECTION_HEAP_BATCHES), used);
+	ck_assert_double_eq(SUM(freed_objects), 101);
+}
+END_TEST
+
+/* A jump on a coroutine's stack may come back: what was left is nobody else's. */
+START_TEST(jump_on_a_stack_without_bounds_leaves_memo_and_batches)
+{
+	uint64_t mark = atomic_load(&slot->stack_high) + 4096;
+	struct sp_heap_batch *batch;
+
+	make_blocks(3);
+	sp_heap_note_free(address(1));
+	batch = own_batch();
+	leave_in_the_middle_of_a_free(2);
+	sp_heap_self->freeing_at = mark;
+	sp_heap_self->sampling_at = mark;
+	sp_heap_before_jump(mark - 64);
+	ck_assert_uint_eq(sp_heap_self->freeing_at, mark);
+	ck_assert_uint_eq(sp_heap_self->sampling_at, mark);
+	sp_heap_before_jump(mark + 64);
+	ck_assert_uint_eq(sp_heap_self->freeing_at, 0);
+	ck_assert_uint_eq(sp_heap_self->sampling_at, 0);
+	ck_assert_ptr_null(sp_heap_self->memo);
+	ck_assert_ptr_null(find(2));
+	sp_heap_note_free(address(3));
+	ck_assert_ptr_ne(own_batch(), batch);
+	ck_assert_double_eq(SUM(freed_objects), 3);
 }
 END_TEST
 
@@ -379,6 +470,10 @@ int main(void)
 	tcase_add_test(tests, free_that_a_jump_is_about_to_leave_is_finished);
 	tcase_add_test(tests,
 		       free_in_a_handler_that_interrupted_one_leaves_the_batch_alone);
+	tcase_add_test(tests, free_under_way_is_absorbed_once);
+	tcase_add_test(tests, blocks_of_many_cells_soon_wait_for_nobody);
+	tcase_add_test(tests, batches_of_ended_threads_serve_the_next);
+	tcase_add_test(tests, jump_on_a_stack_without_bounds_leaves_memo_and_batches);
 	tcase_add_test(tests, free_that_a_thread_ended_in_is_finished);
 	tcase_add_test(tests, nobody_waits_for_a_sample_that_a_thread_ended_in);
 	tcase_add_test(tests, thread_in_the_place_of_an_ended_one_is_another);

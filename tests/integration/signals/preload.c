@@ -25,6 +25,7 @@ static int timer = -1;
 
 /* It has no heap hooks and no spans that a jump could leave. */
 SP_TLS struct sp_heap_thread *sp_heap_self;
+SP_TLS uint64_t sp_heap_work_at;
 
 void sp_heap_leave(struct sp_heap_thread *self, uint64_t stack_pointer)
 {
