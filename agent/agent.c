@@ -271,6 +271,7 @@ void sp_agent_start(void)
 	/* More rights than its caller: whoever set the environment must not steer it. */
 	if (!atomic_exchange(&has_started, true) && !getauxval(AT_SECURE))
 		start();
+	sp_heap_capture_end_early();
 	errno = saved_errno;
 }
 

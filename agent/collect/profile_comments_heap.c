@@ -50,6 +50,26 @@ static void say_exact(struct sp_profile_comments *comments,
 	sp_text_string(&line, " frees (counted, not sampled; a realloc is one of each)");
 }
 
+/* Constructors of libraries that are initialised before us. */
+static void say_early(struct sp_profile_comments *comments,
+		      const struct sp_recording_header *header)
+{
+	struct sp_text line;
+
+	if (!header->early_heap_allocations)
+		return;
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "before: ");
+	sp_text_decimal(&line, header->early_heap_bytes);
+	sp_text_string(&line, " bytes in ");
+	sp_text_decimal(&line, header->early_heap_allocations);
+	sp_text_string(&line, " allocations, ");
+	sp_text_decimal(&line, header->early_heap_frees);
+	sp_text_string(&line, " frees in constructors of other libraries that ran before "
+			      "the profiler's: in no profile, and of these blocks only "
+			      "later frees are in the exact numbers");
+}
+
 /* Whoever has an allocator of his own, or maps memory himself, sees it here. */
 static void say_memory(struct sp_profile_comments *comments,
 		       const struct sp_heap_values *values)
@@ -237,6 +257,7 @@ void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_vi
 	sp_comments_add_process(comments, header);
 	say_sampling(comments, values);
 	say_exact(comments, &values->totals);
+	say_early(comments, header);
 	say_estimate(comments, &values->totals);
 	say_memory(comments, values);
 	if (which == SP_HEAP_VIEW_PEAK)
