@@ -127,7 +127,8 @@ static void prepare_heap(void)
 		return;
 	sp_agent.heap_coverage = sp_alloc_coverage();
 	/* All of the allocator's functions are hooked, or none. */
-	if (sp_agent.heap_coverage != SP_HEAP_COVERS_ALL)
+	if (sp_agent.heap_coverage == SP_HEAP_PROGRAM_HAS_OWN ||
+	    sp_agent.heap_coverage == SP_HEAP_LIBRARY_FIRST)
 		return;
 	sp_alloc_extended_start(&result);
 	tell_unpatched(&result);

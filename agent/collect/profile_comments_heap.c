@@ -234,6 +234,14 @@ static const char *describe_coverage(uint64_t coverage)
 	case SP_HEAP_LIBRARY_FIRST:
 		return "not covered: a library that comes before the profiler defines "
 		       "malloc(), so that it does not see the program's allocations";
+	case SP_HEAP_PROGRAM_CALLS_NONE:
+		return "perhaps not covered: the program itself calls no allocation "
+		       "function of a library; if it has an allocator inside, what "
+		       "that gives out is not seen here";
+	case SP_HEAP_OTHER_NAMES:
+		return "not all covered: the program calls its allocator by names of "
+		       "that one's own, too, like tc_malloc() or mi_malloc(); what these "
+		       "give out is not seen here";
 	default:
 		return NULL;
 	}

@@ -43,7 +43,9 @@ static void say_exactness(const struct sp_write_summary *summary, struct sp_text
 /* Instead of numbers, where they would be 0 for a reason. */
 static bool say_unseen(const struct sp_write_summary *summary, struct sp_text *text)
 {
-	if (summary->heap_coverage == SP_HEAP_COVERS_ALL || summary->allocated_bytes)
+	if ((summary->heap_coverage != SP_HEAP_PROGRAM_HAS_OWN &&
+	     summary->heap_coverage != SP_HEAP_LIBRARY_FIRST) ||
+	    summary->allocated_bytes)
 		return false;
 	sp_text_string(text, summary->heap_coverage == SP_HEAP_PROGRAM_HAS_OWN
 				     ? "heap not seen (the program defines malloc())"

@@ -81,6 +81,8 @@ static const char *find_obstacle(const struct link_map *library)
 	case SP_HEAP_LIBRARY_FIRST:
 		return "a library brings another allocator";
 	case SP_HEAP_COVERS_ALL:
+	case SP_HEAP_PROGRAM_CALLS_NONE:
+	case SP_HEAP_OTHER_NAMES:
 		break;
 	}
 	if (!library || !sp_next_find_in(library, "gnu_get_libc_version", NULL))

@@ -202,6 +202,70 @@ __attribute__((constructor(101))) static void find_early(void)
 	sp_alloc_find();
 }
 
+/* --- who calls it --- */
+
+static bool begins_with(const char *name, const char *beginning)
+{
+	while (*beginning != '\0' && *name == *beginning) {
+		name++;
+		beginning++;
+	}
+	return *beginning == '\0';
+}
+
+static bool is_allocator_name(const char *name)
+{
+	static const char *const names[] = {"malloc",	      "calloc", "realloc",
+					    "reallocarray",   "free",	"memalign",
+					    "aligned_alloc",  "valloc", "pvalloc",
+					    "posix_memalign", "mallocx"};
+	static const char *const operators[] = {"_Znw", "_Zna", "_Zdl", "_Zda"};
+
+	for (size_t i = 0; i < SP_ARRAY_COUNT(operators); i++)
+		if (begins_with(name, operators[i]))
+			return true;
+	for (size_t i = 0; i < SP_ARRAY_COUNT(names); i++)
+		if (begins_with(name, names[i]) && begins_with(names[i], name))
+			return true;
+	return false;
+}
+
+/* tc_malloc() of tcmalloc, mi_new() of mimalloc and their kind; not tc_version(). */
+static bool is_other_name(const char *name)
+{
+	static const char *const kinds[] = {"malloc", "zalloc", "calloc",  "realloc",
+					    "new",    "strdup", "memalign"};
+	const char *at = name + 3;
+
+	if (!begins_with(name, "tc_") && !begins_with(name, "mi_"))
+		return false;
+	if (begins_with(at, "heap_"))
+		at += 5;
+	for (size_t i = 0; i < SP_ARRAY_COUNT(kinds); i++)
+		if (begins_with(at, kinds[i]))
+			return true;
+	return false;
+}
+
+/* The library's own calls are no news. */
+static bool is_called_by_other_names(void)
+{
+	const struct link_map *library = sp_next_find_object("malloc");
+	const struct link_map *last = sp_next_last_object();
+
+	if (!library || (!sp_next_find_in(library, "tc_malloc", NULL) &&
+			 !sp_next_find_in(library, "mi_malloc", NULL)))
+		return false;
+	for (const struct link_map *object = _r_debug.r_map; object;
+	     object = object->l_next) {
+		if (object != library && sp_next_has_import(object, is_other_name))
+			return true;
+		if (object == last)
+			break;
+	}
+	return false;
+}
+
 enum sp_heap_coverage sp_alloc_coverage(void)
 {
 	const struct link_map *own = sp_next_own_object();
@@ -211,5 +275,9 @@ enum sp_heap_coverage sp_alloc_coverage(void)
 		if (sp_next_find_in(object, "malloc", NULL))
 			return object == _r_debug.r_map ? SP_HEAP_PROGRAM_HAS_OWN
 							: SP_HEAP_LIBRARY_FIRST;
-	return SP_HEAP_COVERS_ALL;
+	if (is_called_by_other_names())
+		return SP_HEAP_OTHER_NAMES;
+	return sp_next_has_import(_r_debug.r_map, is_allocator_name)
+		       ? SP_HEAP_COVERS_ALL
+		       : SP_HEAP_PROGRAM_CALLS_NONE;
 }

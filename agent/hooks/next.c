@@ -248,6 +248,34 @@ void *sp_next_find_in(const struct link_map *object, const char *name,
 	return (void *)address; // NOLINT(performance-no-int-to-ptr)
 }
 
+/* What an object only asks for is in no bucket of its newer kind of table, and comes
+ * before all that is. */
+static uint32_t count_symbols(const struct symbol_tables *tables)
+{
+	if (tables->gnu_hash != NULL)
+		return tables->gnu_hash[1];
+	return tables->sysv_hash != NULL ? tables->sysv_hash[1] : 0;
+}
+
+SP_COLD bool sp_next_has_import(const struct link_map *object,
+				bool (*is_wanted)(const char *name))
+{
+	struct symbol_tables tables;
+	uint32_t count;
+
+	if (!read_tables(object, &tables))
+		return false;
+	count = count_symbols(&tables);
+	for (uint32_t i = 1; i < count; i++) {
+		const ElfW(Sym) *symbol = &tables.symbols[i];
+
+		if (symbol->st_shndx == SHN_UNDEF &&
+		    is_wanted(tables.strings + symbol->st_name))
+			return true;
+	}
+	return false;
+}
+
 const struct link_map *sp_next_own_object(void)
 {
 	const struct link_map *object = _r_debug.r_map;

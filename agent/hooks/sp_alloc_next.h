@@ -30,7 +30,8 @@ extern SP_HIDDEN struct sp_alloc_next sp_alloc_next;
 /* Context: init. Finds them now, unless the first call has. */
 void sp_alloc_find(void);
 
-/* Context: hook. Does malloc() lead to us, for whoever calls it by that name? */
+/* Context: hook. Does malloc() lead to us, for whoever calls it by that name, and who
+ * does? */
 enum sp_heap_coverage sp_alloc_coverage(void);
 
 #endif

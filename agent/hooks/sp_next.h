@@ -9,6 +9,7 @@
 
 #include <link.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -35,6 +36,10 @@ void *sp_next_find_first(const char *name, const char *version);
  */
 void *sp_next_find_in(const struct link_map *object, const char *name,
 		      const char *version);
+
+/* Context: hook. Does the object ask others for a symbol whose name is wanted? */
+bool sp_next_has_import(const struct link_map *object,
+			bool (*is_wanted)(const char *name));
 
 /* As sp_next_find(), but the object that defines name. */
 const struct link_map *sp_next_find_object(const char *name);

@@ -111,6 +111,10 @@ enum sp_heap_coverage {
 	SP_HEAP_COVERS_ALL = 0,
 	SP_HEAP_PROGRAM_HAS_OWN, /* the program itself defines malloc(): we meet none */
 	SP_HEAP_LIBRARY_FIRST,	 /* so does a library that comes before us */
+	/* The program calls nobody's malloc(): it may have one inside, for itself. */
+	SP_HEAP_PROGRAM_CALLS_NONE,
+	/* It calls its allocator, which we meet, by that one's own names, too. */
+	SP_HEAP_OTHER_NAMES,
 };
 
 /*

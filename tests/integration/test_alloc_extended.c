@@ -20,6 +20,7 @@ static const char *const allocators[] = {
 	"alloc_extended_tcmalloc",
 	"alloc_extended_tcmalloc_minimal",
 	"alloc_extended_jemalloc",
+	"alloc_extended_mimalloc",
 };
 #define ALLOCATORS (sizeof(allocators) / sizeof(allocators[0]))
 
@@ -214,6 +215,31 @@ START_TEST(calls_of_a_library_opened_late_are_found)
 }
 END_TEST
 
+/* Linked into the program, and what the profile then says of it. */
+static const struct {
+	const char *program, *comment;
+} insides[] = {
+	{"alloc_extended_inside", "not covered: the program defines malloc()"},
+	{"alloc_extended_hidden", "perhaps not covered: the program itself calls no"},
+};
+
+START_TEST(allocator_inside_the_program_is_told_of)
+{
+	struct heap_profile *profile;
+	struct victim *victim;
+
+	if (!is_there(insides[_i].program))
+		return;
+	victim = run(insides[_i].program, "SPANPROF_HEAP_RATE=1");
+	profile = heap_profile_of(victim, "heap");
+	ck_assert_ptr_nonnull(heap_profile_comment(profile, insides[_i].comment));
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		ck_assert_uint_eq(heap_profile_with(profile, pairs[i]).samples, 0);
+	heap_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, every_block_is_counted_once, 0, ALLOCATORS);
@@ -221,6 +247,8 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, nothing_is_there_that_was_not, 0, ALLOCATORS);
 	tcase_add_loop_test(tcase, calls_of_a_library_opened_late_are_found, 0,
 			    ALLOCATORS);
+	tcase_add_loop_test(tcase, allocator_inside_the_program_is_told_of, 0,
+			    sizeof(insides) / sizeof(insides[0]));
 }
 
 int main(void)

@@ -211,7 +211,9 @@ int main(int argc, char **argv)
 	use_string();
 	use_thread();
 	use_nothing();
+#ifndef ABORTS_WITHOUT_MEMORY
 	use_too_much();
+#endif
 	printf("mallocx is %s\n", mallocx ? "there" : "not there");
 	if (mallocx == nullptr)
 		return 0;
