@@ -105,6 +105,20 @@ struct heap_sums heap_profile_with(const struct heap_profile *profile,
 	return sums;
 }
 
+int64_t heap_profile_column(const struct heap_profile *profile, const char *function,
+			    const char *type)
+{
+	const Perftools__Profiles__Profile *message = profile->decoded->message;
+	int index = profile_value_index(profile->decoded, type);
+	int64_t sum = 0;
+
+	ck_assert_msg(index >= 0, "no column %s", type);
+	for (size_t i = 0; i < message->n_sample; i++)
+		if (profile_sample_has(profile->decoded, message->sample[i], function))
+			sum += message->sample[i]->value[index];
+	return sum;
+}
+
 struct heap_sums heap_profile_total(const struct heap_profile *profile)
 {
 	return heap_profile_with(profile, NULL);

@@ -39,6 +39,10 @@ struct heap_sums heap_profile_total(const struct heap_profile *profile);
 struct heap_sums heap_profile_with(const struct heap_profile *profile,
 				   const char *function);
 
+/* The same of any column; asserts that there is one of that type. */
+int64_t heap_profile_column(const struct heap_profile *profile, const char *function,
+			    const char *type);
+
 /* NULL: no comment begins with that. */
 const char *heap_profile_comment(const struct heap_profile *profile, const char *begin);
 /*
