@@ -4,6 +4,7 @@
  */
 #include "span_sources.h"
 
+#include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_span_capture.h"
 
@@ -41,13 +42,24 @@ static uint32_t callsite_of(struct spanprof_callsite *site)
 	return callsite;
 }
 
+/* A fork child that marks spans is worth a recording of its own, from here on. */
+static SP_COLD bool begin_in_child(void)
+{
+	if (atomic_load_explicit(&sp_capture.state, memory_order_acquire) ==
+		    SP_CAPTURE_FORKED &&
+	    sp_capture_is_own_process() && sp_capture.begin_in_child)
+		sp_capture.begin_in_child();
+	return sp_span_is_on();
+}
+
 SP_EXPORT spanprof_span spanprof_v1_create(struct spanprof_callsite *site,
 					   spanprof_span parent)
 {
 	int saved_errno = errno;
 	spanprof_span span = SP_SPAN_NONE;
 
-	if (site && sp_spans_is_on(SP_SPAN_SOURCE_API) && sp_span_is_on())
+	if (site && sp_spans_is_on(SP_SPAN_SOURCE_API) &&
+	    (sp_likely(sp_span_is_on()) || begin_in_child()))
 		span = sp_span_create(callsite_of(site), parent, NULL);
 	errno = saved_errno;
 	return span;

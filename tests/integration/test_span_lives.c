@@ -181,6 +181,29 @@ START_TEST(thread_that_ends_leaves_its_spans)
 }
 END_TEST
 
+START_TEST(child_of_a_fork_has_spans_of_its_own)
+{
+	struct victim *victim = live("fork");
+	struct profile *spans;
+	char pattern[64];
+
+	snprintf(pattern, sizeof(pattern), "*.%lld.spans.pb.gz",
+		 victim_number(victim->output, "child"));
+	spans = read_profile(victim->profiles, pattern);
+	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "b"), BURN_NS);
+	ck_assert_int_ge(profile_sum_leaf(spans, "cpu", "b"), BURN_NS);
+	ck_assert_int_eq(profile_sum_leaf(spans, "inuse_objects", "b"), 1);
+	profile_free(spans);
+	snprintf(pattern, sizeof(pattern), "*.%d.spans.pb.gz", victim->pid);
+	spans = read_profile(victim->profiles, pattern);
+	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "a"), BURN_NS);
+	ck_assert_int_eq(profile_sum_leaf(spans, "spans", "a"), 1);
+	ck_assert_int_eq(profile_sum_leaf(spans, "wall", "b"), 0);
+	profile_free(spans);
+	victim_free(victim);
+}
+END_TEST
+
 static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, memory_is_the_allocating_spans_whoever_frees_it);
@@ -189,6 +212,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, very_many_names_are_counted_in_what_room_there_is);
 	tcase_add_test(tcase, very_many_ids_are_counted_in_what_room_there_is);
 	tcase_add_test(tcase, thread_that_ends_leaves_its_spans);
+	tcase_add_test(tcase, child_of_a_fork_has_spans_of_its_own);
 }
 
 int main(void)
