@@ -90,11 +90,13 @@ void sp_heap_leave(struct sp_heap_thread *self, uint64_t stack_pointer)
 		sp_heap_work_at = 0;
 	if (is_left_by(self, self->sampling_at, stack_pointer)) {
 		self->sampling_at = 0;
+		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_LEFT, 1);
 	} else if (may_be_left_by(self, self->sampling_at, stack_pointer) &&
 		   can_leave_behind()) {
 		self->memo = NULL;
 		self->shortcuts = NULL;
 		self->sampling_at = 0;
+		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_LEFT, 1);
 	}
 	if (is_left_by(self, self->freeing_at, stack_pointer)) {
 		sp_heap_batch_finish(self);

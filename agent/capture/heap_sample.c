@@ -460,6 +460,8 @@ void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 		/* Nothing is sampled. */
 	} else if (sp_likely(!self->sampling_at) ||
 		   sp_heap_was_left(self, self->sampling_at, here)) {
+		if (sp_unlikely(self->sampling_at))
+			sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_LEFT, 1);
 		self->sampling_at = here;
 		atomic_signal_fence(memory_order_seq_cst);
 		sample(self, ptr, size_bytes);

@@ -207,6 +207,9 @@ static void say_losses(struct sp_profile_comments *comments,
 		[SP_LOSS_HEAP_REENTERED] =
 			"samples dropped: allocated in a signal handler that interrupted "
 			"the profiler",
+		[SP_LOSS_HEAP_LEFT] =
+			"samples left unfinished by a jump out of a signal handler: "
+			"counted, perhaps not followed",
 		[SP_LOSS_HEAP_NO_THREAD] = "allocations that were only counted: in "
 					   "threads that the profiler cannot follow",
 		[SP_LOSS_HEAP_CUT] = "stacks cut at the depth limit (SPANPROF_DEPTH)",

@@ -283,7 +283,8 @@ static void sum_counters(struct sp_heap_values *values)
 	totals->standard_error_bytes = square_root(variance);
 	totals->lost_samples = sp_atomic_value(&header->losses[SP_LOSS_HEAP_STACK]) +
 			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_UNTRACKED]) +
-			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_REENTERED]);
+			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_REENTERED]) +
+			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_LEFT]);
 }
 
 /* --- life --- */

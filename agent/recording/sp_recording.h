@@ -41,7 +41,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 4U
+#define SP_RECORDING_VERSION 5U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
@@ -98,6 +98,7 @@ enum sp_loss {
 	SP_LOSS_HEAP_UNTRACKED, /* sampled blocks that the live table had no room for */
 	SP_LOSS_HEAP_STALE,	/* sampled blocks that left by a way we cannot see */
 	SP_LOSS_HEAP_REENTERED, /* blocks of a signal handler that interrupted our hook */
+	SP_LOSS_HEAP_LEFT,	/* samples that such a handler jumped out of */
 	SP_LOSS_HEAP_NO_THREAD, /* allocations of threads without state of ours */
 	SP_LOSS_SPAN_NO_ROOM,	/* spans that were not followed: no room */
 	SP_LOSS_SPAN_MISUSE,	/* calls that made no sense, and were healed */

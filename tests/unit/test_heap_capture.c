@@ -143,6 +143,7 @@ START_TEST(sample_that_a_jump_has_left_is_in_nobodys_way)
 	sp_heap_self->sampling_at = gone();
 	sp_heap_note_alloc(address(1), BLOCK_BYTES);
 	ck_assert_uint_eq(loss(SP_LOSS_HEAP_REENTERED), 0);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_LEFT), 1);
 	ck_assert_uint_eq(sp_heap_self->sampling_at, 0);
 	ck_assert_ptr_nonnull(find(1));
 }
