@@ -189,7 +189,7 @@ recordings_of_other_users_are_left_alone_in_a_folder() {
 	cp "$cli" "$shared/spanprof"
 	echo garbage >"$shared/a.spanprof"
 	chmod 600 "$shared/a.spanprof"
-	cd "$shared"
+	cd "$shared" || return
 	output=$(setpriv --reuid 65534 --regid 65534 --clear-groups "$shared/spanprof" \
 		recover -o "$shared/out" "$shared" 2>&1)
 	expect_same "$shared/a.spanprof: left alone, it is another user's" "$output"
