@@ -40,8 +40,11 @@ static struct sp_heap_filter *make(uint64_t counters)
 {
 	struct sp_heap_filter *filter = sp_pages_map(sizeof(*filter) + counters);
 
-	if (filter)
+	if (filter) {
 		filter->mask = counters - 1;
+		/* NULL is for the slow way, which knows it. */
+		filter->counters[0] = STICKY;
+	}
 	return filter;
 }
 

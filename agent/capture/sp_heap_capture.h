@@ -161,7 +161,7 @@ static inline void sp_heap_note_free(void *ptr)
 		sp_heap_free_sampled(ptr);
 }
 
-/* The same before a free, not of NULL: else sp_heap_note_free() has more to do. */
+/* The same before a free. False, as always for NULL: sp_heap_note_free() has to do it. */
 static inline bool sp_heap_count_unsampled_free(void *ptr)
 {
 	struct sp_heap_thread *self = sp_heap_self;

@@ -6,7 +6,6 @@
  *
  * A resize counts as one allocation of the new size and one free.
  */
-#include "sp_alloc_jemalloc.h"
 #include "sp_alloc_next.h"
 #include "sp_compiler.h"
 #include "sp_heap_capture.h"
@@ -40,17 +39,13 @@ SP_EXPORT void *malloc(size_t size_bytes)
 {
 	if (sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
 		return get(size_bytes);
-	if (sp_alloc_jemalloc_has_memory())
-		return sp_alloc_jemalloc_get(size_bytes);
 	return sp_alloc_next.malloc(size_bytes);
 }
 
 SP_EXPORT void free(void *ptr)
 {
-	if (sp_unlikely(!ptr) || sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
+	if (sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
 		give_back(ptr);
-	else if (sp_alloc_jemalloc_serves() && sp_alloc_jemalloc_owns(ptr))
-		sp_je_free(ptr);
 	else
 		sp_alloc_next.free(ptr);
 }

@@ -1,7 +1,7 @@
 /*
  * SPANPROF_ALLOCATOR=jemalloc, as the hooks see it: whether it is in force, and which
  * blocks are jemalloc's. All its memory lies in one range of addresses that it never
- * gives back, so that one comparison tells. Hot hooks call it without a detour.
+ * gives back, so that one comparison tells.
  */
 #ifndef SP_ALLOC_JEMALLOC_H
 #define SP_ALLOC_JEMALLOC_H
@@ -35,20 +35,6 @@ void sp_je_free(void *ptr);
 static inline bool sp_alloc_jemalloc_owns(const void *ptr)
 {
 	return (uintptr_t)ptr - sp_alloc_jemalloc.base < sp_alloc_jemalloc.bytes;
-}
-
-/* Context: hook. */
-static inline bool sp_alloc_jemalloc_serves(void)
-{
-	return sp_unlikely(sp_alloc_jemalloc.bytes != 0);
-}
-
-/* Context: hook. Does it serve, and may it be called without a further look? */
-static inline bool sp_alloc_jemalloc_has_memory(void)
-{
-	/* Relaxed: the memory behind a late view is the kernel's to refuse, too. */
-	return sp_unlikely(atomic_load_explicit(&sp_alloc_jemalloc.has_memory,
-						memory_order_relaxed));
 }
 
 /* Context: hook. */
