@@ -25,7 +25,7 @@
 #define CHILD_CPU_NS (300 * NS_PER_MS)
 #define CHILDREN 20
 #define BLOCKS 512
-/* The kernel copies the tables of that for some hundred microseconds at least. */
+/* The kernel copies the tables of that for some tens to hundreds of microseconds. */
 #define COPIED_BYTES ((size_t)256 << 20)
 #define JUMP_TRIES 200
 
@@ -160,9 +160,9 @@ static void jump_out(int number)
 	siglongjmp(out_of_fork, 1);
 }
 
-static void try_to_jump(void)
+static void try_to_jump(long delay_us)
 {
-	const struct itimerval once = {.it_value = {.tv_usec = 200}};
+	const struct itimerval once = {.it_value = {.tv_usec = delay_us}};
 	pid_t pid;
 
 	if (sigsetjmp(out_of_fork, 1) != 0)
@@ -185,7 +185,7 @@ static int run_jump_out(void)
 	memset(memory, 1, COPIED_BYTES);
 	signal(SIGALRM, jump_out);
 	for (int i = 0; i < JUMP_TRIES && !has_jumped; i++)
-		try_to_jump();
+		try_to_jump(50 + i % 10 * 50);
 	child_work();
 	say(has_jumped ? "jumped\n" : "no jump\n");
 	return memory[COPIED_BYTES / 2] != 1;
