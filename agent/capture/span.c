@@ -783,7 +783,11 @@ uint32_t sp_span_label_set_of(const struct sp_slot *slot)
 
 	if (!label_set)
 		label_set = atomic_load_explicit(&root_label_set, memory_order_relaxed);
-	return add_outside(label_set);
+	/* A raw clone() thread, whose stack nobody knows, may have a thread pointer of
+	 * its own and none of the variables that others publish their spans in. */
+	return atomic_load_explicit(&slot->stack_high, memory_order_relaxed)
+		       ? add_outside(label_set)
+		       : label_set;
 }
 
 struct sp_span_mark sp_span_mark(void)

@@ -143,16 +143,24 @@ void sp_cpu_timer_give_forked(struct sp_slot *slot)
 			      memory_order_relaxed);
 }
 
+static void begin_if_forked(void)
+{
+	int saved_errno = errno;
+
+	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
+		    SP_CAPTURE_FORKED &&
+	    sp_capture.begin_in_child)
+		sp_capture.begin_in_child();
+	errno = saved_errno;
+}
+
 /* The live slot of a timer, or NULL. */
 static struct sp_slot *slot_of(uint64_t cookie)
 {
 	struct sp_slot *slot;
 
 	if ((cookie & COOKIE_INDEX_FORKED) == COOKIE_INDEX_FORKED) {
-		if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
-			    SP_CAPTURE_FORKED &&
-		    sp_capture.begin_in_child)
-			sp_capture.begin_in_child();
+		begin_if_forked();
 		cookie = atomic_load_explicit(&forked_cookie, memory_order_relaxed);
 	}
 	if (!cookie || !sp_capture_is_running())
@@ -178,16 +186,26 @@ static void count_cycles(struct sp_slot *slot, uint64_t cycles)
 	atomic_fetch_add_explicit(&slot->handler_cycles, cycles, memory_order_relaxed);
 }
 
+static SP_COLD void forward(int signal_number, siginfo_t *info, void *ucontext)
+{
+	int saved_errno = errno;
+
+	sp_signal_forward(signal_number, info, ucontext);
+	errno = saved_errno;
+}
+
+/*
+ * A sample leaves errno alone, and does not even look at it: it makes no call that sets
+ * it, and a raw clone() thread may have a thread pointer of its own, with no errno.
+ */
 void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 {
-	const int saved_errno = errno;
 	uint64_t cookie = (uint64_t)(uintptr_t)info->si_ptr;
 	uint64_t start_cycles = sp_clock_cycles();
 	struct sp_slot *slot;
 
 	if (sp_unlikely(info->si_code != SI_TIMER || cookie >> 48 != COOKIE_MAGIC)) {
-		sp_signal_forward(signal_number, info, ucontext);
-		errno = saved_errno;
+		forward(signal_number, info, ucontext);
 		return;
 	}
 	atomic_fetch_add(&sp_capture.handlers_running, 1);
@@ -199,7 +217,4 @@ void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 		count_cycles(slot, sp_clock_cycles() - start_cycles);
 	}
 	atomic_fetch_sub(&sp_capture.handlers_running, 1);
-	/* Two threads made by raw clone() may share one errno: no needless store. */
-	if (sp_unlikely(errno != saved_errno))
-		errno = saved_errno;
 }
