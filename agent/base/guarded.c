@@ -1,6 +1,7 @@
 /*
  * Guarded access to our own memory. Context: collector, init; keeps errno. Reads use
- * process_vm_readv(), or /proc/self/mem where a sandbox forbids it.
+ * process_vm_readv(), or /proc where a sandbox forbids it; both by way of the calling
+ * thread, as a main thread that has ended has no memory.
  *
  * Neither of the two promises that a write of eight bytes is one store: the kernel
  * copies them as a string. So a store goes by way of a register that user space on
@@ -20,7 +21,7 @@
 /* Where a sandbox forbids process_vm_readv(). */
 static SP_COLD bool read_proc_mem(uint64_t address, void *buffer, size_t size_bytes)
 {
-	long fd = sp_syscall3(SYS_open, "/proc/self/mem", O_RDONLY | O_CLOEXEC, 0);
+	long fd = sp_syscall3(SYS_open, "/proc/thread-self/mem", O_RDONLY | O_CLOEXEC, 0);
 	size_t done = 0;
 
 	if (fd < 0)
@@ -48,7 +49,7 @@ bool sp_guarded_read(uint64_t address, void *buffer, size_t size_bytes)
 {
 	struct iovec local = {buffer, size_bytes};
 	struct iovec remote = {(void *)(uintptr_t)address, size_bytes};
-	long got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_getpid),
+	long got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_gettid),
 			       (long)&local, 1, (long)&remote, 1, 0);
 
 	if (is_forbidden(got))
@@ -76,7 +77,7 @@ bool sp_guarded_read_pieces(const uint64_t *addresses, uint32_t count, void *buf
 
 	for (uint32_t i = 0; i < count; i++)
 		remote[i] = (struct iovec){(void *)(uintptr_t)addresses[i], size_bytes};
-	got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_getpid), (long)&local, 1,
+	got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_gettid), (long)&local, 1,
 			  (long)remote, (long)count, 0);
 	if (is_forbidden(got))
 		return read_one_by_one(addresses, count, buffer, size_bytes);

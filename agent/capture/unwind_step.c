@@ -90,7 +90,7 @@ SP_COLD bool sp_walk_read_guarded(struct sp_walk *walk, uint64_t address, uint64
 		local = (struct iovec){walk->window, bytes};
 		remote = (struct iovec){(void *)(uintptr_t)address, bytes};
 		walk->window_words = 0;
-		got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_getpid),
+		got = sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_gettid),
 				  (long)&local, 1, (long)&remote, 1, 0);
 		if (got != (long)bytes)
 			return false;

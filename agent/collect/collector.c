@@ -128,7 +128,7 @@ static void read_memory(struct sp_collector *collector)
 	char text[4096];
 	const char *line;
 
-	sp_process_read_file("/proc/self/status", text, sizeof(text));
+	sp_process_read_file("/proc/thread-self/status", text, sizeof(text));
 	line = strstr(text, "\nRssAnon:");
 	if (line)
 		atomic_store_explicit(&collector->recording->header->anonymous_bytes,

@@ -365,7 +365,7 @@ static struct tracked **find_place(struct sp_modules *modules, uint64_t start)
 static int scan(struct sp_modules *modules)
 {
 	bool is_changing = false;
-	int err = sp_maps_read(&modules->maps, "/proc/self/maps");
+	int err = sp_maps_read(&modules->maps, "/proc/thread-self/maps");
 
 	if (!err)
 		err = find_objects(modules);
