@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/select.h>
 #include <time.h>
 
 /* Below PIPE_BUF, so that lines of several processes do not mix in a pipe. */
@@ -44,15 +45,29 @@ void sp_log_init(int fd, bool is_quiet, bool is_verbose)
 	atomic_store_explicit(&log_is_verbose, is_verbose, memory_order_relaxed);
 }
 
+/* Positive when it takes more; else as poll(). */
+static long wait_for_room(int fd)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+	struct timespec timeout = {0, WAIT_MS * 1000000L};
+	long result = sp_syscall3(SYS_poll, &ready, 1, WAIT_MS);
+	fd_set set;
+
+	/* More than the limit of descriptors, where there are to be none. */
+	if (result != -EINVAL || fd >= FD_SETSIZE)
+		return result;
+	FD_ZERO(&set);
+	FD_SET(fd, &set);
+	return sp_syscall6(SYS_pselect6, fd + 1, 0, (long)&set, 0, (long)&timeout, 0);
+}
+
 /* Gives up at the first thing that does not pass by itself. */
 static void write_bounded(int fd, const char *text, size_t text_bytes)
 {
-	struct pollfd ready = {.fd = fd, .events = POLLOUT};
-
 	for (int i = 0; i < WRITES_MAX && text_bytes > 0; i++) {
 		long written;
 
-		written = sp_syscall3(SYS_poll, &ready, 1, WAIT_MS);
+		written = wait_for_room(fd);
 		if (written == -EINTR)
 			continue;
 		if (written <= 0)
