@@ -5,14 +5,20 @@
  */
 #include "own_thread.h"
 
+#include "sp_process_identity.h"
 #include "sp_syscall.h"
+#include "sp_text.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/single_threaded.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <dlfcn.h>
@@ -53,8 +59,10 @@ static int copy_stderr(void)
 				  DESCRIPTOR_MIN);
 
 	/* A lower limit on descriptors than that. */
-	return fd >= 0 ? fd
-		       : (int)sp_syscall3(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (fd == -EINVAL || fd == -EMFILE)
+		fd = (int)sp_syscall3(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	/* No more descriptors at all: what is open stays usable. */
+	return fd == -EINVAL || fd == -EMFILE ? STDERR_FILENO : fd;
 }
 
 int sp_own_thread_separate(void)
@@ -73,6 +81,41 @@ int sp_own_thread_separate(void)
 	}
 	log_fd = copy_stderr();
 	for (int fd = 0; fd < 3; fd++)
-		sp_syscall1(SYS_close, fd);
+		if (fd != log_fd)
+			sp_syscall1(SYS_close, fd);
 	return log_fd < 0 ? -1 : log_fd;
+}
+
+/*
+ * A main thread that ended first stays listed, as a zombie, with what it ended with.
+ * "17 (any name) Z ... 1536": the name may have brackets of its own.
+ */
+static bool has_main_thread_ended(int process, int *status)
+{
+	char path[64], text[1024];
+	struct sp_text name;
+	const char *state, *last;
+
+	sp_text_init(&name, path, sizeof(path));
+	sp_text_string(&name, "/proc/self/task/");
+	sp_text_decimal(&name, (uint64_t)process);
+	sp_text_string(&name, "/stat");
+	sp_process_read_file(path, text, sizeof(text));
+	state = strrchr(text, ')');
+	last = strrchr(text, ' ');
+	if (!state || state[1] != ' ' || state[2] != 'Z')
+		return false;
+	*status = (int)(strtoul(last, NULL, 10) >> 8 & 0xff);
+	return true;
+}
+
+bool sp_own_thread_is_last(int process, int *status)
+{
+	struct stat folder;
+
+	/* Links to the folder of tasks: itself, its parent, and one of each task. */
+	return has_main_thread_ended(process, status) &&
+	       sp_syscall4(SYS_newfstatat, AT_FDCWD, "/proc/self/task", &folder, 0) ==
+		       0 &&
+	       folder.st_nlink == 4;
 }

@@ -26,4 +26,11 @@ void sp_own_thread_unhide(void);
  */
 int sp_own_thread_separate(void);
 
+/*
+ * Context: collector. Have all threads of the program ended by the bare system call,
+ * which ends one thread and tells nobody? The process would live on with ours alone.
+ * status is the main thread's then.
+ */
+bool sp_own_thread_is_last(int process, int *status);
+
 #endif

@@ -443,9 +443,17 @@ static void reclaim_modules(void)
 					    sp_heap_capture_is_idle());
 }
 
+/* Nobody waits for us. The process ends with what its last thread says. */
+static void end_with_program(int status)
+{
+	write_profiles(true);
+	sp_syscall1(SYS_exit, status);
+}
+
 static void *run(void *argument)
 {
 	uint64_t pace_ns = PACE_FIRST_NS;
+	int process = (int)sp_syscall0(SYS_getpid);
 	int log_fd = sp_own_thread_separate();
 
 	(void)argument;
@@ -464,6 +472,7 @@ static void *run(void *argument)
 	begin();
 	for (;;) {
 		bool has_worked;
+		int status;
 
 		atomic_store(&sp_capture.wake, 0);
 		if (reporter.setup.calls->wants_modules() ||
@@ -473,6 +482,8 @@ static void *run(void *argument)
 		reclaim_modules();
 		if (serve_requests())
 			return NULL;
+		if (!has_worked && sp_own_thread_is_last(process, &status))
+			end_with_program(status);
 		if (futex_wait(&sp_capture.wake, 0, pace_ns) == -ETIMEDOUT)
 			pace_ns = next_pace_ns(pace_ns, has_worked);
 		else

@@ -1,8 +1,8 @@
 /*
- * Programs that give up system calls (seccomp) or the time stamp counter. Where the
- * agent could not go on without ending them, it ends its own work first. Filters
- * that leave it what it needs change nothing. Context: hook, cold; the observer of
- * syscall() runs before every one of them.
+ * Programs that give up system calls (seccomp) or the time stamp counter, and those that
+ * end by the bare system call. Where the agent could not go on without ending them, it
+ * ends its own work first. Filters that leave it what it needs change nothing. Context:
+ * hook, cold; the observer of syscall() runs before every one of them.
  */
 #include "sp_hooks.h"
 
@@ -83,7 +83,7 @@ static bool read_own_memory(const void *address, void *out, size_t bytes)
 	struct iovec local = {.iov_base = out, .iov_len = bytes};
 	struct iovec remote = {.iov_base = (void *)(uintptr_t)address, .iov_len = bytes};
 
-	return sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_getpid), (long)&local, 1,
+	return sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_gettid), (long)&local, 1,
 			   (long)&remote, 1, 0) == (long)bytes;
 }
 
@@ -143,6 +143,14 @@ static bool is_confining(int option, unsigned long mode, const void *filter)
 	}
 }
 
+static void announce_end(void)
+{
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
+
+	if (calls)
+		calls->before_exit();
+}
+
 SP_EXPORT int prctl(int option, ...)
 {
 	unsigned long arguments[4];
@@ -176,6 +184,8 @@ void *sp_observe_syscall(long number, long operation, long flags, const void *ar
 		if (is_confining((int)operation, (unsigned long)flags, argument))
 			announce_confinement();
 		errno = saved_errno;
+	} else if (sp_unlikely(number == SYS_exit_group)) {
+		announce_end();
 	}
 	return (void *)SP_NEXT(syscall);
 }
