@@ -1,0 +1,108 @@
+/*
+ * Threads and processes that end, or begin, behind the C library's back.
+ */
+#include "cpu_profile.h"
+#include "victim.h"
+
+#include <string.h>
+#include <sys/wait.h>
+
+/* Bare and under the agent, which is returned; both end with that status. */
+static struct victim *run_mode(const char *mode, const char *library, int status)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"bare_threads", mode, library, NULL},
+		.environment = (const char *const[]){"SPANPROF_CPU_HZ=1000", NULL},
+		.is_bare = true,
+	};
+	struct victim *bare = victim_run(&setup);
+	struct victim *agent;
+
+	setup.is_bare = false;
+	agent = victim_run(&setup);
+	ck_assert_int_eq(WEXITSTATUS(bare->status), status);
+	victim_assert_same(bare, agent);
+	victim_free(bare);
+	return agent;
+}
+
+static int64_t function_ns(const struct victim *victim, const char *function)
+{
+	char path[PATH_MAX];
+	struct cpu_profile *profile = cpu_profile_read(victim_profile(victim, 0, path));
+	int64_t ns = cpu_profile_with_ns(profile, function);
+
+	cpu_profile_free(profile);
+	return ns;
+}
+
+START_TEST(thread_with_its_own_thread_pointer_is_sampled)
+{
+	struct victim *victim = run_mode("own_tls", NULL, 0);
+
+	victim_assert_clean(victim);
+	ck_assert_int_gt(function_ns(victim, "own_tls_work"), 0);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(last_thread_that_ends_by_system_call_ends_the_process)
+{
+	struct victim *victim = run_mode("main_exits", NULL, 6);
+
+	victim_assert_clean(victim);
+	ck_assert_int_gt(function_ns(victim, "main"), 0);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(end_by_system_call_writes_the_profile)
+{
+	struct victim *victim = run_mode("group_exits", NULL, 6);
+
+	victim_assert_clean(victim);
+	ck_assert_int_gt(function_ns(victim, "main"), 0);
+	victim_free(victim);
+}
+END_TEST
+
+/* 300 ms each: in a library that came late, and on a stack that no thread owns. */
+START_TEST(threads_that_outlive_the_main_one_are_profiled)
+{
+	char library[PATH_MAX];
+	struct victim *victim =
+		run_mode("main_gone", victim_program_path("lib_churn.so", library), 0);
+
+	victim_assert_clean(victim);
+	ck_assert_int_gt(function_ns(victim, "churn_work"), 200000000);
+	ck_assert_int_gt(function_ns(victim, "coroutine_work"), 400000000);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(process_without_descriptors_tells_where_its_profile_is)
+{
+	struct victim *victim = run_mode("no_files", NULL, 0);
+
+	if (victim_count(victim->profiles, "*.cpu.pb.gz") == 0) {
+		ck_assert_ptr_nonnull(
+			strstr(victim->agent_lines, "cannot write profiles"));
+		ck_assert_ptr_nonnull(strstr(victim->agent_lines, "spanprof recover"));
+	}
+	victim_free(victim);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	tcase_add_test(tcase, thread_with_its_own_thread_pointer_is_sampled);
+	tcase_add_test(tcase, last_thread_that_ends_by_system_call_ends_the_process);
+	tcase_add_test(tcase, end_by_system_call_writes_the_profile);
+	tcase_add_test(tcase, threads_that_outlive_the_main_one_are_profiled);
+	tcase_add_test(tcase, process_without_descriptors_tells_where_its_profile_is);
+}
+
+int main(void)
+{
+	return victim_main("bare_threads", add);
+}

@@ -1,0 +1,149 @@
+/*
+ * bare_threads MODE [LIBRARY]: threads that the C library knows nothing of, or no more.
+ * Prints the same in every run.
+ *
+ *   own_tls      raw clone() threads with a thread pointer of their own, and no errno
+ *   main_exits   the only thread ends by the bare system call, with status 6
+ *   group_exits  the process ends by the bare system call, with status 6
+ *   main_gone    the main thread ends first; another one works on a coroutine's stack,
+ *                after it has loaded that library
+ *   no_files     no file can be opened any more when the program ends
+ */
+#include "burn.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+#define THREADS 4
+#define STACK_BYTES ((size_t)256 << 10)
+#define ROUNDS 300000000UL
+#define WORK_NS (300 * NS_PER_MS)
+
+NOINLINE void coroutine_work(void);
+NOINLINE int own_tls_work(void *unused);
+
+static _Atomic int threads_done;
+
+static void *get_pages(size_t size_bytes)
+{
+	void *pages = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return pages == MAP_FAILED ? NULL : pages;
+}
+
+/* Nothing of the C library's: it would look for the thread's own variables. */
+int own_tls_work(void *unused)
+{
+	(void)unused;
+	for (volatile unsigned long i = 0; i < ROUNDS; i++)
+		;
+	atomic_fetch_add(&threads_done, 1);
+	__asm__ volatile("syscall" ::"a"(SYS_exit), "D"(0) : "rcx", "r11", "memory");
+	return 0;
+}
+
+/* A page of which only the upper half is there: below the pointer lies nothing. */
+static int run_own_tls(void)
+{
+	int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+		    CLONE_SYSVSEM | CLONE_SETTLS;
+
+	for (int i = 0; i < THREADS; i++) {
+		char *stack = get_pages(STACK_BYTES);
+		char *pages = get_pages(2 * 4096);
+		void **thread_pointer = (void **)(pages + 4096);
+
+		if (!stack || !pages || mprotect(pages, 4096, PROT_NONE) != 0)
+			return 3;
+		*thread_pointer = thread_pointer;
+		if (clone(own_tls_work, stack + STACK_BYTES, flags, NULL, NULL,
+			  thread_pointer) < 0)
+			return 4;
+	}
+	while (atomic_load(&threads_done) < THREADS)
+		burn_here(10 * NS_PER_MS);
+	return 0;
+}
+
+static ucontext_t back, coroutine;
+static const char *library;
+static int64_t (*library_work)(int64_t);
+
+static bool open_library(void)
+{
+	void *handle = dlopen(library, RTLD_NOW);
+
+	library_work = handle ? (int64_t(*)(int64_t))dlsym(handle, "churn_work") : NULL;
+	return library_work;
+}
+
+void coroutine_work(void)
+{
+	library_work(WORK_NS);
+	burn_here(WORK_NS);
+}
+
+static void *outliving_thread(void *unused)
+{
+	char *stack = get_pages(STACK_BYTES);
+
+	usleep(300000); /* the main thread has ended for long */
+	if (!stack || !open_library())
+		_exit(3);
+	getcontext(&coroutine);
+	coroutine.uc_stack.ss_sp = stack;
+	coroutine.uc_stack.ss_size = STACK_BYTES;
+	coroutine.uc_link = &back;
+	makecontext(&coroutine, coroutine_work, 0);
+	swapcontext(&back, &coroutine);
+	if (write(1, "worked\n", 7) != 7)
+		_exit(4);
+	return unused;
+}
+
+static int run_main_gone(void)
+{
+	pthread_t id;
+
+	if (pthread_create(&id, NULL, outliving_thread, NULL) != 0)
+		return 3;
+	pthread_exit(NULL);
+}
+
+static int run_no_files(void)
+{
+	struct rlimit none = {0, 0};
+
+	if (setrlimit(RLIMIT_NOFILE, &none) != 0)
+		return 3;
+	burn_here(100 * NS_PER_MS);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "";
+
+	if (strcmp(mode, "own_tls") == 0)
+		return run_own_tls();
+	library = argc > 2 ? argv[2] : "";
+	if (strcmp(mode, "main_gone") == 0)
+		return run_main_gone();
+	if (strcmp(mode, "no_files") == 0)
+		return run_no_files();
+	burn_here(100 * NS_PER_MS);
+	if (strcmp(mode, "main_exits") == 0)
+		syscall(SYS_exit, 6);
+	if (strcmp(mode, "group_exits") == 0)
+		syscall(SYS_exit_group, 6);
+	return 2;
+}
