@@ -165,8 +165,10 @@ static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
 				      memory_order_relaxed);
 	/* Left for another coroutine meanwhile, it is finished already.
 	 * Release: pairs with the hook that claims the entry. */
-	if (sp_likely(sp_atomic_value(&batch->sequence) == sequence + 1))
+	if (sp_likely(sp_atomic_value(&batch->sequence) == sequence + 1)) {
+		sp_heap_live_untag(&sp_capture.recording, block);
 		atomic_store_explicit(&block->word, SP_LIVE_FREE, memory_order_release);
+	}
 	atomic_store_explicit(&batch->sequence, sequence + 2, memory_order_release);
 	return true;
 }

@@ -15,16 +15,17 @@ _Static_assert(SP_LIVE_LEVEL0_BLOCKS / SP_LIVE_BUCKET_BLOCKS == 1U << LEVEL0_BUC
 	       "bits of the smallest level");
 
 #define PAGE_SHIFT 12U
-/* A bucket has a place for each 16 bytes of so many. */
+/* A bucket has a place for each 16 bytes of so many, and is filled from its begin, as
+ * few programs need more than one or two of them. */
 #define BUCKET_SHIFT 7U
-#define PLACE_SHIFT 4U
 
 /*
  * Where every block is sampled, each is looked for twice, and mostly in vain when it is
  * new. So there is a byte of its address for each entry, private memory that the
  * processor has at hand more often than the table: an entry whose tag is another need
- * not be looked at. Tags are written before an entry is published and stay when it is
- * free. NULL: none, all entries are looked at.
+ * not be looked at. Tags are written before an entry is published; 0 where it was free
+ * the last time that a hook freed it, which only says where to try first. NULL: none,
+ * all entries are looked at.
  */
 static _Atomic(_Atomic uint8_t *) tags;
 static uint64_t tag_count;
@@ -49,7 +50,9 @@ static struct spot spot_of(const void *ptr)
 
 static uint8_t tag_of(struct spot spot)
 {
-	return (uint8_t)(spot.page ^ spot.address >> PLACE_SHIFT);
+	uint8_t tag = (uint8_t)(spot.page ^ spot.address >> 4);
+
+	return tag ? tag : 1;
 }
 
 /* Pages lie anywhere, the blocks of one side by side: what is allocated and freed
@@ -61,12 +64,6 @@ static uint64_t bucket_of(struct spot spot, uint32_t level)
 			  ((UINT64_C(1) << bits) - 1);
 
 	return sp_live_blocks_of_levels(level) + bucket * SP_LIVE_BUCKET_BLOCKS;
-}
-
-/* Where in its bucket a free entry is looked for first. */
-static uint32_t first_place(struct spot spot)
-{
-	return (uint32_t)(spot.address >> PLACE_SHIFT) % SP_LIVE_BUCKET_BLOCKS;
 }
 
 static uint32_t levels_of(const struct sp_recording *recording)
@@ -94,6 +91,12 @@ static _Atomic uint8_t *tags_at(uint64_t bucket)
 	return all && bucket + SP_LIVE_BUCKET_BLOCKS <= tag_count ? all + bucket : NULL;
 }
 
+/* Nearly all blocks are in the first line of their bucket. */
+static void prefetch_bucket(const struct sp_live_block *table, uint64_t bucket)
+{
+	__builtin_prefetch(&table[bucket], 1);
+}
+
 /* The top bit of the byte of each entry that is worth a look; perhaps of others. */
 static uint64_t candidates(uint64_t bucket, uint8_t tag)
 {
@@ -119,6 +122,8 @@ struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
 	struct spot spot = spot_of(ptr);
 
 	*word = wanted;
+	/* While the tags are on their way. */
+	prefetch_bucket(table, bucket_of(spot, levels_of(recording) - 1));
 	for (uint32_t level = levels_of(recording); level-- > 0 && levels_max-- > 0;) {
 		uint64_t bucket = bucket_of(spot, level);
 		uint64_t left = candidates(bucket, tag_of(spot));
@@ -147,24 +152,46 @@ static bool claim(struct sp_live_block *block)
 		       memory_order_relaxed);
 }
 
-/* A free entry of the bucket, with the tag. */
-static struct sp_live_block *claim_in(struct sp_live_block *table, uint64_t bucket,
-				      struct spot spot)
+static bool claim_at(struct sp_live_block *table, uint64_t bucket, uint32_t place,
+		     uint8_t tag)
 {
 	_Atomic uint8_t *own = tags_at(bucket);
 
-	for (uint32_t i = 0; i < SP_LIVE_BUCKET_BLOCKS; i++) {
-		uint32_t place = (first_place(spot) + i) % SP_LIVE_BUCKET_BLOCKS;
+	if (!claim(&table[bucket + place]))
+		return false;
+	/* Relaxed: the store that publishes the block comes later. */
+	if (sp_likely(own != NULL))
+		atomic_store_explicit(&own[place], tag, memory_order_relaxed);
+	return true;
+}
 
-		if (!claim(&table[bucket + place]))
-			continue;
-		/* Relaxed: the store that publishes the block comes later. */
-		if (sp_likely(own != NULL))
-			atomic_store_explicit(&own[place], tag_of(spot),
-					      memory_order_relaxed);
-		return &table[bucket + place];
+/* A free entry of the bucket, with the tag; those that look free first. */
+static struct sp_live_block *claim_in(struct sp_live_block *table, uint64_t bucket,
+				      uint8_t tag)
+{
+	for (uint64_t left = candidates(bucket, 0); left; left &= left - 1) {
+		uint32_t place = (uint32_t)__builtin_ctzll(left) / 8;
+
+		if (sp_likely(claim_at(table, bucket, place, tag)))
+			return &table[bucket + place];
 	}
+	for (uint32_t place = 0; place < SP_LIVE_BUCKET_BLOCKS; place++)
+		if (claim_at(table, bucket, place, tag))
+			return &table[bucket + place];
 	return NULL;
+}
+
+void sp_heap_live_untag(const struct sp_recording *recording,
+			const struct sp_live_block *block)
+{
+	const struct sp_live_block *table =
+		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
+	_Atomic uint8_t *all = atomic_load_explicit(&tags, memory_order_acquire);
+	uint64_t index = (uint64_t)(block - table);
+
+	/* Relaxed: whoever claims the entry writes its tag after it was freed. */
+	if (all && index < tag_count)
+		atomic_store_explicit(&all[index], 0, memory_order_relaxed);
 }
 
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
@@ -176,7 +203,7 @@ struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 
 	for (uint32_t level = levels_of(recording); level-- > 0;) {
 		struct sp_live_block *block =
-			claim_in(table, bucket_of(spot, level), spot);
+			claim_in(table, bucket_of(spot, level), tag_of(spot));
 
 		if (sp_likely(block != NULL))
 			return block;
@@ -203,8 +230,6 @@ void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr
 {
 	const struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-	struct spot spot = spot_of(ptr);
 
-	__builtin_prefetch(
-		&table[bucket_of(spot, levels_of(recording) - 1) + first_place(spot)], 1);
+	prefetch_bucket(table, bucket_of(spot_of(ptr), levels_of(recording) - 1));
 }

@@ -163,4 +163,8 @@ void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 					 const void *ptr, bool *is_crowded);
 
+/* A claimed or live entry is about to be freed. */
+void sp_heap_live_untag(const struct sp_recording *recording,
+			const struct sp_live_block *block);
+
 #endif

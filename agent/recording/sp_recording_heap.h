@@ -188,12 +188,10 @@ static inline uint64_t sp_live_blocks_of_levels(uint32_t levels)
 /* Context: signal. Levels that are complete in so many reserved blocks. */
 static inline uint32_t sp_live_levels_in(uint64_t blocks)
 {
-	uint32_t levels = 0;
+	uint64_t powers = blocks / SP_LIVE_LEVEL0_BLOCKS * 3 + 1;
+	uint32_t levels = (63U - (uint32_t)__builtin_clzll(powers)) / 2;
 
-	while (levels < SP_LIVE_LEVELS_MAX &&
-	       sp_live_blocks_of_levels(levels + 1) <= blocks)
-		levels++;
-	return levels;
+	return levels < SP_LIVE_LEVELS_MAX ? levels : SP_LIVE_LEVELS_MAX;
 }
 
 /* Ages in 24 bits, exponent 6 and mantissa 18: exact to 1 in 262,144. Context: signal. */
