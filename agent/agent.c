@@ -89,6 +89,7 @@ void sp_agent_begin_spans(void)
 	const struct sp_spans_setup setup = {
 		.sources = sp_agent.options.span_sources,
 		.functions = span_functions,
+		.labels = sp_agent.options.span_labels,
 		.environment = environ,
 	};
 

@@ -1,7 +1,7 @@
 /*
- * Guarded access to our own memory. Context: collector, init; keeps errno. Reads use
- * process_vm_readv(), or /proc where a sandbox forbids it; both by way of the calling
- * thread, as a main thread that has ended has no memory.
+ * Guarded access to our own memory. Context: collector, init, unless said otherwise;
+ * keeps errno. Reads use process_vm_readv(), or /proc where a sandbox forbids it; both
+ * by way of the calling thread, as a main thread that has ended has no memory.
  *
  * Neither of the two promises that a write of eight bytes is one store: the kernel
  * copies them as a string. So a store goes by way of a register that user space on
@@ -82,6 +82,16 @@ bool sp_guarded_read_pieces(const uint64_t *addresses, uint32_t count, void *buf
 	if (is_forbidden(got))
 		return read_one_by_one(addresses, count, buffer, size_bytes);
 	return got == (long)(count * size_bytes);
+}
+
+bool sp_guarded_gather(const struct iovec *pieces, uint32_t count, void *buffer)
+{
+	struct iovec local = {buffer, 0};
+
+	for (uint32_t i = 0; i < count; i++)
+		local.iov_len += pieces[i].iov_len;
+	return sp_syscall6(SYS_process_vm_readv, sp_syscall0(SYS_gettid), (long)&local, 1,
+			   (long)pieces, (long)count, 0) == (long)local.iov_len;
 }
 
 int sp_guarded_store(uint64_t address, uint64_t value)

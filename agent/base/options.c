@@ -63,12 +63,14 @@ static const struct sp_option table[] = {
 	{HELP("spans", "SPANPROF_SPANS", "LIST", "none",
 	      "What more is to be known of spans, separated by commas: id (samples carry "
 	      "span_id and trace_id), names of library functions whose calls are spans, "
-	      "with * for any letters (sqlite3_step, PQ*), or off (no spans at all)."),
+	      "with * for any letters (sqlite3_step, PQ*), or off (no spans at all, and "
+	      "no labels of any source)."),
 	 .kind = SP_OPTION_LIST, MEMBER(spans)},
 	{HELP("sources", "SPANPROF_SOURCES", "LIST", "default",
-	      "Where spans come from, separated by commas: names of sources that are "
-	      "wanted besides those that are on by default, and of those that are not, "
-	      "with - before them."),
+	      "Where spans and labels come from, separated by commas: sources that are "
+	      "wanted besides those that are on by default, and, with - before them, "
+	      "those that are not. On by default are api, environment, otel, "
+	      "custom-labels, functions and thread-names; process-title is not."),
 	 .kind = SP_OPTION_LIST, MEMBER(span_sources)},
 	{HELP("span:cpu", "SPANPROF_SPAN_CPU", "NAME", "exact",
 	      "CPU time of each span: exact (two readings of a clock for each stay in a "
@@ -99,8 +101,8 @@ static const struct sp_option table[] = {
 	      "kept when it is closed. Switches track_allocations on."),
 	 .kind = SP_OPTION_SWITCH, MEMBER(track_heap), .has_auto = true},
 	{HELP("record_labels", "SPANPROF_RECORD_LABELS", "LIST", "none",
-	      "Keys of spans' labels, separated by commas, that samples carry; they may "
-	      "tell what a program keeps to itself."),
+	      "Keys of labels, of spans and of custom-labels, separated by commas, that "
+	      "samples carry; they may tell what a program keeps to itself."),
 	 .kind = SP_OPTION_LIST, MEMBER(span_labels)},
 	{HELP("max_closed_heap_spans", "SPANPROF_MAX_CLOSED_HEAP_SPANS", "N", "1000",
 	      "Closed spans that are kept because memory of theirs is in use."),

@@ -8,6 +8,7 @@
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_ring.h"
+#include "sp_sample_labels.h"
 #include "sp_span_capture.h"
 
 #include <string.h>
@@ -168,7 +169,8 @@ void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods,
 	sample->mode = (uint8_t)interrupted_mode(ucontext);
 	sample->frame_count = (uint16_t)result.depth_frames;
 	sample->end = (uint8_t)result.end;
-	sample->label_set = sp_span_label_set_of(slot);
+	sample->label_set =
+		sp_sample_label_set(slot, sp_span_label_set_of(slot), sp_clock_cycles());
 	used_bytes = (uint32_t)sizeof(*sample) + result.depth_frames * 8;
 	if (sp_unlikely(result.end == SP_UNWIND_NO_MODULE)) {
 		uint32_t deferred_bytes =

@@ -10,6 +10,7 @@
 #include "sp_clock.h"
 #include "sp_poisson.h"
 #include "sp_recording_heap.h"
+#include "sp_sample_labels.h"
 #include "sp_span_capture.h"
 #include "sp_unwind_memo.h"
 
@@ -91,16 +92,15 @@ static int64_t estimated_bytes(uint64_t size_bytes)
 
 /* --- the end of a sampled block --- */
 
-static uint64_t now_births(void)
+static uint64_t births_at(uint64_t cycles)
 {
-	return (sp_clock_cycles() - header()->start_cycles) >> SP_HEAP_BIRTH_SHIFT &
-	       BIRTH_MASK;
+	return (cycles - header()->start_cycles) >> SP_HEAP_BIRTH_SHIFT & BIRTH_MASK;
 }
 
 /* The count of births starts anew when its bits are used up. */
 static uint64_t age_of(uint64_t birth)
 {
-	uint64_t age = (now_births() - birth) & BIRTH_MASK;
+	uint64_t age = (births_at(sp_clock_cycles()) - birth) & BIRTH_MASK;
 
 	return age < BIRTH_MASK - SKEW_BIRTHS ? age : 0;
 }
@@ -351,7 +351,7 @@ static bool may_take_storage(void)
 }
 
 static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
-		      uint32_t cell, uint32_t span)
+		      uint32_t cell, uint32_t span, uint64_t now_cycles)
 {
 	bool is_crowded = false;
 	struct sp_live_block *block =
@@ -373,8 +373,8 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 		(uint64_t)self->birth << 48 | (size_bytes & SP_HEAP_SIZE_MASK);
 	block->cell = cell;
 	block->span = span;
-	block->birth_and_epoch =
-		now_births() << SP_HEAP_EPOCH_BITS | sp_heap_mark_epoch(mark_now());
+	block->birth_and_epoch = births_at(now_cycles) << SP_HEAP_EPOCH_BITS |
+				 sp_heap_mark_epoch(mark_now());
 	filter = sp_heap_filter_add(ptr, &in_the_making);
 	/* Release: whoever finds the word finds the rest. */
 	atomic_store_explicit(&block->word, (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE,
@@ -390,9 +390,11 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
 	struct sp_span_mark mark = sp_span_mark();
+	uint64_t now_cycles = sp_clock_cycles();
 	uint32_t forks = sp_heap_global.forks;
 	uint32_t cell;
 
+	mark.label_set = sp_sample_label_set(self->slot, mark.label_set, now_cycles);
 	sp_heap_live_prefetch(&sp_capture.recording, ptr);
 	if (!sp_heap_global.is_exact) {
 		self->sample_at =
@@ -406,7 +408,7 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	/* In a child that was forked meanwhile the cell is another recording's. */
 	if (sp_unlikely(forks != sp_heap_global.forks))
 		return;
-	add_block(self, ptr, size_bytes, cell, mark.span);
+	add_block(self, ptr, size_bytes, cell, mark.span, now_cycles);
 	if (self->slot &&
 	    (!sp_heap_global.is_exact || self->allocations % PUBLISH_EVERY == 0))
 		sp_heap_thread_publish(self);

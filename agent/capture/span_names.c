@@ -236,6 +236,8 @@ uint32_t sp_span_label_set(const struct sp_span_labels *labels)
 	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && labels->texts[i]; i += 2)
 		hash = sp_intern_mix(hash, (uint64_t)labels->texts[i] << 32 |
 						   labels->texts[i + 1]);
+	hash = sp_intern_mix(hash,
+			     (uint64_t)labels->process_title << 32 | labels->thread_name);
 	item = sp_intern_find(&label_sets, hash);
 	if (sp_likely(item != SP_INTERN_NONE))
 		return item;
@@ -248,6 +250,8 @@ uint32_t sp_span_label_set(const struct sp_span_labels *labels)
 	memcpy(set->trace_id, labels->trace_id, sizeof(set->trace_id));
 	memcpy(set->span_id, labels->span_id, sizeof(set->span_id));
 	memcpy(set->labels, labels->texts, sizeof(set->labels));
+	set->thread_name = labels->thread_name;
+	set->process_title = labels->process_title;
 	set->hash = hash;
 	atomic_store_explicit(&set->is_filled, 1, memory_order_release);
 	return sp_intern_add(&label_sets, hash, item);

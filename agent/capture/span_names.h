@@ -18,6 +18,7 @@ struct sp_span_labels {
 	uint32_t path; /* + 1 */
 	uint8_t trace_id[16], span_id[8];
 	uint32_t texts[2 * SP_SPAN_LABELS_MAX];
+	uint32_t thread_name, process_title; /* texts */
 };
 uint32_t sp_span_label_set(const struct sp_span_labels *labels);
 

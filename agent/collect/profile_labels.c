@@ -9,8 +9,9 @@
 
 #include <string.h>
 
-/* mode or bytes, span_name, span_id, trace_id, and the recorded ones. */
-_Static_assert(4 + SP_SPAN_LABELS_MAX <= SP_VIEW_LABELS_MAX, "room for all labels");
+/* mode or bytes, span_name, span_id, trace_id, thread, process_title, and the recorded
+ * ones. */
+_Static_assert(6 + SP_SPAN_LABELS_MAX <= SP_VIEW_LABELS_MAX, "room for all labels");
 
 static void add(struct sp_view_sample *sample, const char *key, const char *text)
 {
@@ -36,8 +37,9 @@ static void write_id(char *text, const uint8_t *id, size_t id_bytes)
 /* Readers know what these mean. */
 static bool is_ours(const char *key)
 {
-	static const char *const ours[] = {"mode", "bytes", "span_name", "span_id",
-					   "trace_id"};
+	static const char *const ours[] = {"mode",	   "bytes",    "span_name",
+					   "span_id",	   "trace_id", "thread",
+					   "process_title"};
 
 	for (size_t i = 0; i < SP_ARRAY_COUNT(ours); i++) {
 		if (strcmp(key, ours[i]) == 0)
@@ -79,5 +81,8 @@ void sp_profile_add_labels(const struct sp_recording *recording, uint32_t label_
 	write_id(ids->trace_id, set->trace_id, sizeof(set->trace_id));
 	add(sample, "span_id", ids->span_id);
 	add(sample, "trace_id", ids->trace_id);
+	add(sample, "thread", sp_recording_span_text(recording, set->thread_name));
+	add(sample, "process_title",
+	    sp_recording_span_text(recording, set->process_title));
 	sp_profile_add_recorded_labels(recording, set, sample);
 }

@@ -17,9 +17,9 @@ struct sp_profile_ids {
 };
 
 /*
- * Adds the labels of a label set to those that the sample has: span_name, span_id and
- * trace_id if they are kept, and recorded labels, but for those that would take the
- * name of one of ours.
+ * Adds the labels of a label set to those that the sample has: span_name, span_id,
+ * trace_id, thread and process_title if they are kept, and recorded labels, but for
+ * those that would take the name of one of ours.
  */
 void sp_profile_add_labels(const struct sp_recording *recording, uint32_t label_set,
 			   struct sp_profile_ids *ids, struct sp_view_sample *sample);

@@ -8,6 +8,7 @@
 #include "profile_comments.h"
 #include "profile_common.h"
 #include "sp_clock.h"
+#include "sp_recording_spans.h"
 
 #include <string.h>
 
@@ -179,6 +180,19 @@ static void say_files(const struct sp_write_summary *summary, const char *folder
 	}
 }
 
+static void say_sources(const struct sp_write_summary *summary, struct sp_text *text)
+{
+	const char *separator = "; found: ";
+
+	for (unsigned int source = 0; source < SP_SPAN_SOURCE_COUNT; source++) {
+		if (!(summary->found_sources & 1U << source))
+			continue;
+		sp_text_string(text, separator);
+		sp_text_string(text, sp_span_source_name(source));
+		separator = ", ";
+	}
+}
+
 void sp_write_summary_say(const struct sp_write_summary *summary, const char *folder,
 			  struct sp_text *text)
 {
@@ -198,4 +212,5 @@ void sp_write_summary_say(const struct sp_write_summary *summary, const char *fo
 	}
 	sp_text_decimal(text, summary->lost_samples);
 	sp_text_string(text, " samples lost");
+	say_sources(summary, text);
 }

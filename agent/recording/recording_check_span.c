@@ -106,6 +106,8 @@ static void mend_label_sets(struct sp_recording *recording)
 		}
 		for (unsigned int text = 0; text < 2 * SP_SPAN_LABELS_MAX; text++)
 			is_damaged |= mend_text(recording, &set->labels[text]);
+		is_damaged |= mend_text(recording, &set->thread_name);
+		is_damaged |= mend_text(recording, &set->process_title);
 		count_damage(recording, is_damaged);
 	}
 }

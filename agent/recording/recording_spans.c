@@ -19,6 +19,21 @@ static const void *item_at(const struct sp_recording *recording,
 		       : NULL;
 }
 
+const char *sp_span_source_name(enum sp_span_source source)
+{
+	static const char *const names[SP_SPAN_SOURCE_COUNT] = {
+		[SP_SPAN_SOURCE_API] = "api",
+		[SP_SPAN_SOURCE_ENVIRONMENT] = "environment",
+		[SP_SPAN_SOURCE_OTEL_THREAD] = "otel",
+		[SP_SPAN_SOURCE_CUSTOM_LABELS] = "custom-labels",
+		[SP_SPAN_SOURCE_FUNCTIONS] = "functions",
+		[SP_SPAN_SOURCE_THREAD_NAMES] = "thread-names",
+		[SP_SPAN_SOURCE_PROCESS_TITLE] = "process-title",
+	};
+
+	return names[source];
+}
+
 const char *sp_recording_span_text(const struct sp_recording *recording, uint32_t offset)
 {
 	const char *text = item_at(recording, SP_SECTION_SPAN_TEXT, offset);

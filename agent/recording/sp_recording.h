@@ -214,6 +214,10 @@ struct sp_recording_header {
 	 * waited for. */
 	_Atomic uint32_t consumer;
 	uint32_t span_untracked; /* SP_UNTRACKED_*: what is not told of spans */
+	/* By hooks and handlers: sources of spans that met something, a bit for each of
+	 * enum sp_span_source. */
+	_Atomic uint32_t found_sources;
+	uint32_t unused;
 
 	struct sp_journal journal;
 };
@@ -272,7 +276,10 @@ struct sp_slot {
 	_Atomic uint64_t heap_variance; /* a double: of the estimate of heap_bytes */
 	_Atomic uint32_t label_set;	/* by hooks on this thread: of its next sample */
 	uint32_t unused_word;
-	uint64_t unused[9];
+	/* By hooks and the handler on this thread: names that its samples carry, two
+	 * texts, when they were read, and a label set without and with them. */
+	_Atomic uint64_t sample_names, sample_names_cycles, sample_label_sets;
+	uint64_t unused[6];
 };
 _Static_assert(sizeof(struct sp_slot) == 256, "slot size is part of the layout");
 

@@ -73,7 +73,7 @@ struct sp_label_set {
 	uint64_t hash;
 	uint8_t trace_id[16], span_id[8];	 /* zero: not kept */
 	uint32_t labels[2 * SP_SPAN_LABELS_MAX]; /* texts: key, value, …; 0 = end */
-	uint64_t unused;
+	uint32_t thread_name, process_title;	 /* texts */
 };
 _Static_assert(sizeof(struct sp_label_set) == 112,
 	       "label set size is part of the layout");

@@ -8,6 +8,9 @@
 
 #include "sp_recording_span.h"
 
+/* As in SPANPROF_SOURCES. */
+const char *sp_span_source_name(enum sp_span_source source);
+
 /* "" if there is none. */
 const char *sp_recording_span_text(const struct sp_recording *recording, uint32_t offset);
 

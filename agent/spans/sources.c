@@ -1,23 +1,29 @@
 /*
- * The list of sources, which of them are switched on, and which have met something.
+ * The list of sources, and which of them are switched on.
  * Context: init, but for the notes of hooks.
  */
 #include "span_sources.h"
 
+#include "sp_capture.h"
+#include "sp_recording_spans.h"
 #include "sp_text.h"
 
 #include <stdatomic.h>
 #include <string.h>
 
 static const struct sp_span_source_ops *const sources[] = {
-	&sp_span_api,
-	&sp_span_environment,
-	&sp_span_otel_thread,
-	&sp_span_functions,
+	&sp_span_api,		&sp_span_environment, &sp_span_otel_thread,
+	&sp_span_custom_labels, &sp_span_functions,   &sp_span_thread_names,
+	&sp_span_process_title,
 };
 #define SOURCES (sizeof(sources) / sizeof(sources[0]))
 
-static _Atomic uint32_t on_sources, found_sources;
+static _Atomic uint32_t on_sources;
+
+static const char *name_of(size_t index)
+{
+	return sp_span_source_name(sources[index]->source);
+}
 
 /* Is name, with or without the sign, an item of the list? */
 static bool is_listed(const char *list, char sign, const char *name)
@@ -39,8 +45,8 @@ static bool is_listed(const char *list, char sign, const char *name)
 static bool is_source(const char *name, size_t name_bytes)
 {
 	for (size_t i = 0; i < SOURCES; i++) {
-		if (strlen(sources[i]->name) == name_bytes &&
-		    memcmp(sources[i]->name, name, name_bytes) == 0)
+		if (strlen(name_of(i)) == name_bytes &&
+		    memcmp(name_of(i), name, name_bytes) == 0)
 			return true;
 	}
 	return false;
@@ -54,7 +60,7 @@ static void say_unknown(const char *name, size_t name_bytes, struct sp_text *err
 	sp_text_string(error, "\" is no source of spans; there are ");
 	for (size_t i = 0; i < SOURCES; i++) {
 		sp_text_string(error, i ? ", " : "");
-		sp_text_string(error, sources[i]->name);
+		sp_text_string(error, name_of(i));
 	}
 }
 
@@ -81,8 +87,8 @@ void sp_spans_begin(const struct sp_spans_setup *setup)
 	for (size_t i = 0; i < SOURCES; i++) {
 		const struct sp_span_source_ops *source = sources[i];
 		bool is_on = (source->is_on_by_default ||
-			      is_listed(setup->sources, '\0', source->name)) &&
-			     !is_listed(setup->sources, '-', source->name);
+			      is_listed(setup->sources, '\0', name_of(i))) &&
+			     !is_listed(setup->sources, '-', name_of(i));
 
 		if (!is_on)
 			continue;
@@ -120,25 +126,12 @@ bool sp_spans_is_on(enum sp_span_source source)
 
 void sp_spans_note_found(enum sp_span_source source)
 {
+	struct sp_recording_header *header = sp_capture.recording.header;
+
 	/* Most have been noted before. */
-	if (!(atomic_load_explicit(&found_sources, memory_order_relaxed) & 1U << source))
-		atomic_fetch_or_explicit(&found_sources, 1U << source,
+	if (header &&
+	    !(atomic_load_explicit(&header->found_sources, memory_order_relaxed) &
+	      1U << source))
+		atomic_fetch_or_explicit(&header->found_sources, 1U << source,
 					 memory_order_relaxed);
-}
-
-void sp_spans_list_found(char *text, unsigned long text_bytes)
-{
-	struct sp_text list;
-	bool has_any = false;
-
-	sp_text_init(&list, text, text_bytes);
-	for (size_t i = 0; i < SOURCES; i++) {
-		if (!(atomic_load_explicit(&found_sources, memory_order_relaxed) &
-		      1U << sources[i]->source))
-			continue;
-		if (has_any)
-			sp_text_string(&list, ", ");
-		sp_text_string(&list, sources[i]->name);
-		has_any = true;
-	}
 }

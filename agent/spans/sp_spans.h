@@ -16,11 +16,11 @@
 struct sp_spans_setup {
 	const char *sources;   /* names with "-" before those switched off, or "" */
 	const char *functions; /* patterns of library functions, or "" */
+	const char *labels;    /* keys of labels that are recorded, or "" */
 	char *const *environment;
 };
 
 struct sp_span_source_ops {
-	const char *name; /* as in SPANPROF_SOURCES */
 	enum sp_span_source source;
 	bool is_on_by_default;
 	/*
@@ -54,10 +54,8 @@ bool sp_spans_want_modules(void);
 /* Context: signal. Is this source switched on? */
 bool sp_spans_is_on(enum sp_span_source source);
 
-/* A source has met something of its kind. Context: hook. */
+/* A source has met something of its kind, which the recording says then. Context:
+ * signal. */
 void sp_spans_note_found(enum sp_span_source source);
-
-/* Context: collector. Names of the sources that met something, separated by ", ". */
-void sp_spans_list_found(char *text, unsigned long text_bytes);
 
 #endif

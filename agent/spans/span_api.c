@@ -108,7 +108,6 @@ SP_EXPORT spanprof_span spanprof_v1_current(void)
 }
 
 const struct sp_span_source_ops sp_span_api = {
-	.name = "api",
 	.source = SP_SPAN_SOURCE_API,
 	.is_on_by_default = true,
 };

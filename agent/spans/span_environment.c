@@ -119,7 +119,6 @@ static bool begin(const struct sp_spans_setup *setup)
 }
 
 const struct sp_span_source_ops sp_span_environment = {
-	.name = "environment",
 	.source = SP_SPAN_SOURCE_ENVIRONMENT,
 	.is_on_by_default = true,
 	.begin = begin,

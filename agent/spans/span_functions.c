@@ -415,7 +415,6 @@ static bool wants_modules(void)
 }
 
 const struct sp_span_source_ops sp_span_functions = {
-	.name = "functions",
 	.source = SP_SPAN_SOURCE_FUNCTIONS,
 	.is_on_by_default = true,
 	.begin = begin,

@@ -57,7 +57,6 @@ static bool begin(const struct sp_spans_setup *setup)
 }
 
 const struct sp_span_source_ops sp_span_otel_thread = {
-	.name = "otel",
 	.source = SP_SPAN_SOURCE_OTEL_THREAD,
 	.is_on_by_default = true,
 	.begin = begin,

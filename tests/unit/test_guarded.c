@@ -78,6 +78,30 @@ START_TEST(pieces_are_read_all_or_not)
 }
 END_TEST
 
+START_TEST(gathers_pieces_of_any_size_or_nothing)
+{
+	struct iovec some[] = {
+		{pages + 10, 3},
+		{pages + 2 * SP_PAGE_BYTES, 0},
+		{pages + 2 * SP_PAGE_BYTES + 5, 100},
+	};
+	unsigned char read[200];
+
+	errno = E2BIG;
+	ck_assert(sp_guarded_gather(some, 3, read));
+	ck_assert_mem_eq(read, pages + 10, 3);
+	ck_assert_mem_eq(read + 3, pages + 2 * SP_PAGE_BYTES + 5, 100);
+	ck_assert(sp_guarded_gather(some, 1, read));
+	some[1] = (struct iovec){pages + SP_PAGE_BYTES, 1};
+	ck_assert(!sp_guarded_gather(some, 3, read));
+	some[1] = (struct iovec){pages, SIZE_MAX};
+	ck_assert(!sp_guarded_gather(some, 2, read));
+	some[1] = (struct iovec){(void *)UINTPTR_MAX, 8};
+	ck_assert(!sp_guarded_gather(some, 2, read));
+	ck_assert_int_eq(errno, E2BIG);
+}
+END_TEST
+
 START_TEST(stores_only_where_it_may_be_written)
 {
 	uint64_t *word = (uint64_t *)(void *)(pages + 16);
@@ -153,6 +177,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, reads_what_is_mapped_and_refuses_the_rest);
 	tcase_add_test(tcase, pieces_are_read_all_or_not);
+	tcase_add_test(tcase, gathers_pieces_of_any_size_or_nothing);
 	tcase_add_test(tcase, stores_only_where_it_may_be_written);
 	tcase_add_test(tcase, kernel_addresses_are_refused);
 	tcase_add_test(tcase, another_thread_sees_the_old_value_or_the_new);

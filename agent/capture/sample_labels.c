@@ -1,0 +1,220 @@
+/*
+ * See sp_sample_labels.h. A thread's names are kept in its slot with the time when they
+ * were read. A handler may interrupt a hook of its thread here: each word of the
+ * slot is whole, and what was found for one set of names is never taken for another.
+ */
+#include "sp_sample_labels.h"
+
+#include "sp_capture.h"
+#include "sp_compiler.h"
+#include "sp_intern.h"
+#include "sp_recording_spans.h"
+#include "span_names.h"
+
+#include <string.h>
+
+/* A tenth of a millisecond or so: reading both takes about half a microsecond. */
+#define NAMES_AGE_CYCLES_MAX (UINT64_C(1) << 18)
+/*
+ * So many different names are told apart in one process: each multiplies the stacks.
+ * Those that come later are one, and are counted.
+ */
+#define NAMES_MAX 256U
+#define NAME_OTHER "[other]"
+
+static struct {
+	bool (*_Atomic read)(char text[SP_SAMPLE_NAME_BYTES]);
+	_Atomic uint64_t met[NAMES_MAX]; /* hashes; 0: free */
+} name_sources[SP_SAMPLE_NAMES];
+
+static struct {
+	bool (*_Atomic has_any)(void);
+	bool (*add)(struct sp_span_labels *labels);
+} label_source;
+static _Atomic bool has_sources;
+
+void sp_sample_name_source(enum sp_sample_name which,
+			   bool (*read)(char text[SP_SAMPLE_NAME_BYTES]))
+{
+	/* The parent's names are not the child's. */
+	for (uint32_t i = 0; i < NAMES_MAX; i++)
+		atomic_store_explicit(&name_sources[which].met[i], 0,
+				      memory_order_relaxed);
+	atomic_store_explicit(&name_sources[which].read, read, memory_order_relaxed);
+	atomic_store_explicit(&has_sources, true, memory_order_relaxed);
+}
+
+void sp_sample_label_source(bool (*has_any)(void),
+			    bool (*add)(struct sp_span_labels *labels))
+{
+	label_source.add = add;
+	/* Release: who sees that there is a source sees all of it. */
+	atomic_store_explicit(&label_source.has_any, has_any, memory_order_release);
+	atomic_store_explicit(&has_sources, true, memory_order_relaxed);
+}
+
+/* --- names --- */
+
+static uint64_t hash_of_name(const char *text)
+{
+	uint64_t hash = 1;
+
+	for (; *text; text++)
+		hash = sp_intern_mix(hash, (unsigned char)*text);
+	return hash ? hash : 1;
+}
+
+static bool is_among_first(enum sp_sample_name which, const char *text)
+{
+	uint64_t hash = hash_of_name(text);
+
+	for (uint32_t i = 0; i < NAMES_MAX; i++) {
+		_Atomic uint64_t *place =
+			&name_sources[which].met[(hash + i) % NAMES_MAX];
+		uint64_t met = atomic_load_explicit(place, memory_order_relaxed);
+
+		/* Relaxed: the hash is all there is to see. */
+		if (met == hash ||
+		    (!met && (atomic_compare_exchange_strong_explicit(
+				      place, &met, hash, memory_order_relaxed,
+				      memory_order_relaxed) ||
+			      met == hash)))
+			return true;
+	}
+	return false;
+}
+
+static uint32_t read_name(enum sp_sample_name which)
+{
+	bool (*read)(char *) =
+		atomic_load_explicit(&name_sources[which].read, memory_order_relaxed);
+	char text[SP_SAMPLE_NAME_BYTES];
+
+	if (!read || !read(text) || !text[0])
+		return 0;
+	if (is_among_first(which, text))
+		return sp_span_text(text);
+	sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_LABELS, 1);
+	return sp_span_text(NAME_OTHER);
+}
+
+/* Both texts in one word. */
+static SP_COLD uint64_t read_names(struct sp_slot *slot, uint64_t now_cycles)
+{
+	uint64_t names = (uint64_t)read_name(SP_SAMPLE_PROCESS_TITLE) << 32 |
+			 read_name(SP_SAMPLE_THREAD_NAME);
+
+	atomic_store_explicit(&slot->sample_names, names, memory_order_relaxed);
+	atomic_store_explicit(&slot->sample_names_cycles, now_cycles,
+			      memory_order_relaxed);
+	return names;
+}
+
+static uint64_t names_of(struct sp_slot *slot, uint64_t now_cycles)
+{
+	uint64_t read_cycles;
+
+	if (!slot)
+		return 0;
+	read_cycles =
+		atomic_load_explicit(&slot->sample_names_cycles, memory_order_relaxed);
+	/* Also where another core's clock is behind. */
+	if (sp_unlikely(now_cycles - read_cycles > NAMES_AGE_CYCLES_MAX))
+		return read_names(slot, now_cycles);
+	return atomic_load_explicit(&slot->sample_names, memory_order_relaxed);
+}
+
+/* --- label sets --- */
+
+bool sp_sample_label_add(struct sp_span_labels *labels, const char *key,
+			 const char *value)
+{
+	uint32_t key_text = sp_span_text(key), value_text = sp_span_text(value);
+
+	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && key_text && value_text;
+	     i += 2) {
+		if (labels->texts[i] == key_text)
+			return false;
+		if (labels->texts[i])
+			continue;
+		labels->texts[i] = key_text;
+		labels->texts[i + 1] = value_text;
+		return true;
+	}
+	return false;
+}
+
+static const struct sp_label_set *set_at(uint32_t label_set)
+{
+	return sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS, label_set);
+}
+
+static bool has_labels(void)
+{
+	bool (*has_any)(void) =
+		atomic_load_explicit(&label_source.has_any, memory_order_acquire);
+
+	return has_any && has_any();
+}
+
+/* What was found for this set and these names the last time; 0: something else. */
+static uint32_t known_set(struct sp_slot *slot, uint32_t label_set, uint64_t names)
+{
+	uint64_t known =
+		atomic_load_explicit(&slot->sample_label_sets, memory_order_relaxed);
+	uint32_t with_names = (uint32_t)known;
+	const struct sp_label_set *set;
+
+	if (!with_names || known >> 32 != label_set)
+		return 0;
+	set = set_at(with_names);
+	return set->thread_name == (uint32_t)names &&
+			       set->process_title == (uint32_t)(names >> 32)
+		       ? with_names
+		       : 0;
+}
+
+static SP_NOINLINE uint32_t find_set(uint32_t label_set, uint64_t names,
+				     bool wants_labels)
+{
+	const struct sp_label_set *set = set_at(label_set);
+	struct sp_span_labels labels = {
+		.path = set->path,
+		.thread_name = (uint32_t)names,
+		.process_title = (uint32_t)(names >> 32),
+	};
+	bool has_added;
+
+	memcpy(labels.trace_id, set->trace_id, sizeof(labels.trace_id));
+	memcpy(labels.span_id, set->span_id, sizeof(labels.span_id));
+	memcpy(labels.texts, set->labels, sizeof(labels.texts));
+	has_added = wants_labels && label_source.add(&labels);
+	return has_added || names ? sp_span_label_set(&labels) : label_set;
+}
+
+uint32_t sp_sample_label_set(struct sp_slot *slot, uint32_t label_set,
+			     uint64_t now_cycles)
+{
+	bool wants_labels;
+	uint32_t found;
+	uint64_t names;
+
+	if (!atomic_load_explicit(&has_sources, memory_order_relaxed) ||
+	    label_set == SP_LABEL_SET_OTHER)
+		return label_set;
+	names = names_of(slot, now_cycles);
+	wants_labels = has_labels();
+	if (sp_unlikely(wants_labels))
+		return find_set(label_set, names, true);
+	if (!names)
+		return label_set;
+	found = known_set(slot, label_set, names);
+	if (sp_likely(found))
+		return found;
+	found = find_set(label_set, names, false);
+	if (found != SP_LABEL_SET_OTHER)
+		atomic_store_explicit(&slot->sample_label_sets,
+				      (uint64_t)label_set << 32 | found,
+				      memory_order_relaxed);
+	return found;
+}

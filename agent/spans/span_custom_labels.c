@@ -1,0 +1,195 @@
+/*
+ * Labels that a program keeps for its profilers by the custom-labels ABI, version 1: the
+ * thread-local custom_labels_current_set points to the thread's labels at this moment.
+ * We define the variable ourselves, as that of span_otel_thread.c, so that the handler
+ * reads it without any look-up.
+ *
+ * What it points to is the program's: writers promise what a handler on the same thread
+ * needs, but nothing keeps one from leaving labels that it has freed. So everything
+ * behind the pointer is read by the kernel, and only labels that the user asked
+ * for (record_labels), of which the first of each key counts. Context: signal.
+ */
+#include "span_sources.h"
+
+#include "sp_capture.h"
+#include "sp_compiler.h"
+#include "sp_guarded.h"
+#include "sp_module_symbol.h"
+#include "sp_next.h"
+#include "sp_sample_labels.h"
+
+#include <string.h>
+
+#define ABI_VERSION 1U
+/* Labels of a thread that are looked at, some at a time. */
+#define LABELS_MAX 64U
+#define LABELS_AT_ONCE 4U
+#define KEY_BYTES_MAX 64U
+/* What is kept of a text, with a NUL. */
+#define VALUE_BYTES_MAX 256U
+
+struct string {
+	uint64_t bytes;
+	uint64_t address; /* of a key: 0 = a label that is being changed */
+};
+
+struct label {
+	struct string key, value;
+};
+
+struct set {
+	uint64_t labels; /* address */
+	uint64_t count, capacity;
+};
+
+extern SP_EXPORT SP_TLS void *custom_labels_current_set;
+SP_TLS void *custom_labels_current_set;
+
+static const char *recorded_keys;
+/* The program has labels of another layout. */
+static _Atomic bool is_other_version;
+/* Labels were met; who says which version they are of may have been loaded late. */
+static _Atomic bool wants_look, has_looked;
+
+/* Is there a recorded key of so many bytes (key NULL), or that very key? */
+static bool is_recorded(const char *key, uint64_t key_bytes)
+{
+	const char *at = recorded_keys;
+
+	while (*at) {
+		size_t bytes = strcspn(at, ",");
+
+		if (bytes == key_bytes && (!key || memcmp(at, key, bytes) == 0))
+			return true;
+		at += bytes + (at[bytes] == ',');
+	}
+	return false;
+}
+
+static bool read_at(uint64_t address, void *buffer, size_t size_bytes)
+{
+	const struct iovec piece = {(void *)(uintptr_t)address, size_bytes};
+
+	return sp_guarded_gather(&piece, 1, buffer);
+}
+
+/* False: it could not be read. */
+static bool add_label(const struct label *label, struct sp_span_labels *labels,
+		      bool *has_added)
+{
+	uint64_t value_bytes = label->value.bytes < VALUE_BYTES_MAX ? label->value.bytes
+								    : VALUE_BYTES_MAX - 1;
+	const struct iovec pieces[] = {
+		{(void *)(uintptr_t)label->key.address, label->key.bytes},
+		{(void *)(uintptr_t)label->value.address, value_bytes},
+	};
+	char text[KEY_BYTES_MAX + VALUE_BYTES_MAX], key[KEY_BYTES_MAX + 1];
+
+	if (!label->key.address || !label->key.bytes || !value_bytes ||
+	    label->key.bytes > KEY_BYTES_MAX || !is_recorded(NULL, label->key.bytes))
+		return true;
+	if (!sp_guarded_gather(pieces, SP_ARRAY_COUNT(pieces), text))
+		return false;
+	if (!is_recorded(text, label->key.bytes))
+		return true;
+	memcpy(key, text, label->key.bytes);
+	key[label->key.bytes] = '\0';
+	text[label->key.bytes + value_bytes] = '\0';
+	*has_added |= sp_sample_label_add(labels, key, text + label->key.bytes);
+	return true;
+}
+
+static bool read_set(uint64_t address, struct sp_span_labels *labels, bool *has_added)
+{
+	struct label some[LABELS_AT_ONCE];
+	struct set set;
+
+	if (!read_at(address, &set, sizeof(set)))
+		return false;
+	if (set.count > LABELS_MAX)
+		set.count = LABELS_MAX;
+	for (uint64_t done = 0; done < set.count; done += LABELS_AT_ONCE) {
+		uint64_t count = set.count - done;
+
+		if (count > LABELS_AT_ONCE)
+			count = LABELS_AT_ONCE;
+		if (!read_at(set.labels + done * sizeof(some[0]), some,
+			     count * sizeof(some[0])))
+			return false;
+		for (uint64_t i = 0; i < count; i++)
+			if (!add_label(&some[i], labels, has_added))
+				return false;
+	}
+	return true;
+}
+
+static bool has_any(void)
+{
+	return sp_unlikely(custom_labels_current_set != NULL) &&
+	       !atomic_load_explicit(&is_other_version, memory_order_relaxed);
+}
+
+static bool add_current(struct sp_span_labels *labels)
+{
+	uint64_t address = (uint64_t)(uintptr_t)custom_labels_current_set;
+	bool has_added = false;
+
+	sp_spans_note_found(SP_SPAN_SOURCE_CUSTOM_LABELS);
+	if (sp_unlikely(
+		    !atomic_load_explicit(&has_looked, memory_order_relaxed) &&
+		    !atomic_exchange_explicit(&has_looked, true, memory_order_relaxed))) {
+		atomic_store_explicit(&wants_look, true, memory_order_relaxed);
+		sp_capture_wake_reporter();
+	}
+	if (recorded_keys[0] && !read_set(address, labels, &has_added))
+		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_LABELS, 1);
+	return has_added;
+}
+
+/* --- the version --- */
+
+static void check_version(uint64_t address)
+{
+	uint32_t version;
+
+	if (sp_guarded_read(address, &version, sizeof(version)) && version != ABI_VERSION)
+		atomic_store_explicit(&is_other_version, true, memory_order_relaxed);
+}
+
+static bool begin(const struct sp_spans_setup *setup)
+{
+	void *version;
+
+	/* Fork children find everything as it is. */
+	if (recorded_keys)
+		return false;
+	recorded_keys = setup->labels;
+	version = sp_next_find_first("custom_labels_abi_version", NULL);
+	if (version)
+		check_version((uint64_t)(uintptr_t)version);
+	sp_sample_label_source(has_any, add_current);
+	return false; /* found when a thread has labels */
+}
+
+static bool module_loaded(uint64_t start, const struct link_map *link_map)
+{
+	uint64_t version = sp_module_symbol(start, "custom_labels_abi_version");
+
+	(void)link_map;
+	if (version)
+		check_version(version);
+	return true;
+}
+
+static bool wants_modules(void)
+{
+	return atomic_exchange_explicit(&wants_look, false, memory_order_relaxed);
+}
+
+const struct sp_span_source_ops sp_span_custom_labels = {
+	.source = SP_SPAN_SOURCE_CUSTOM_LABELS,
+	.is_on_by_default = true,
+	.begin = begin,
+	.module_loaded = module_loaded,
+	.wants_modules = wants_modules,
+};
