@@ -22,14 +22,16 @@
 #include <sys/syscall.h>
 #include <ucontext.h>
 
-#define THREADS 4
+#define THREADS 2
 #define STACK_BYTES ((size_t)256 << 10)
-#define ROUNDS 300000000UL
+/* The agent looks for strangers each second, and believes it the second time. */
+#define STRANGERS_US 4000000
 #define WORK_NS (300 * NS_PER_MS)
 
 NOINLINE void coroutine_work(void);
 NOINLINE int own_tls_work(void *unused);
 
+static _Atomic bool is_over;
 static _Atomic int threads_done;
 
 static void *get_pages(size_t size_bytes)
@@ -44,7 +46,7 @@ static void *get_pages(size_t size_bytes)
 int own_tls_work(void *unused)
 {
 	(void)unused;
-	for (volatile unsigned long i = 0; i < ROUNDS; i++)
+	while (!atomic_load_explicit(&is_over, memory_order_relaxed))
 		;
 	atomic_fetch_add(&threads_done, 1);
 	__asm__ volatile("syscall" ::"a"(SYS_exit), "D"(0) : "rcx", "r11", "memory");
@@ -69,6 +71,8 @@ static int run_own_tls(void)
 			  thread_pointer) < 0)
 			return 4;
 	}
+	usleep(STRANGERS_US);
+	atomic_store(&is_over, true);
 	while (atomic_load(&threads_done) < THREADS)
 		burn_here(10 * NS_PER_MS);
 	return 0;
