@@ -1,35 +1,14 @@
 /*
- * Spans on the program's side: what a thread works for, what a span has taken, and what
- * becomes of calls that make no sense.
+ * Spans on the program's side: what a thread works for, and what a span has taken.
  */
 #include "sp_heap_capture.h"
 #include "span_names.h"
 #include "test_span_capture_fixture.h"
 
-#include <pthread.h>
-
-#define RECORDING_BYTES (UINT64_C(64) << 20)
-
-static const struct sp_span_settings plain = {
-	.has_exact_cpu = true, .probability_millionths = 1000000, .labels = ""};
-
-static void setup(void)
-{
-	begin_spans(&plain, RECORDING_BYTES);
-}
-
 static void teardown(void)
 {
 	sp_heap_self = NULL;
 	end_spans();
-}
-
-static void spend_ticks(void)
-{
-	uint64_t start = sp_clock_ticks();
-
-	while (sp_clock_ticks() - start < 2000)
-		;
 }
 
 /* --- nesting --- */
@@ -226,10 +205,10 @@ END_TEST
 
 START_TEST(clock_of_cpu_time_is_only_read_when_wanted)
 {
-	struct sp_span_settings settings = plain;
+	const struct sp_span_settings settings = {.probability_millionths = 1000000,
+						  .labels = ""};
 	uint64_t span;
 
-	settings.has_exact_cpu = false;
 	sp_span_capture_init(&settings);
 	span = create("span", SP_SPAN_NONE);
 	sp_span_enter(span, 0);
@@ -308,329 +287,6 @@ START_TEST(stays_so_far_can_be_counted_without_an_end)
 }
 END_TEST
 
-/* --- wrong use --- */
-
-START_TEST(exit_without_enter_is_counted)
-{
-	uint64_t entered = create("entered", SP_SPAN_NONE);
-	uint64_t span = create("span", SP_SPAN_NONE);
-
-	/* Also on a thread that never entered any. */
-	sp_span_exit(span);
-	sp_span_enter(entered, 0);
-	sp_span_exit(span);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 2);
-	ck_assert_str_eq(current_name(), "entered");
-	ck_assert_uint_eq(busy_of(span), 0);
-	ck_assert_uint_eq(entered_now(span), 0);
-	sp_span_exit(entered);
-	ck_assert_ptr_null(current_name());
-}
-END_TEST
-
-START_TEST(exit_out_of_order_ends_that_stay_alone)
-{
-	uint64_t spans[3] = {create("a", SP_SPAN_NONE), create("b", SP_SPAN_NONE),
-			     create("c", SP_SPAN_NONE)};
-
-	for (unsigned int i = 0; i < 3; i++)
-		sp_span_enter(spans[i], 0);
-	sp_span_exit(spans[1]);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
-	ck_assert_str_eq(current_name(), "c");
-	ck_assert_uint_eq(entered_now(spans[1]), 0);
-	sp_span_exit(spans[2]);
-	ck_assert_str_eq(current_name(), "a");
-	sp_span_exit(spans[0]);
-	ck_assert_ptr_null(current_name());
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
-	for (unsigned int i = 0; i < 3; i++)
-		ck_assert_uint_gt(busy_of(spans[i]), 0);
-}
-END_TEST
-
-START_TEST(close_while_entered_waits_for_the_exit)
-{
-	uint64_t span = create("span", SP_SPAN_NONE);
-
-	sp_span_enter(span, 0);
-	sp_span_close(span);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
-	ck_assert_uint_eq(state_of(span), SP_SPAN_OPEN);
-	drain();
-	ck_assert_uint_eq(state_of(span), SP_SPAN_OPEN);
-	spend_ticks();
-	sp_span_exit(span);
-	ck_assert_uint_eq(state_of(span), SP_SPAN_CLOSED);
-	ck_assert_uint_ge(busy_of(span), 2000);
-	ck_assert_uint_ge(sp_atomic_value(&span_of(span)->closed_ticks),
-			  span_of(span)->created_ticks + busy_of(span));
-	drain();
-	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
-}
-END_TEST
-
-START_TEST(closed_span_is_not_used_again)
-{
-	uint64_t span = create("span", SP_SPAN_NONE);
-
-	sp_span_close(span);
-	sp_span_enter(span, 0);
-	sp_span_close(span);
-	sp_span_exit(span);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 3);
-	ck_assert_ptr_null(current_name());
-	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->enters), 0);
-}
-END_TEST
-
-START_TEST(old_handle_never_reaches_the_entrys_next_span)
-{
-	uint64_t old = create("old", SP_SPAN_NONE), young;
-
-	sp_span_close(old);
-	drain();
-	young = create("young", SP_SPAN_NONE);
-	ck_assert_uint_eq((uint32_t)young, (uint32_t)old);
-	ck_assert_uint_ne(young, old);
-	sp_span_enter(old, 0);
-	ck_assert_ptr_null(current_name());
-	sp_span_close(old);
-	sp_span_follows(old, young);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 3);
-	ck_assert_uint_eq(state_of(young), SP_SPAN_OPEN);
-	ck_assert_uint_eq(span_of(young)->follows, SP_SPAN_NONE);
-	/* A parent that is gone is none. */
-	ck_assert_uint_eq(span_of(create("child", old))->parent, SP_SPAN_NONE);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 4);
-}
-END_TEST
-
-START_TEST(no_span_is_a_span_that_does_nothing)
-{
-	sp_span_enter(SP_SPAN_NONE, 0);
-	sp_span_exit(SP_SPAN_NONE);
-	sp_span_close(SP_SPAN_NONE);
-	sp_span_follows(SP_SPAN_NONE, 1);
-	sp_span_label(SP_SPAN_NONE, "key", "value");
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
-	/* Handles that were never given out. */
-	sp_span_enter(UINT64_C(7) << 32 | 7, 0);
-	sp_span_close(UINT64_C(7) << 32 | 7);
-	sp_span_enter(UINT64_C(7) << 32, 0);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 3);
-}
-END_TEST
-
-START_TEST(span_may_follow_another)
-{
-	uint64_t cause = create("cause", SP_SPAN_NONE);
-	uint64_t span = create("span", SP_SPAN_NONE);
-
-	sp_span_follows(span, cause);
-	ck_assert_uint_eq(span_of(span)->follows, cause);
-}
-END_TEST
-
-/* --- threads --- */
-
-#define THREADS 8U
-#define STAYS 2000U
-
-static uint64_t shared_span;
-
-struct worker {
-	uint64_t least, most;
-};
-
-static void *work_for_shared_span(void *argument)
-{
-	struct worker *worker = argument;
-
-	for (unsigned int i = 0; i < STAYS; i++) {
-		uint64_t before = sp_clock_ticks(), in, out;
-		uint64_t child;
-
-		sp_span_enter(shared_span, 0);
-		in = sp_clock_ticks();
-		child = create("child", SP_SPAN_CURRENT);
-		sp_span_enter(child, 0);
-		sp_span_exit(child);
-		sp_span_close(child);
-		ck_assert_str_eq(current_name(), "shared");
-		out = sp_clock_ticks();
-		sp_span_exit(shared_span);
-		ck_assert_ptr_null(current_name());
-		worker->least += out - in;
-		worker->most += sp_clock_ticks() - before;
-	}
-	sp_span_thread_end();
-	return NULL;
-}
-
-START_TEST(one_span_may_be_on_many_threads_at_once)
-{
-	struct worker workers[THREADS] = {{0, 0}};
-	pthread_t threads[THREADS];
-	uint64_t least = 0, most = 0;
-
-	shared_span = create("shared", SP_SPAN_NONE);
-	for (unsigned int i = 0; i < THREADS; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, work_for_shared_span,
-						&workers[i]),
-				 0);
-	for (unsigned int i = 0; i < THREADS; i++) {
-		pthread_join(threads[i], NULL);
-		least += workers[i].least;
-		most += workers[i].most;
-	}
-	ck_assert_uint_eq(sp_atomic_value(&span_of(shared_span)->enters),
-			  THREADS * STAYS);
-	ck_assert_uint_ge(busy_of(shared_span), least);
-	ck_assert_uint_le(busy_of(shared_span), most);
-	ck_assert_uint_eq(entered_now(shared_span), 0);
-	sp_span_close(shared_span);
-	drain();
-	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
-	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 1)->spans),
-			  THREADS * STAYS);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE) + lost(SP_LOSS_SPAN_NO_ROOM), 0);
-}
-END_TEST
-
-static void *exit_shared_span(void *unused)
-{
-	sp_span_exit(shared_span);
-	return unused;
-}
-
-static void in_a_thread(void *(*function)(void *))
-{
-	pthread_t thread;
-
-	ck_assert_int_eq(pthread_create(&thread, NULL, function, NULL), 0);
-	pthread_join(thread, NULL);
-}
-
-START_TEST(exit_on_another_thread_ends_nobodys_stay)
-{
-	shared_span = create("shared", SP_SPAN_NONE);
-	sp_span_enter(shared_span, 0);
-	in_a_thread(exit_shared_span);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
-	ck_assert_str_eq(current_name(), "shared");
-	ck_assert_uint_eq(entered_now(shared_span), 1);
-	sp_span_exit(shared_span);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
-}
-END_TEST
-
-static void *end_inside(void *unused)
-{
-	struct sp_slot slot;
-
-	memset(&slot, 0, sizeof(slot));
-	sp_span_enter(shared_span, 0);
-	sp_span_enter(shared_span, 0);
-	sp_span_thread_begin(&slot);
-	spend_ticks();
-	sp_span_thread_end();
-	ck_assert_uint_eq(atomic_load(&slot.label_set), SP_LABEL_SET_NONE);
-	/* Destructors of the program may come after us. */
-	sp_span_enter(shared_span, 0);
-	sp_span_exit(shared_span);
-	ck_assert_uint_eq(sp_span_current(), SP_SPAN_NONE);
-	return unused;
-}
-
-START_TEST(thread_that_ends_leaves_its_spans)
-{
-	shared_span = create("shared", SP_SPAN_NONE);
-	in_a_thread(end_inside);
-	ck_assert_uint_eq(entered_now(shared_span), 0);
-	ck_assert_uint_ge(busy_of(shared_span), 4000);
-	ck_assert_uint_eq(state_of(shared_span), SP_SPAN_OPEN);
-}
-END_TEST
-
-START_TEST(threads_without_spans_are_the_process_spans)
-{
-	struct sp_slot slot;
-	uint64_t root = create("process", SP_SPAN_NONE);
-	uint64_t span;
-
-	memset(&slot, 0, sizeof(slot));
-	sp_span_set_root(root);
-	ck_assert_str_eq(current_name(), "process");
-	ck_assert_uint_eq(sp_span_label_set_of(&slot), span_of(root)->label_set);
-	span = create("span", SP_SPAN_CURRENT);
-	ck_assert_uint_eq(span_of(span)->parent, root);
-	sp_span_enter(span, 0);
-	ck_assert_str_eq(current_name(), "span");
-	sp_span_exit(span);
-	ck_assert_str_eq(current_name(), "process");
-}
-END_TEST
-
-/* --- room --- */
-
-START_TEST(entries_are_used_again_as_soon_as_they_are_free)
-{
-	uint64_t capacity = recorded()->header->sections[SP_SECTION_SPANS].capacity_items;
-
-	for (uint64_t i = 0; i < 2 * capacity; i++) {
-		uint64_t span = create("span", SP_SPAN_NONE);
-
-		ck_assert_uint_ne(span, SP_SPAN_NONE);
-		sp_span_enter(span, 0);
-		sp_span_exit(span);
-		sp_span_close(span);
-	}
-	drain();
-	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans),
-			  2 * capacity);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM), 0);
-	/* Short spans need few entries. */
-	ck_assert_uint_lt(sp_recording_used(recorded(), SP_SECTION_SPANS), capacity / 4);
-}
-END_TEST
-
-START_TEST(spans_without_room_are_counted)
-{
-	uint64_t capacity = recorded()->header->sections[SP_SECTION_SPANS].capacity_items;
-	uint64_t refused = 0;
-
-	/* Nobody drains: storage is taken here, as long as there is any. */
-	sp_capture.drain = NULL;
-	for (uint64_t i = 0; i < capacity + 1000; i++) {
-		uint64_t span = create("span", SP_SPAN_NONE);
-
-		refused += span == SP_SPAN_NONE;
-		sp_span_enter(span, 0);
-		sp_span_exit(span);
-	}
-	ck_assert_uint_eq(refused, 1000);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM), refused);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
-}
-END_TEST
-
-START_TEST(nothing_happens_where_nothing_is_recorded)
-{
-	uint64_t span = create("span", SP_SPAN_NONE);
-
-	sp_capture_set_state(SP_CAPTURE_OFF);
-	ck_assert_uint_eq(create("span", SP_SPAN_NONE), SP_SPAN_NONE);
-	sp_span_enter(span, 0);
-	sp_span_exit(span);
-	sp_span_close(span);
-	sp_span_settle();
-	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->enters), 0);
-	ck_assert_uint_eq(state_of(span), SP_SPAN_OPEN);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
-}
-END_TEST
-
 /* --- memory in use --- */
 
 START_TEST(blocks_count_for_the_span_that_they_were_made_in)
@@ -668,7 +324,7 @@ int main(void)
 	int failed;
 
 	tcase_set_timeout(tc, 60);
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, begin_plain_spans, teardown);
 	tcase_add_test(tc, samples_belong_to_the_innermost_span);
 	tcase_add_test(tc, slot_tells_the_handler_what_it_samples);
 	tcase_add_test(tc, paths_are_made_once_for_all_spans_in_one_place);
@@ -681,20 +337,6 @@ int main(void)
 	tcase_add_test(tc, clock_of_cpu_time_is_only_read_when_wanted);
 	tcase_add_test(tc, allocations_are_the_innermost_spans);
 	tcase_add_test(tc, stays_so_far_can_be_counted_without_an_end);
-	tcase_add_test(tc, exit_without_enter_is_counted);
-	tcase_add_test(tc, exit_out_of_order_ends_that_stay_alone);
-	tcase_add_test(tc, close_while_entered_waits_for_the_exit);
-	tcase_add_test(tc, closed_span_is_not_used_again);
-	tcase_add_test(tc, old_handle_never_reaches_the_entrys_next_span);
-	tcase_add_test(tc, no_span_is_a_span_that_does_nothing);
-	tcase_add_test(tc, span_may_follow_another);
-	tcase_add_test(tc, one_span_may_be_on_many_threads_at_once);
-	tcase_add_test(tc, exit_on_another_thread_ends_nobodys_stay);
-	tcase_add_test(tc, thread_that_ends_leaves_its_spans);
-	tcase_add_test(tc, threads_without_spans_are_the_process_spans);
-	tcase_add_test(tc, entries_are_used_again_as_soon_as_they_are_free);
-	tcase_add_test(tc, spans_without_room_are_counted);
-	tcase_add_test(tc, nothing_happens_where_nothing_is_recorded);
 	tcase_add_test(tc, blocks_count_for_the_span_that_they_were_made_in);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

@@ -58,6 +58,15 @@ static inline void begin_spans(const struct sp_span_settings *settings,
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 }
 
+/* All of them, by exact clocks. */
+static inline void begin_plain_spans(void)
+{
+	static const struct sp_span_settings settings = {
+		.has_exact_cpu = true, .probability_millionths = 1000000, .labels = ""};
+
+	begin_spans(&settings, UINT64_C(64) << 20);
+}
+
 static inline void end_spans(void)
 {
 	sp_capture_set_state(SP_CAPTURE_OFF);
@@ -111,6 +120,14 @@ static inline uint32_t state_of(uint64_t handle)
 static inline uint32_t entered_now(uint64_t handle)
 {
 	return atomic_load(&span_of(handle)->entered_now);
+}
+
+static inline void spend_ticks(void)
+{
+	uint64_t start = sp_clock_ticks();
+
+	while (sp_clock_ticks() - start < 4000)
+		;
 }
 
 #endif

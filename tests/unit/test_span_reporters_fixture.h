@@ -106,14 +106,6 @@ static inline void drain_elsewhere(void)
 	sp_absorber_unlock(absorber);
 }
 
-static inline void spend_ticks(void)
-{
-	uint64_t start = sp_clock_ticks();
-
-	while (sp_clock_ticks() - start < 4000)
-		;
-}
-
 static inline uint64_t ns_of(uint64_t ticks)
 {
 	return (uint64_t)((double)ticks * 1e9 / (double)TEST_TICKS_PER_SECOND);

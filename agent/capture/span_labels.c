@@ -1,0 +1,169 @@
+/* See span_labels.h. */
+#include "span_labels.h"
+
+#include "sp_capture.h"
+#include "span_names.h"
+#include "span_stack.h"
+#include "span_table.h"
+
+#include <string.h>
+
+static _Atomic uint64_t root_handle;
+static _Atomic uint32_t root_label_set;
+static bool (*_Atomic read_outside)(struct sp_span_context *context);
+static uint32_t outside_callsite;
+
+uint64_t sp_span_current(void)
+{
+	struct sp_span_thread *self = sp_span_self;
+
+	if (self && self->depth)
+		return self->frames[self->depth - 1].handle;
+	return atomic_load_explicit(&root_handle, memory_order_relaxed);
+}
+
+/* --- labels --- */
+
+uint32_t sp_span_label_set_with(const struct sp_span *span, const uint32_t *texts)
+{
+	struct sp_span_labels labels = {.path = span->path + 1};
+
+	if (sp_span_settings.has_ids) {
+		memcpy(labels.trace_id, span->trace_id, sizeof(labels.trace_id));
+		memcpy(labels.span_id, &span->span_id, sizeof(labels.span_id));
+	}
+	if (texts)
+		memcpy(labels.texts, texts, sizeof(labels.texts));
+	return sp_span_label_set(&labels);
+}
+
+/* Is key one of those recorded? */
+static bool is_recorded(const char *key)
+{
+	const char *at = sp_span_settings.labels;
+	size_t key_bytes = strlen(key);
+
+	while (at && *at) {
+		size_t bytes = strcspn(at, ",");
+
+		if (bytes == key_bytes && memcmp(at, key, bytes) == 0)
+			return true;
+		at += bytes + (at[bytes] == ',');
+	}
+	return false;
+}
+
+bool sp_span_is_label_recorded(const char *key)
+{
+	return is_recorded(key);
+}
+
+void sp_span_label(uint64_t handle, const char *key, const char *value)
+{
+	struct sp_span_thread *self = sp_span_self;
+	uint32_t texts[2 * SP_SPAN_LABELS_MAX];
+	const struct sp_label_set *before;
+	struct sp_span *span;
+	uint32_t key_text;
+
+	if (!sp_span_is_on() || !key || !value)
+		return;
+	if (handle == SP_SPAN_NONE)
+		handle = sp_span_current();
+	if (!sp_span_is_real(handle) || !is_recorded(key))
+		return;
+	span = sp_span_find_open(handle);
+	if (!span)
+		return;
+	before = sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS,
+				   span->label_set);
+	memcpy(texts, before->labels, sizeof(texts));
+	key_text = sp_span_text(key);
+	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && key_text; i += 2) {
+		if (texts[i] && texts[i] != key_text)
+			continue;
+		texts[i] = key_text;
+		texts[i + 1] = sp_span_text(value);
+		break;
+	}
+	span->label_set = sp_span_label_set_with(span, texts);
+	if (self && self->depth && self->frames[self->depth - 1].handle == handle)
+		sp_span_publish_top(self);
+}
+
+/* --- what samples read --- */
+
+void sp_span_set_outside(bool (*read)(struct sp_span_context *context), uint32_t callsite)
+{
+	outside_callsite = callsite;
+	/* Release: the callsite is there for whoever sees the function. */
+	atomic_store_explicit(&read_outside, read, memory_order_release);
+}
+
+/* Within the span that another library says the calling thread is in. */
+static uint32_t add_outside(uint32_t label_set)
+{
+	bool (*read)(struct sp_span_context *) =
+		atomic_load_explicit(&read_outside, memory_order_acquire);
+	const struct sp_label_set *set;
+	struct sp_span_context context;
+	struct sp_span_labels labels;
+	uint32_t path;
+
+	if (!read || outside_callsite == UINT32_MAX || !sp_span_is_on() ||
+	    !read(&context))
+		return label_set;
+	set = sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS, label_set);
+	path = sp_span_path(outside_callsite, set->path);
+	memset(&labels, 0, sizeof(labels));
+	labels.path = path == UINT32_MAX ? set->path : path + 1;
+	memcpy(labels.texts, set->labels, sizeof(labels.texts));
+	if (sp_span_settings.has_ids) {
+		memcpy(labels.trace_id, context.trace_id, sizeof(labels.trace_id));
+		memcpy(labels.span_id, context.span_id, sizeof(labels.span_id));
+	}
+	return sp_span_label_set(&labels);
+}
+
+uint32_t sp_span_label_set_of(const struct sp_slot *slot)
+{
+	uint32_t label_set = atomic_load_explicit(&slot->label_set, memory_order_relaxed);
+
+	if (!label_set)
+		label_set = atomic_load_explicit(&root_label_set, memory_order_relaxed);
+	/* A raw clone() thread, whose stack nobody knows, may have a thread pointer of
+	 * its own and none of the variables that others publish their spans in. */
+	return atomic_load_explicit(&slot->stack_high, memory_order_relaxed)
+		       ? add_outside(label_set)
+		       : label_set;
+}
+
+struct sp_span_mark sp_span_mark(void)
+{
+	struct sp_span_mark mark = sp_span_mark_self;
+
+	if (!mark.label_set) {
+		mark.label_set =
+			atomic_load_explicit(&root_label_set, memory_order_relaxed);
+		mark.span = sp_span_mark_of(
+			atomic_load_explicit(&root_handle, memory_order_relaxed));
+	}
+	mark.label_set = add_outside(mark.label_set);
+	return mark;
+}
+
+void sp_span_set_root(uint64_t handle)
+{
+	const struct sp_span *span =
+		sp_span_is_real(handle) ? sp_span_find(handle) : NULL;
+
+	atomic_store_explicit(&root_label_set, span ? span->label_set : 0,
+			      memory_order_relaxed);
+	atomic_store_explicit(&root_handle, span ? handle : 0, memory_order_relaxed);
+}
+
+void sp_span_labels_forked(void)
+{
+	atomic_store_explicit(&root_handle, 0, memory_order_relaxed);
+	atomic_store_explicit(&root_label_set, 0, memory_order_relaxed);
+}

@@ -1,0 +1,203 @@
+/*
+ * Spans that begin and end: creating and closing them. The last one out of close and
+ * exit makes a span final. Context: hook.
+ */
+#include "sp_span_capture.h"
+
+#include "sp_capture.h"
+#include "sp_clock.h"
+#include "sp_poisson.h"
+#include "span_labels.h"
+#include "span_names.h"
+#include "span_stack.h"
+#include "span_table.h"
+
+#include <string.h>
+
+struct sp_span_settings sp_span_settings;
+static bool is_initialised;
+static _Atomic uint64_t next_span_id;
+static _Atomic uint32_t epoch;
+
+void sp_span_capture_init(const struct sp_span_settings *wanted)
+{
+	sp_span_settings = *wanted;
+	is_initialised = true;
+}
+
+uint32_t sp_span_epoch(void)
+{
+	return atomic_load_explicit(&epoch, memory_order_relaxed);
+}
+
+void sp_span_capture_begin(struct sp_recording *recording)
+{
+	if (!is_initialised)
+		return;
+	recording->header->span_probability_millionths =
+		sp_span_settings.probability_millionths;
+	recording->header->has_exact_span_cpu = sp_span_settings.has_exact_cpu;
+	atomic_store_explicit(&epoch, sp_span_epoch() % 4095 + 1, memory_order_relaxed);
+}
+
+bool sp_span_is_on(void)
+{
+	return is_initialised && sp_capture_is_running();
+}
+
+/* --- closing --- */
+
+void sp_span_finish_close(struct sp_span *span)
+{
+	uint32_t open = SP_SPAN_OPEN;
+
+	atomic_store_explicit(&span->closed_ticks, sp_clock_ticks(),
+			      memory_order_relaxed);
+	/* Release: the consumer sees all that was added before. */
+	atomic_compare_exchange_strong_explicit(&span->state, &open, SP_SPAN_CLOSED,
+						memory_order_release,
+						memory_order_relaxed);
+}
+
+void sp_span_close(uint64_t handle)
+{
+	struct sp_span *span;
+
+	if (!sp_span_is_real(handle) || !sp_span_is_on())
+		return;
+	span = sp_span_find(handle);
+	if (!span ||
+	    atomic_load_explicit(&span->state, memory_order_relaxed) != SP_SPAN_OPEN ||
+	    atomic_exchange(&span->is_close_wanted, 1)) {
+		sp_span_count_misuse();
+		return;
+	}
+	if (atomic_load(&span->entered_now))
+		sp_span_count_misuse();
+	else
+		sp_span_finish_close(span);
+}
+
+/* --- creating --- */
+
+static uint64_t make_id(struct sp_span_thread *self)
+{
+	uint64_t id = self ? sp_random_next(&self->random_state) : 0;
+
+	return id ? id
+		  : atomic_fetch_add_explicit(&next_span_id, 1, memory_order_relaxed) + 1;
+}
+
+static void give_ids(struct sp_span *span, struct sp_span_thread *self,
+		     const struct sp_span *parent, const struct sp_span_context *remote)
+{
+	span->span_id = make_id(self);
+	if (parent) {
+		memcpy(span->trace_id, parent->trace_id, sizeof(span->trace_id));
+	} else if (remote) {
+		memcpy(span->trace_id, remote->trace_id, sizeof(span->trace_id));
+	} else {
+		uint64_t halves[2] = {make_id(self), make_id(self)};
+
+		memcpy(span->trace_id, halves, sizeof(span->trace_id));
+	}
+}
+
+/* The head sampler: for a root and all its children. */
+static bool is_left_out(struct sp_span_thread *self)
+{
+	return sp_span_settings.probability_millionths < 1000000 && self &&
+	       sp_random_next(&self->random_state) >> 32 >=
+		       ((uint64_t)sp_span_settings.probability_millionths << 32) /
+			       1000000;
+}
+
+static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64_t parent)
+{
+	uint32_t generation =
+		atomic_load_explicit(&span->generation, memory_order_relaxed) + 1;
+
+	span->path = path;
+	span->parent = parent;
+	span->follows = SP_SPAN_NONE;
+	span->created_ticks = sp_clock_ticks();
+	/* Relaxed: the store of the state publishes them. */
+	atomic_store_explicit(&span->busy_ticks, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->cpu_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->allocations, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->alloc_bytes, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->enters, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->closed_ticks, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->live_blocks, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->live_bytes, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->absorbed_busy_ticks, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->absorbed_idle_ticks, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->absorbed_cpu_ns, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->absorbed_allocations, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->absorbed_alloc_bytes, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->absorbed_enters, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->entered_now, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->is_announced, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->is_close_wanted, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->generation, generation, memory_order_relaxed);
+	return (uint64_t)generation << 32 | (index + 1);
+}
+
+uint64_t sp_span_create(uint32_t callsite, uint64_t parent_handle,
+			const struct sp_span_context *remote)
+{
+	struct sp_span_thread *self;
+	const struct sp_span *parent = NULL;
+	struct sp_span *span;
+	uint32_t path, index;
+	uint64_t handle;
+
+	if (!sp_span_is_on() || callsite == UINT32_MAX)
+		return SP_SPAN_NONE;
+	self = sp_span_thread_of_caller();
+	if (parent_handle == SP_SPAN_CURRENT)
+		parent_handle = sp_span_current();
+	if (parent_handle == SP_SPAN_UNSAMPLED)
+		return SP_SPAN_UNSAMPLED;
+	if (parent_handle) {
+		parent = sp_span_find(parent_handle);
+		if (!parent) {
+			sp_span_count_misuse();
+			parent_handle = SP_SPAN_NONE;
+		}
+	}
+	if (!parent && is_left_out(self))
+		return SP_SPAN_UNSAMPLED;
+	path = sp_span_path(callsite, parent ? parent->path + 1 : 0);
+	if (path == UINT32_MAX)
+		return SP_SPAN_NONE;
+	span = sp_span_take(&index);
+	if (!span)
+		return SP_SPAN_NONE;
+	atomic_store_explicit(&span->state, SP_SPAN_CLAIMED, memory_order_relaxed);
+	handle = fill(span, index, path, parent_handle);
+	give_ids(span, self, parent, remote);
+	span->label_set = sp_span_label_set_with(span, NULL);
+	/* Release: pairs with the consumer. */
+	atomic_store_explicit(&span->state, SP_SPAN_OPEN, memory_order_release);
+	return handle;
+}
+
+void sp_span_follows(uint64_t handle, uint64_t cause)
+{
+	struct sp_span *span;
+
+	if (!sp_span_is_real(handle) || !sp_span_is_on())
+		return;
+	span = sp_span_find_open(handle);
+	if (span)
+		span->follows = cause;
+}
+
+void sp_span_capture_forked(void)
+{
+	sp_span_stack_forked();
+	sp_span_table_forked();
+	sp_span_labels_forked();
+	sp_span_names_forked();
+}

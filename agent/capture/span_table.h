@@ -1,0 +1,78 @@
+/*
+ * The table of spans: finding the entry that a handle names, and taking one for a new
+ * span. A handle names one span for ever: it holds the entry's generation, which changes
+ * with each span. Context: hook; no lock, no wait.
+ */
+#ifndef SP_SPAN_TABLE_H
+#define SP_SPAN_TABLE_H
+
+#include "sp_capture.h"
+#include "sp_recording_writer.h"
+#include "sp_span_capture.h"
+
+#include <stddef.h>
+
+/* Read-only after sp_span_capture_init(). */
+extern struct sp_span_settings sp_span_settings;
+
+static inline void sp_span_count_misuse(void)
+{
+	sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_MISUSE, 1);
+}
+
+/* Is it that of a span in the table? */
+static inline bool sp_span_is_real(uint64_t handle)
+{
+	return handle != SP_SPAN_NONE && handle != SP_SPAN_UNSAMPLED;
+}
+
+static inline struct sp_span *sp_span_at(uint32_t index)
+{
+	return sp_recording_item(&sp_capture.recording, SP_SECTION_SPANS, index);
+}
+
+/* NULL: no such span any more. */
+static inline struct sp_span *sp_span_find(uint64_t handle)
+{
+	uint32_t number = (uint32_t)handle;
+	struct sp_span *span;
+
+	if (!number ||
+	    number > sp_recording_used(&sp_capture.recording, SP_SECTION_SPANS))
+		return NULL;
+	span = sp_span_at(number - 1);
+	return atomic_load_explicit(&span->generation, memory_order_acquire) ==
+			       (uint32_t)(handle >> 32)
+		       ? span
+		       : NULL;
+}
+
+/* NULL, and counted: none that something can be done with. */
+static inline struct sp_span *sp_span_find_open(uint64_t handle)
+{
+	struct sp_span *span = sp_span_find(handle);
+
+	if (span &&
+	    atomic_load_explicit(&span->state, memory_order_relaxed) == SP_SPAN_OPEN)
+		return span;
+	sp_span_count_misuse();
+	return NULL;
+}
+
+/* What a live block keeps of a handle: generation, cut, and index + 1. */
+#define SP_SPAN_MARK_INDEX_BITS 18U
+#define SP_SPAN_MARK_INDEX_MASK ((1U << SP_SPAN_MARK_INDEX_BITS) - 1)
+
+static inline uint32_t sp_span_mark_of(uint64_t handle)
+{
+	return (uint32_t)(handle >> 32) << SP_SPAN_MARK_INDEX_BITS |
+	       ((uint32_t)handle & SP_SPAN_MARK_INDEX_MASK);
+}
+
+/* An entry that nobody else has; NULL when there is no room (counted). */
+struct sp_span *sp_span_take(uint32_t *index);
+
+/* Context: signal, in a fork child. */
+void sp_span_table_forked(void);
+
+#endif

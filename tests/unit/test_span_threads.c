@@ -1,0 +1,167 @@
+/*
+ * Spans that several threads work for, and those that a thread leaves when it ends.
+ */
+#include "test_span_capture_fixture.h"
+
+#include <pthread.h>
+
+/* --- threads --- */
+
+#define THREADS 8U
+#define STAYS 2000U
+
+static uint64_t shared_span;
+
+struct worker {
+	uint64_t least, most;
+};
+
+static void *work_for_shared_span(void *argument)
+{
+	struct worker *worker = argument;
+
+	for (unsigned int i = 0; i < STAYS; i++) {
+		uint64_t before = sp_clock_ticks(), in, out;
+		uint64_t child;
+
+		sp_span_enter(shared_span, 0);
+		in = sp_clock_ticks();
+		child = create("child", SP_SPAN_CURRENT);
+		sp_span_enter(child, 0);
+		sp_span_exit(child);
+		sp_span_close(child);
+		ck_assert_str_eq(current_name(), "shared");
+		out = sp_clock_ticks();
+		sp_span_exit(shared_span);
+		ck_assert_ptr_null(current_name());
+		worker->least += out - in;
+		worker->most += sp_clock_ticks() - before;
+	}
+	sp_span_thread_end();
+	return NULL;
+}
+
+START_TEST(one_span_may_be_on_many_threads_at_once)
+{
+	struct worker workers[THREADS] = {{0, 0}};
+	pthread_t threads[THREADS];
+	uint64_t least = 0, most = 0;
+
+	shared_span = create("shared", SP_SPAN_NONE);
+	for (unsigned int i = 0; i < THREADS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, work_for_shared_span,
+						&workers[i]),
+				 0);
+	for (unsigned int i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		least += workers[i].least;
+		most += workers[i].most;
+	}
+	ck_assert_uint_eq(sp_atomic_value(&span_of(shared_span)->enters),
+			  THREADS * STAYS);
+	ck_assert_uint_ge(busy_of(shared_span), least);
+	ck_assert_uint_le(busy_of(shared_span), most);
+	ck_assert_uint_eq(entered_now(shared_span), 0);
+	sp_span_close(shared_span);
+	drain();
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 1)->spans),
+			  THREADS * STAYS);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE) + lost(SP_LOSS_SPAN_NO_ROOM), 0);
+}
+END_TEST
+
+static void *exit_shared_span(void *unused)
+{
+	sp_span_exit(shared_span);
+	return unused;
+}
+
+static void in_a_thread(void *(*function)(void *))
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, function, NULL), 0);
+	pthread_join(thread, NULL);
+}
+
+START_TEST(exit_on_another_thread_ends_nobodys_stay)
+{
+	shared_span = create("shared", SP_SPAN_NONE);
+	sp_span_enter(shared_span, 0);
+	in_a_thread(exit_shared_span);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
+	ck_assert_str_eq(current_name(), "shared");
+	ck_assert_uint_eq(entered_now(shared_span), 1);
+	sp_span_exit(shared_span);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
+}
+END_TEST
+
+static void *end_inside(void *unused)
+{
+	struct sp_slot slot;
+
+	memset(&slot, 0, sizeof(slot));
+	sp_span_enter(shared_span, 0);
+	sp_span_enter(shared_span, 0);
+	sp_span_thread_begin(&slot);
+	spend_ticks();
+	sp_span_thread_end();
+	ck_assert_uint_eq(atomic_load(&slot.label_set), SP_LABEL_SET_NONE);
+	/* Destructors of the program may come after us. */
+	sp_span_enter(shared_span, 0);
+	sp_span_exit(shared_span);
+	ck_assert_uint_eq(sp_span_current(), SP_SPAN_NONE);
+	return unused;
+}
+
+START_TEST(thread_that_ends_leaves_its_spans)
+{
+	shared_span = create("shared", SP_SPAN_NONE);
+	in_a_thread(end_inside);
+	ck_assert_uint_eq(entered_now(shared_span), 0);
+	ck_assert_uint_ge(busy_of(shared_span), 4000);
+	ck_assert_uint_eq(state_of(shared_span), SP_SPAN_OPEN);
+}
+END_TEST
+
+START_TEST(threads_without_spans_are_the_process_spans)
+{
+	struct sp_slot slot;
+	uint64_t root = create("process", SP_SPAN_NONE);
+	uint64_t span;
+
+	memset(&slot, 0, sizeof(slot));
+	sp_span_set_root(root);
+	ck_assert_str_eq(current_name(), "process");
+	ck_assert_uint_eq(sp_span_label_set_of(&slot), span_of(root)->label_set);
+	span = create("span", SP_SPAN_CURRENT);
+	ck_assert_uint_eq(span_of(span)->parent, root);
+	sp_span_enter(span, 0);
+	ck_assert_str_eq(current_name(), "span");
+	sp_span_exit(span);
+	ck_assert_str_eq(current_name(), "process");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("span_threads");
+	TCase *tc = tcase_create("span_threads");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, begin_plain_spans, end_spans);
+	tcase_add_test(tc, one_span_may_be_on_many_threads_at_once);
+	tcase_add_test(tc, exit_on_another_thread_ends_nobodys_stay);
+	tcase_add_test(tc, thread_that_ends_leaves_its_spans);
+	tcase_add_test(tc, threads_without_spans_are_the_process_spans);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
