@@ -53,7 +53,8 @@ typedef uint64_t spanprof_span;
 #define SPANPROF_WEAK
 #endif
 
-/* The agent's side. Absent (NULL) without it; call the functions below. */
+/* The agent's side, also for other languages (FFI). Absent (NULL) without it; C and C++
+ * call the functions below. */
 extern spanprof_span spanprof_v1_create(struct spanprof_callsite *site,
 					spanprof_span parent) SPANPROF_WEAK;
 extern void spanprof_v1_enter(spanprof_span span) SPANPROF_WEAK;
@@ -64,32 +65,54 @@ extern void spanprof_v1_label(spanprof_span span, const char *key,
 extern void spanprof_v1_follows(spanprof_span span, spanprof_span cause) SPANPROF_WEAK;
 extern spanprof_span spanprof_v1_current(void) SPANPROF_WEAK;
 
+/* Where a function of the agent is. Asked of the global offset table by hand: in a
+ * program that is not position-independent the compiler would take the address for a
+ * constant, and the linker make it NULL for ever. */
+#if defined(__GNUC__) && defined(__x86_64__) && defined(__linux__)
+#define SPANPROF_FIND(function, name)                                                    \
+	__asm__(".weak " #name "\n\tmovq " #name "@GOTPCREL(%%rip), %0" : "=r"(function))
+#else
+#define SPANPROF_FIND(function, name) ((function) = (name))
+#endif
+
 /* Creates a span that nobody has entered yet; it idles until somebody does. Close it
  * once. parent: a span, SPANPROF_CURRENT or SPANPROF_ROOT. */
 static inline spanprof_span spanprof_create(struct spanprof_callsite *site,
 					    spanprof_span parent)
 {
-	return spanprof_v1_create ? spanprof_v1_create(site, parent) : 0;
+	spanprof_span (*create)(struct spanprof_callsite *, spanprof_span);
+
+	SPANPROF_FIND(create, spanprof_v1_create);
+	return create ? create(site, parent) : 0;
 }
 
 /* From here on the calling thread works for span, until it exits it. */
 static inline void spanprof_enter(spanprof_span span)
 {
-	if (spanprof_v1_enter && span)
-		spanprof_v1_enter(span);
+	void (*agent_enter)(spanprof_span);
+
+	SPANPROF_FIND(agent_enter, spanprof_v1_enter);
+	if (agent_enter && span)
+		agent_enter(span);
 }
 
 static inline void spanprof_exit(spanprof_span span)
 {
-	if (spanprof_v1_exit && span)
-		spanprof_v1_exit(span);
+	void (*agent_exit)(spanprof_span);
+
+	SPANPROF_FIND(agent_exit, spanprof_v1_exit);
+	if (agent_exit && span)
+		agent_exit(span);
 }
 
 /* Nothing more will come for span. Its memory in use goes on counting for it. */
 static inline void spanprof_close(spanprof_span span)
 {
-	if (spanprof_v1_close && span)
-		spanprof_v1_close(span);
+	void (*agent_close)(spanprof_span);
+
+	SPANPROF_FIND(agent_close, spanprof_v1_close);
+	if (agent_close && span)
+		agent_close(span);
 }
 
 /* A label of span (0: of the one the thread has entered last). It counts from the
@@ -97,8 +120,11 @@ static inline void spanprof_close(spanprof_span span)
 static inline void spanprof_span_label(spanprof_span span, const char *key,
 				       const char *value)
 {
-	if (spanprof_v1_label)
-		spanprof_v1_label(span, key, value);
+	void (*label)(spanprof_span, const char *, const char *);
+
+	SPANPROF_FIND(label, spanprof_v1_label);
+	if (label)
+		label(span, key, value);
 }
 
 static inline void spanprof_label(const char *key, const char *value)
@@ -109,14 +135,20 @@ static inline void spanprof_label(const char *key, const char *value)
 /* span was caused by another, which need not wait for it. */
 static inline void spanprof_follows(spanprof_span span, spanprof_span cause)
 {
-	if (spanprof_v1_follows && span)
-		spanprof_v1_follows(span, cause);
+	void (*follows)(spanprof_span, spanprof_span);
+
+	SPANPROF_FIND(follows, spanprof_v1_follows);
+	if (follows && span)
+		follows(span, cause);
 }
 
 /* To be carried to another thread, which enters it there, or makes children of it. */
 static inline spanprof_span spanprof_current(void)
 {
-	return spanprof_v1_current ? spanprof_v1_current() : 0;
+	spanprof_span (*current)(void);
+
+	SPANPROF_FIND(current, spanprof_v1_current);
+	return current ? current() : 0;
 }
 
 /* Creates and enters; exits and closes. */
