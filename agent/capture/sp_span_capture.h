@@ -10,6 +10,7 @@
 #ifndef SP_SPAN_CAPTURE_H
 #define SP_SPAN_CAPTURE_H
 
+#include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_recording_span.h"
 
@@ -36,8 +37,13 @@ void sp_span_capture_init(const struct sp_span_settings *settings);
  * sp_span_capture_init() was called. */
 void sp_span_capture_begin(struct sp_recording *recording);
 
+extern SP_HIDDEN bool sp_span_is_initialised;
+
 /* Context: signal. Are spans followed in this process? */
-bool sp_span_is_on(void);
+static inline bool sp_span_is_on(void)
+{
+	return sp_span_is_initialised && sp_capture_is_running();
+}
 
 /* Context: hook. Another number in each recording of this program's life: callsites
  * are known in one recording only. 1 to 4095. */
@@ -85,10 +91,20 @@ uint64_t sp_span_current(void);
 
 /*
  * The thread goes on at stack_pointer, perhaps after a jump past frames: of scoped
- * spans on the thread's own stack those with frames below are no more. Nothing is
- * known, and nothing done, when stack_pointer lies on another stack (a coroutine's).
+ * spans on that stack those with frames below are no more. Nothing is known, and nothing
+ * done, when it is neither the thread's own nor that of sp_span_switch_stack().
  */
 void sp_span_unwind_to(uint64_t stack_pointer);
+
+/* The same before a jump, perhaps out of a handler of the program that had interrupted a
+ * change of spans. */
+void sp_span_before_jump(uint64_t stack_pointer);
+
+/*
+ * The thread is about to run at stack_pointer on a coroutine's stack, from low to high;
+ * 0: on one that is not known, or its own. Frames that it has left there are no more.
+ */
+void sp_span_switch_stack(uint64_t stack_pointer, uint64_t low, uint64_t high);
 
 /* The frame of a scoped span, entered with this very stack_pointer, is going. */
 void sp_span_end_frame(uint64_t stack_pointer);

@@ -58,7 +58,7 @@ bool sp_span_is_label_recorded(const char *key)
 	return is_recorded(key);
 }
 
-void sp_span_label(uint64_t handle, const char *key, const char *value)
+static void label(uint64_t handle, const char *key, const char *value)
 {
 	struct sp_span_thread *self = sp_span_self;
 	uint32_t texts[2 * SP_SPAN_LABELS_MAX];
@@ -66,8 +66,6 @@ void sp_span_label(uint64_t handle, const char *key, const char *value)
 	struct sp_span *span;
 	uint32_t key_text;
 
-	if (!sp_span_is_on() || !key || !value)
-		return;
 	if (handle == SP_SPAN_NONE)
 		handle = sp_span_current();
 	if (!sp_span_is_real(handle) || !is_recorded(key))
@@ -89,6 +87,15 @@ void sp_span_label(uint64_t handle, const char *key, const char *value)
 	span->label_set = sp_span_label_set_with(span, texts);
 	if (self && self->depth && self->frames[self->depth - 1].handle == handle)
 		sp_span_publish_top(self);
+}
+
+void sp_span_label(uint64_t handle, const char *key, const char *value)
+{
+	uint64_t before = sp_span_begin_change();
+
+	if (key && value && sp_span_is_on())
+		label(handle, key, value);
+	sp_span_end_change(before);
 }
 
 /* --- what samples read --- */

@@ -15,14 +15,14 @@
 #include <string.h>
 
 struct sp_span_settings sp_span_settings;
-static bool is_initialised;
+bool sp_span_is_initialised;
 static _Atomic uint64_t next_span_id;
 static _Atomic uint32_t epoch;
 
 void sp_span_capture_init(const struct sp_span_settings *wanted)
 {
 	sp_span_settings = *wanted;
-	is_initialised = true;
+	sp_span_is_initialised = true;
 }
 
 uint32_t sp_span_epoch(void)
@@ -32,7 +32,7 @@ uint32_t sp_span_epoch(void)
 
 void sp_span_capture_begin(struct sp_recording *recording)
 {
-	if (!is_initialised)
+	if (!sp_span_is_initialised)
 		return;
 	recording->header->span_probability_millionths =
 		sp_span_settings.probability_millionths;
@@ -40,42 +40,43 @@ void sp_span_capture_begin(struct sp_recording *recording)
 	atomic_store_explicit(&epoch, sp_span_epoch() % 4095 + 1, memory_order_relaxed);
 }
 
-bool sp_span_is_on(void)
-{
-	return is_initialised && sp_capture_is_running();
-}
-
 /* --- closing --- */
 
 void sp_span_finish_close(struct sp_span *span)
 {
-	uint32_t open = SP_SPAN_OPEN;
-
 	atomic_store_explicit(&span->closed_ticks, sp_clock_ticks(),
 			      memory_order_relaxed);
 	/* Release: the consumer sees all that was added before. */
-	atomic_compare_exchange_strong_explicit(&span->state, &open, SP_SPAN_CLOSED,
-						memory_order_release,
-						memory_order_relaxed);
+	atomic_store_explicit(&span->state, SP_SPAN_CLOSED, memory_order_release);
+}
+
+static void close_span(uint64_t handle)
+{
+	struct sp_span *span = sp_span_find(handle);
+	uint64_t use = span ? atomic_load_explicit(&span->use, memory_order_relaxed) : 0;
+
+	do {
+		if (use >> 32 != handle >> 32 || use & SP_SPAN_USE_CLOSING) {
+			sp_span_count_misuse();
+			return;
+		}
+		/* Both: as in sp_span_part(). */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&span->use, &use, use | SP_SPAN_USE_CLOSING, memory_order_acq_rel,
+		memory_order_relaxed));
+	if (use & SP_SPAN_USE_COUNT)
+		sp_span_count_misuse();
+	else
+		sp_span_finish_close(span);
 }
 
 void sp_span_close(uint64_t handle)
 {
-	struct sp_span *span;
+	uint64_t before = sp_span_begin_change();
 
-	if (!sp_span_is_real(handle) || !sp_span_is_on())
-		return;
-	span = sp_span_find(handle);
-	if (!span ||
-	    atomic_load_explicit(&span->state, memory_order_relaxed) != SP_SPAN_OPEN ||
-	    atomic_exchange(&span->is_close_wanted, 1)) {
-		sp_span_count_misuse();
-		return;
-	}
-	if (atomic_load(&span->entered_now))
-		sp_span_count_misuse();
-	else
-		sp_span_finish_close(span);
+	if (sp_span_is_real(handle) && sp_span_is_on())
+		close_span(handle);
+	sp_span_end_change(before);
 }
 
 /* --- creating --- */
@@ -126,7 +127,7 @@ static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64
 	atomic_store_explicit(&span->cpu_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->allocations, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->alloc_bytes, 0, memory_order_relaxed);
-	atomic_store_explicit(&span->enters, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->entered, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->closed_ticks, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->live_blocks, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->live_bytes, 0, memory_order_relaxed);
@@ -135,26 +136,21 @@ static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64
 	atomic_store_explicit(&span->absorbed_cpu_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->absorbed_allocations, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->absorbed_alloc_bytes, 0, memory_order_relaxed);
-	atomic_store_explicit(&span->absorbed_enters, 0, memory_order_relaxed);
-	atomic_store_explicit(&span->entered_now, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->absorbed_entered, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->is_announced, 0, memory_order_relaxed);
-	atomic_store_explicit(&span->is_close_wanted, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->generation, generation, memory_order_relaxed);
 	return (uint64_t)generation << 32 | (index + 1);
 }
 
-uint64_t sp_span_create(uint32_t callsite, uint64_t parent_handle,
-			const struct sp_span_context *remote)
+static uint64_t create(uint32_t callsite, uint64_t parent_handle,
+		       const struct sp_span_context *remote)
 {
-	struct sp_span_thread *self;
+	struct sp_span_thread *self = sp_span_thread_of_caller();
 	const struct sp_span *parent = NULL;
 	struct sp_span *span;
 	uint32_t path, index;
 	uint64_t handle;
 
-	if (!sp_span_is_on() || callsite == UINT32_MAX)
-		return SP_SPAN_NONE;
-	self = sp_span_thread_of_caller();
 	if (parent_handle == SP_SPAN_CURRENT)
 		parent_handle = sp_span_current();
 	if (parent_handle == SP_SPAN_UNSAMPLED)
@@ -178,20 +174,35 @@ uint64_t sp_span_create(uint32_t callsite, uint64_t parent_handle,
 	handle = fill(span, index, path, parent_handle);
 	give_ids(span, self, parent, remote);
 	span->label_set = sp_span_label_set_with(span, NULL);
-	/* Release: pairs with the consumer. */
+	/* Release, both: pairs with who enters it, and with the consumer. */
+	atomic_store_explicit(&span->use, handle & ~(uint64_t)UINT32_MAX,
+			      memory_order_release);
 	atomic_store_explicit(&span->state, SP_SPAN_OPEN, memory_order_release);
+	return handle;
+}
+
+uint64_t sp_span_create(uint32_t callsite, uint64_t parent_handle,
+			const struct sp_span_context *remote)
+{
+	uint64_t before = sp_span_begin_change();
+	uint64_t handle = SP_SPAN_NONE;
+
+	if (callsite != UINT32_MAX && sp_span_is_on())
+		handle = create(callsite, parent_handle, remote);
+	sp_span_end_change(before);
 	return handle;
 }
 
 void sp_span_follows(uint64_t handle, uint64_t cause)
 {
-	struct sp_span *span;
+	uint64_t before = sp_span_begin_change();
+	struct sp_span *span = NULL;
 
-	if (!sp_span_is_real(handle) || !sp_span_is_on())
-		return;
-	span = sp_span_find_open(handle);
+	if (sp_span_is_real(handle) && sp_span_is_on())
+		span = sp_span_find_open(handle);
 	if (span)
 		span->follows = cause;
+	sp_span_end_change(before);
 }
 
 void sp_span_capture_forked(void)

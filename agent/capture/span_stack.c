@@ -19,6 +19,7 @@
 
 SP_TLS struct sp_span_thread *sp_span_self;
 SP_TLS struct sp_span_mark sp_span_mark_self;
+SP_TLS uint64_t sp_span_changing;
 static SP_TLS bool has_ended;
 
 /* --- threads --- */
@@ -46,18 +47,14 @@ struct sp_span_thread *sp_span_thread_of_caller(void)
 	return has_ended ? NULL : begin_thread(sp_thread_own_slot());
 }
 
-static bool make_room(struct sp_span_thread *self)
+static SP_COLD struct sp_span_thread *enlarge(struct sp_span_thread *self)
 {
 	uint64_t bytes = self->mapped_bytes * 2;
-	struct sp_span_thread *larger;
+	struct sp_span_thread *larger =
+		self->depth < DEPTH_MAX ? sp_pages_map(bytes) : NULL;
 
-	if (sp_likely(self->depth < self->capacity))
-		return true;
-	if (self->depth >= DEPTH_MAX)
-		return false;
-	larger = sp_pages_map(bytes);
 	if (!larger)
-		return false;
+		return NULL;
 	memcpy(larger, self, self->mapped_bytes);
 	larger->mapped_bytes = bytes;
 	larger->frames = (struct sp_span_frame *)(larger + 1);
@@ -65,7 +62,19 @@ static bool make_room(struct sp_span_thread *self)
 		(uint32_t)((bytes - sizeof(*self)) / sizeof(struct sp_span_frame));
 	sp_span_self = larger;
 	sp_pages_unmap(self, self->mapped_bytes);
-	return true;
+	return larger;
+}
+
+/* With room for one frame more; NULL, and counted: there is none. */
+static struct sp_span_thread *thread_with_room(void)
+{
+	struct sp_span_thread *self = sp_span_thread_of_caller();
+
+	if (sp_unlikely(self && self->depth >= self->capacity))
+		self = enlarge(self);
+	if (sp_unlikely(!self))
+		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_NO_ROOM, 1);
+	return self;
 }
 
 /* One store for the handler, which may come anywhere: the old state or the new. */
@@ -78,7 +87,7 @@ static void publish(const struct sp_span_thread *self, uint32_t label_set, uint3
 				      memory_order_relaxed);
 }
 
-uint64_t sp_span_thread_cpu_ns(void)
+static uint64_t thread_cpu_ns(void)
 {
 	return sp_span_settings.has_exact_cpu ? sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID)
 					      : 0;
@@ -89,167 +98,228 @@ static struct sp_span_frame *top_of(struct sp_span_thread *self)
 	return self->depth ? &self->frames[self->depth - 1] : NULL;
 }
 
-void sp_span_charge(struct sp_span_thread *self)
+/* What was allocated since the last event is the innermost span's. */
+static void charge(struct sp_span_thread *self)
 {
 	const struct sp_heap_thread *heap = sp_heap_self;
 	const struct sp_span_frame *top = top_of(self);
-	struct sp_span *span;
 	uint64_t allocations, bytes;
 
-	if (!heap)
+	if (!heap || heap->allocations == self->allocations)
 		return;
 	allocations = heap->allocations - self->allocations;
 	bytes = heap->bytes - self->alloc_bytes;
 	self->allocations = heap->allocations;
 	self->alloc_bytes = heap->bytes;
-	if (!allocations || !top || !sp_span_is_real(top->handle))
+	if (!top || !top->span)
 		return;
-	span = sp_span_find(top->handle);
-	if (!span)
-		return;
-	atomic_fetch_add_explicit(&span->allocations, allocations, memory_order_relaxed);
-	atomic_fetch_add_explicit(&span->alloc_bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&top->span->allocations, allocations,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&top->span->alloc_bytes, bytes, memory_order_relaxed);
+}
+
+/* Frames that are not in use are zero: one that a handler meets half filled is none. */
+static struct sp_span_frame *push(struct sp_span_thread *self)
+{
+	struct sp_span_frame *frame = &self->frames[self->depth];
+
+	self->depth++;
+	atomic_signal_fence(memory_order_seq_cst);
+	return frame;
+}
+
+static void pop(struct sp_span_thread *self)
+{
+	struct sp_span_frame *frame = &self->frames[self->depth - 1];
+
+	self->depth--;
+	atomic_signal_fence(memory_order_seq_cst);
+	*frame = (struct sp_span_frame){.handle = SP_SPAN_NONE};
 }
 
 /* --- entering and leaving --- */
 
-void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
+static void enter(uint64_t handle, uint64_t stack_pointer)
 {
-	struct sp_span_thread *self;
 	struct sp_span *span = NULL;
+	struct sp_span_thread *self;
 	struct sp_span_frame *frame;
 
-	if (handle == SP_SPAN_NONE || !sp_span_is_on())
-		return;
-	self = sp_span_thread_of_caller();
 	if (handle != SP_SPAN_UNSAMPLED) {
-		span = sp_span_find_open(handle);
-		if (!span)
+		span = sp_span_find(handle);
+		if (sp_unlikely(!span)) {
+			sp_span_count_misuse();
 			return;
+		}
 	}
-	if (!self || !make_room(self)) {
-		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_NO_ROOM, 1);
+	self = thread_with_room();
+	if (sp_unlikely(!self))
 		return;
-	}
-	self = sp_span_self;
-	sp_span_charge(self);
-	if (span) {
-		atomic_fetch_add(&span->entered_now, 1);
-		atomic_fetch_add_explicit(&span->enters, 1, memory_order_relaxed);
-	}
-	frame = &self->frames[self->depth];
-	frame->handle = handle;
+	charge(self);
+	frame = push(self);
 	frame->label_set = sp_span_mark_self.label_set;
 	frame->stack_pointer = stack_pointer;
-	frame->enter_cpu_ns = sp_span_thread_cpu_ns();
-	frame->enter_ticks = 0; /* until the clock is read */
-	atomic_signal_fence(memory_order_seq_cst);
-	self->depth++;
-	publish(self, span ? span->label_set : frame->label_set,
-		span ? sp_span_mark_of(handle) : sp_span_mark_self.span);
+	frame->handle = handle;
+	if (span) {
+		if (sp_unlikely(!sp_span_join(span, handle, &frame->span))) {
+			pop(self);
+			sp_span_count_misuse();
+			return;
+		}
+		publish(self, span->label_set, sp_span_mark_of(handle));
+	}
+	frame->enter_cpu_ns = thread_cpu_ns();
 	frame->enter_ticks = sp_clock_ticks();
 }
 
-/* Sums of one stay in a span; NULL if there is no such span. */
-static struct sp_span *add_stay(const struct sp_span_frame *frame, uint64_t now_ticks,
-				uint64_t now_cpu_ns)
+void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
 {
-	struct sp_span *span =
-		sp_span_is_real(frame->handle) ? sp_span_find(frame->handle) : NULL;
+	uint64_t before = sp_span_begin_change();
 
-	if (!span)
-		return NULL;
-	atomic_fetch_add_explicit(&span->busy_ticks, now_ticks - frame->enter_ticks,
-				  memory_order_relaxed);
-	if (sp_span_settings.has_exact_cpu)
-		atomic_fetch_add_explicit(&span->cpu_ns, now_cpu_ns - frame->enter_cpu_ns,
-					  memory_order_relaxed);
-	return span;
+	if (handle != SP_SPAN_NONE && sp_span_is_on())
+		enter(handle, stack_pointer);
+	sp_span_end_change(before);
 }
 
-static void settle(const struct sp_span_frame *frame, uint64_t now_ticks,
-		   uint64_t now_cpu_ns)
-{
-	struct sp_span *span = add_stay(frame, now_ticks, now_cpu_ns);
+/* What a moment shows. */
+struct moment {
+	uint64_t ticks, cpu_ns;
+};
 
-	if (span && atomic_fetch_sub(&span->entered_now, 1) == 1 &&
-	    atomic_load(&span->is_close_wanted))
-		sp_span_finish_close(span);
+static struct moment read_moment(void)
+{
+	struct moment now;
+
+	now.ticks = sp_clock_ticks();
+	now.cpu_ns = thread_cpu_ns();
+	return now;
+}
+
+/* Sums of a stay in a span so far; it goes on from now, or not at all. */
+static void add_stay(struct sp_span_frame *frame, struct moment now, uint64_t from_ticks)
+{
+	uint64_t enter_ticks = frame->enter_ticks, enter_cpu_ns = frame->enter_cpu_ns;
+
+	/* A handler of the program that ends it has interrupted its beginning or end. */
+	if (sp_unlikely(!enter_ticks))
+		return;
+	frame->enter_ticks = from_ticks;
+	frame->enter_cpu_ns = now.cpu_ns;
+	atomic_signal_fence(memory_order_seq_cst);
+	atomic_fetch_add_explicit(&frame->span->busy_ticks, now.ticks - enter_ticks,
+				  memory_order_relaxed);
+	if (sp_span_settings.has_exact_cpu)
+		atomic_fetch_add_explicit(&frame->span->cpu_ns, now.cpu_ns - enter_cpu_ns,
+					  memory_order_relaxed);
+}
+
+static void settle(struct sp_span_thread *self)
+{
+	struct moment now = read_moment();
+
+	charge(self);
+	for (uint32_t at = 0; at < self->depth; at++) {
+		struct sp_span_frame *frame = &self->frames[at];
+
+		if (frame->span)
+			add_stay(frame, now, now.ticks);
+	}
 }
 
 void sp_span_settle(void)
 {
 	struct sp_span_thread *self = sp_span_self;
-	uint64_t now_ticks, now_cpu_ns;
+	uint64_t before = sp_span_begin_change();
 
-	if (!self || !self->depth || !sp_span_is_on())
-		return;
-	now_ticks = sp_clock_ticks();
-	now_cpu_ns = sp_span_thread_cpu_ns();
-	sp_span_charge(self);
-	for (uint32_t at = 0; at < self->depth; at++) {
-		struct sp_span_frame *frame = &self->frames[at];
-
-		/* A signal handler of the program ends it while it enters this one. */
-		if (!frame->enter_ticks)
-			continue;
-		add_stay(frame, now_ticks, now_cpu_ns);
-		frame->enter_ticks = now_ticks;
-		frame->enter_cpu_ns = now_cpu_ns;
-	}
+	if (self && self->depth && sp_span_is_on())
+		settle(self);
+	sp_span_end_change(before);
 }
 
 void sp_span_publish_top(struct sp_span_thread *self)
 {
 	const struct sp_span_frame *top = top_of(self);
-	const struct sp_span *span =
-		top && sp_span_is_real(top->handle) ? sp_span_find(top->handle) : NULL;
 
-	if (span)
-		publish(self, span->label_set, sp_span_mark_of(top->handle));
-	else if (top)
-		publish(self, top->label_set, 0);
-	else
+	if (!top)
 		publish(self, SP_LABEL_SET_NONE, 0);
+	else if (top->span)
+		publish(self, top->span->label_set, sp_span_mark_of(top->handle));
+	else
+		publish(self, top->label_set, 0);
 }
 
-void sp_span_remove_frame(struct sp_span_thread *self, uint32_t at, uint64_t now_ticks,
-			  uint64_t now_cpu_ns)
+/* Whatever a handler of the program that jumps away leaves undone here is left undone:
+ * nothing is done twice. */
+static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now)
 {
-	struct sp_span_frame frame = self->frames[at];
+	struct sp_span_frame *frame = &self->frames[at];
+	struct sp_span *span = frame->span;
 
-	memmove(&self->frames[at], &self->frames[at + 1],
-		(self->depth - at - 1) * sizeof(frame));
-	self->depth--;
-	settle(&frame, now_ticks, now_cpu_ns);
+	if (sp_likely(span != NULL)) {
+		add_stay(frame, now, 0);
+		frame->span = NULL;
+		atomic_signal_fence(memory_order_seq_cst);
+		if (sp_unlikely(sp_span_part(span)))
+			sp_span_finish_close(span);
+	}
+	if (sp_unlikely(at + 1 != self->depth))
+		memmove(frame, frame + 1, (self->depth - at - 1) * sizeof(*frame));
+	pop(self);
+}
+
+/* Its number + 1 among the frames, 0: none. Counted, as it is not where it should be. */
+static SP_COLD uint32_t find_misused(const struct sp_span_thread *self, uint64_t handle)
+{
+	uint32_t at = self->depth;
+
+	sp_span_count_misuse();
+	while (at > 0 && self->frames[at - 1].handle != handle)
+		at--;
+	return at;
+}
+
+static void leave(uint64_t handle)
+{
+	struct sp_span_thread *self = sp_span_self;
+	struct moment now;
+	uint32_t at;
+
+	now = read_moment();
+	if (sp_unlikely(!self)) {
+		sp_span_count_misuse();
+		return;
+	}
+	charge(self);
+	at = self->depth;
+	if (sp_unlikely(!at || self->frames[at - 1].handle != handle))
+		at = find_misused(self, handle);
+	if (!at)
+		return;
+	end_stay(self, at - 1, now);
+	sp_span_publish_top(self);
 }
 
 void sp_span_exit(uint64_t handle)
 {
-	struct sp_span_thread *self = sp_span_self;
-	uint64_t now_ticks, now_cpu_ns;
-	uint32_t at;
+	uint64_t before = sp_span_begin_change();
 
-	if (handle == SP_SPAN_NONE || !sp_span_is_on())
-		return;
-	now_ticks = sp_clock_ticks();
-	if (!self) {
-		sp_span_count_misuse();
-		return;
-	}
-	now_cpu_ns = sp_span_thread_cpu_ns();
-	sp_span_charge(self);
-	for (at = self->depth; at > 0; at--)
-		if (self->frames[at - 1].handle == handle)
-			break;
-	if (!at) {
-		sp_span_count_misuse();
-		return;
-	}
-	if (sp_unlikely(at != self->depth))
-		sp_span_count_misuse();
-	sp_span_remove_frame(self, at - 1, now_ticks, now_cpu_ns);
+	if (handle != SP_SPAN_NONE && sp_span_is_on())
+		leave(handle);
+	sp_span_end_change(before);
+}
+
+/* --- scoped spans --- */
+
+void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at)
+{
+	uint64_t handle = self->frames[at].handle;
+	uint64_t before = sp_span_begin_change();
+
+	charge(self);
+	end_stay(self, at, read_moment());
+	sp_span_close(handle);
 	sp_span_publish_top(self);
+	sp_span_end_change(before);
 }
 
 /* --- life --- */
@@ -263,23 +333,20 @@ void sp_span_thread_begin(struct sp_slot *slot)
 void sp_span_thread_end(void)
 {
 	struct sp_span_thread *self = sp_span_self;
-	uint64_t now_ticks, now_cpu_ns;
 
 	has_ended = true;
 	if (!self)
 		return;
 	if (sp_span_is_on()) {
-		now_ticks = sp_clock_ticks();
-		now_cpu_ns = sp_span_thread_cpu_ns();
-		sp_span_charge(self);
-		while (self->depth) {
-			uint64_t handle = self->frames[self->depth - 1].handle;
-			bool is_scoped = self->frames[self->depth - 1].stack_pointer != 0;
+		struct moment now = read_moment();
 
-			sp_span_remove_frame(self, self->depth - 1, now_ticks,
-					     now_cpu_ns);
-			if (is_scoped)
-				sp_span_close(handle);
+		charge(self);
+		while (self->depth) {
+			struct sp_span_frame top = *top_of(self);
+
+			end_stay(self, self->depth - 1, now);
+			if (top.stack_pointer)
+				sp_span_close(top.handle);
 		}
 		sp_span_publish_top(self);
 	}
@@ -290,5 +357,6 @@ void sp_span_thread_end(void)
 void sp_span_stack_forked(void)
 {
 	sp_span_self = NULL;
+	sp_span_changing = 0;
 	sp_span_mark_self = (struct sp_span_mark){0, 0};
 }

@@ -9,10 +9,15 @@
 #include "sp_compiler.h"
 #include "sp_span_capture.h"
 
-/* One stay in a span. */
+/*
+ * One stay in a span. It is on the stack before anything is done for it, so that a
+ * handler of the program that interrupts that, and perhaps jumps away, leaves nothing
+ * that is not known here.
+ */
 struct sp_span_frame {
 	uint64_t handle;
-	uint64_t enter_ticks;
+	struct sp_span *span; /* that it has joined; NULL: not yet, or not sampled */
+	uint64_t enter_ticks; /* 0: not yet */
 	uint64_t enter_cpu_ns;
 	uint64_t stack_pointer; /* 0: not scoped */
 	uint32_t label_set;	/* of the thread, before this frame */
@@ -25,29 +30,47 @@ struct sp_span_thread {
 	/* The heap's counters when the thread was last charged. */
 	uint64_t allocations, alloc_bytes;
 	struct sp_slot *slot;
+	/* Of the coroutine that it runs, where that is known; 0: its own. */
+	uint64_t stack_low, stack_high;
 	uint64_t random_state;
 	uint64_t mapped_bytes;
 };
 
 /* NULL: has none yet, or no more. */
-extern SP_TLS struct sp_span_thread *sp_span_self;
+extern SP_HIDDEN SP_TLS struct sp_span_thread *sp_span_self;
 /* Read by heap hooks of this thread; the handler reads the slot's copy. */
-extern SP_TLS struct sp_span_mark sp_span_mark_self;
+extern SP_HIDDEN SP_TLS struct sp_span_mark sp_span_mark_self;
+
+/*
+ * The thread is in the middle of a change, in this frame of its stack: a fork child that
+ * a handler of the program makes now goes on with it, when the handler returns, on what
+ * was its parent's; and a handler that jumps away leaves it as it is. Changes may be
+ * in one another. Whoever asks whether spans are on asks within. 0: none.
+ */
+extern SP_HIDDEN SP_TLS uint64_t sp_span_changing;
+
+static inline uint64_t sp_span_begin_change(void)
+{
+	uint64_t before = sp_span_changing;
+
+	sp_span_changing = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+	atomic_signal_fence(memory_order_seq_cst);
+	return before;
+}
+
+static inline void sp_span_end_change(uint64_t before)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	sp_span_changing = before;
+}
 
 /* Makes it at a thread's first event; NULL without memory, or when the thread ends. */
 struct sp_span_thread *sp_span_thread_of_caller(void);
 
-/* The thread's own CPU clock; 0 where that is not wanted. */
-uint64_t sp_span_thread_cpu_ns(void);
+/* Ends the stay in that frame, and its span. */
+void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at);
 
-/* What was allocated since the last event is the innermost span's. */
-void sp_span_charge(struct sp_span_thread *self);
-
-/* Ends that stay. */
-void sp_span_remove_frame(struct sp_span_thread *self, uint32_t at, uint64_t now_ticks,
-			  uint64_t now_cpu_ns);
-
-/* From here on samples are the innermost span's. */
+/* Samples are the innermost span's, as it is labelled now. */
 void sp_span_publish_top(struct sp_span_thread *self);
 
 /* No more stays: state is SP_SPAN_CLOSED from here on. */

@@ -7,13 +7,14 @@
 #define SP_SPAN_TABLE_H
 
 #include "sp_capture.h"
+#include "sp_compiler.h"
 #include "sp_recording_writer.h"
 #include "sp_span_capture.h"
 
 #include <stddef.h>
 
 /* Read-only after sp_span_capture_init(). */
-extern struct sp_span_settings sp_span_settings;
+extern SP_HIDDEN struct sp_span_settings sp_span_settings;
 
 static inline void sp_span_count_misuse(void)
 {
@@ -57,6 +58,40 @@ static inline struct sp_span *sp_span_find_open(uint64_t handle)
 		return span;
 	sp_span_count_misuse();
 	return NULL;
+}
+
+/* --- stays in a span --- */
+
+/* One more, which keeps its entry as it is, noted in joined. False: there is no such span
+ * any more, or it is closed. */
+static inline bool sp_span_join(struct sp_span *span, uint64_t handle,
+				struct sp_span **joined)
+{
+	uint64_t use = atomic_load_explicit(&span->use, memory_order_relaxed);
+
+	do {
+		if (sp_unlikely(use >> 32 != handle >> 32 || use & SP_SPAN_USE_CLOSING))
+			return false;
+		/* Acquire: pairs with the release of who filled the entry. */
+	} while (!atomic_compare_exchange_weak_explicit(
+		&span->use, &use, (use + 1) | SP_SPAN_USE_ENTERED, memory_order_acquire,
+		memory_order_relaxed));
+	*joined = span;
+	atomic_signal_fence(memory_order_seq_cst);
+	/* Only one is the first. */
+	if (!(use & SP_SPAN_USE_ENTERED))
+		atomic_store_explicit(&span->entered, 1, memory_order_relaxed);
+	return true;
+}
+
+/* One less. True: the caller, the last one out of a span that is closed, makes it final.
+ */
+static inline bool sp_span_part(struct sp_span *span)
+{
+	/* Both: all that any stay has added is there for whoever makes it final. */
+	uint64_t use = atomic_fetch_sub_explicit(&span->use, 1, memory_order_acq_rel) - 1;
+
+	return sp_unlikely(use & SP_SPAN_USE_CLOSING) && !(use & SP_SPAN_USE_COUNT);
 }
 
 /* What a live block keeps of a handle: generation, cut, and index + 1. */

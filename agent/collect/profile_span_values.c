@@ -200,7 +200,7 @@ static void fill_path(struct sp_span_values *values, uint32_t index,
 
 	if (!path)
 		return;
-	was_entered = sp_atomic_value(&path->enters) != 0;
+	was_entered = sp_atomic_value(&path->entered) != 0;
 	busy_ns = less(ticks_ns(values, inclusive->busy_ticks),
 		       ticks_ns(values, inclusive->child_busy_ticks), was_entered,
 		       &values->totals.busy);
@@ -243,9 +243,7 @@ static void count_open(struct sp_span_values *values)
 		if (state != SP_SPAN_OPEN)
 			continue;
 		values->totals.open_spans++;
-		values->totals.entered_spans +=
-			atomic_load_explicit(&span->entered_now, memory_order_relaxed) !=
-			0;
+		values->totals.entered_spans += sp_span_entered_now(span) != 0;
 	}
 }
 

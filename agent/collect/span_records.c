@@ -109,7 +109,7 @@ void sp_span_records_change(struct sp_span_records *records, const struct sp_spa
 			sp_atomic_value(&span->absorbed_allocations) + delta->allocations,
 		.alloc_bytes =
 			sp_atomic_value(&span->absorbed_alloc_bytes) + delta->alloc_bytes,
-		.enters = sp_atomic_value(&span->absorbed_enters) + delta->enters,
+		.entered = sp_atomic_value(&span->absorbed_entered) + delta->entered,
 	};
 	record->has_changed = true;
 }

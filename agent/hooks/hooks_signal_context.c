@@ -18,8 +18,8 @@
 #include <ucontext.h>
 
 void *sp_observe_makecontext(const ucontext_t *context);
-void *sp_observe_swapcontext(void);
-void *sp_observe_setcontext(const ucontext_t *context);
+void *sp_observe_swapcontext(const ucontext_t *from, const ucontext_t *to);
+void *sp_observe_setcontext(const ucontext_t *to);
 void *sp_observe_longjmp(const struct __jmp_buf_tag *target);
 void *sp_observe_underscore_longjmp(const struct __jmp_buf_tag *target);
 void *sp_observe_siglongjmp(const struct __jmp_buf_tag *target);
@@ -33,24 +33,42 @@ void *sp_observe_makecontext(const ucontext_t *context)
 	return (void *)SP_NEXT(makecontext);
 }
 
-static void enter_context(void)
+/* A context that was not made, but got, has no stack of its own, or says nonsense. */
+static void switch_stack(const ucontext_t *to)
 {
+	uint64_t stack_pointer = (uint64_t)to->uc_mcontext.gregs[REG_RSP];
+	uint64_t low = (uint64_t)(uintptr_t)to->uc_stack.ss_sp;
+	uint64_t high = low + to->uc_stack.ss_size;
+
+	if (stack_pointer >= low && stack_pointer <= high)
+		sp_span_switch_stack(stack_pointer, low, high);
+	else
+		sp_span_switch_stack(stack_pointer, 0, 0);
+}
+
+static void enter_context(const ucontext_t *to)
+{
+	int saved_errno = errno;
+
 	/* A coroutine may run on another thread than the one that made it. */
 	if (sp_unlikely(sp_signal_uses_own_stacks()))
 		sp_signal_use_own_stack();
 	sp_signal_before_jump();
+	switch_stack(to);
+	errno = saved_errno;
 }
 
-void *sp_observe_swapcontext(void)
+void *sp_observe_swapcontext(const ucontext_t *from, const ucontext_t *to)
 {
-	enter_context();
+	(void)from;
+	enter_context(to);
 	return (void *)SP_NEXT(swapcontext);
 }
 
-void *sp_observe_setcontext(const ucontext_t *context)
+void *sp_observe_setcontext(const ucontext_t *to)
 {
-	enter_context();
-	sp_heap_before_jump((uint64_t)context->uc_mcontext.gregs[REG_RSP]);
+	enter_context(to);
+	sp_heap_before_jump((uint64_t)to->uc_mcontext.gregs[REG_RSP]);
 	return (void *)SP_NEXT(setcontext);
 }
 
@@ -71,7 +89,7 @@ static void before_jump(const struct __jmp_buf_tag *target)
 
 	sp_signal_before_jump();
 	sp_heap_before_jump(stack_pointer);
-	sp_span_unwind_to(stack_pointer);
+	sp_span_before_jump(stack_pointer);
 	errno = saved_errno;
 }
 

@@ -141,7 +141,7 @@ static void mend_spans(struct sp_recording *recording)
 /* --- sums --- */
 
 struct sums {
-	uint64_t busy_ticks, cpu_ns, allocations, alloc_bytes, enters, spans;
+	uint64_t busy_ticks, cpu_ns, allocations, alloc_bytes, entered, spans;
 };
 
 static bool add(uint64_t *sum, const _Atomic uint64_t *word)
@@ -158,7 +158,7 @@ static bool add_path(struct sums *sums, const struct sp_span_path *path)
 	       add(&sums->cpu_ns, &path->cpu_ns) &&
 	       add(&sums->allocations, &path->allocations) &&
 	       add(&sums->alloc_bytes, &path->alloc_bytes) &&
-	       add(&sums->enters, &path->enters) && add(&sums->spans, &path->spans);
+	       add(&sums->entered, &path->entered) && add(&sums->spans, &path->spans);
 }
 
 static bool add_span(struct sums *sums, const struct sp_span *span)
@@ -167,7 +167,7 @@ static bool add_span(struct sums *sums, const struct sp_span *span)
 	       add(&sums->cpu_ns, &span->cpu_ns) &&
 	       add(&sums->allocations, &span->allocations) &&
 	       add(&sums->alloc_bytes, &span->alloc_bytes) &&
-	       add(&sums->enters, &span->enters);
+	       add(&sums->entered, &span->entered);
 }
 
 bool sp_recording_has_sane_span_sums(const struct sp_recording *recording)

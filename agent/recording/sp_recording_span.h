@@ -59,7 +59,7 @@ struct sp_span_path {
 	_Atomic uint64_t busy_ticks, idle_ticks;
 	_Atomic uint64_t cpu_ns;
 	_Atomic uint64_t allocations, alloc_bytes;
-	_Atomic uint64_t enters;
+	_Atomic uint64_t entered; /* of these, and of the open ones: entered at all */
 	uint64_t unused[6];
 };
 _Static_assert(sizeof(struct sp_span_path) == 128, "path size is part of the layout");
@@ -101,19 +101,33 @@ struct sp_span {
 	_Atomic uint64_t busy_ticks;
 	_Atomic uint64_t cpu_ns;
 	_Atomic uint64_t allocations, alloc_bytes;
-	_Atomic uint64_t enters;
+	_Atomic uint64_t entered; /* 1: some thread has entered it */
 	_Atomic uint64_t closed_ticks;
 	_Atomic int64_t live_blocks, live_bytes; /* estimates; sampled blocks of it */
 	/* By the consumer: what it has taken over. */
 	_Atomic uint64_t absorbed_busy_ticks, absorbed_idle_ticks;
 	_Atomic uint64_t absorbed_cpu_ns;
 	_Atomic uint64_t absorbed_allocations, absorbed_alloc_bytes;
-	_Atomic uint64_t absorbed_enters;
-	_Atomic uint32_t entered_now; /* hooks: how often it is entered at this moment */
+	_Atomic uint64_t absorbed_entered;
+	/* By hooks: generation << 32, and what follows. Who changes one word knows of all
+	 * of it: nobody enters a span that is closing, or that is another by now. */
+	_Atomic uint64_t use;
 	_Atomic uint32_t is_announced;
-	_Atomic uint32_t next_free;	  /* index + 1 */
-	_Atomic uint32_t is_close_wanted; /* closed while it was entered */
+	_Atomic uint32_t next_free; /* index + 1 */
 };
+/* Closed, or closed as soon as nobody is in it. */
+#define SP_SPAN_USE_CLOSING UINT64_C(0x80000000)
+/* Some thread has entered it. */
+#define SP_SPAN_USE_ENTERED UINT64_C(0x40000000)
+/* How often it is entered at this moment. */
+#define SP_SPAN_USE_COUNT UINT64_C(0x3fffffff)
+
+static inline uint32_t sp_span_entered_now(const struct sp_span *span)
+{
+	return (uint32_t)(atomic_load_explicit(&span->use, memory_order_relaxed) &
+			  SP_SPAN_USE_COUNT);
+}
+
 _Static_assert(sizeof(struct sp_span) == 192, "span size is part of the layout");
 
 #endif

@@ -36,7 +36,7 @@ static void read_delta(const struct sp_span *span, uint64_t end_ticks,
 			above(busy_ticks, sp_atomic_value(&span->absorbed_busy_ticks)),
 		/* Not yet where a thread is in it: its stay is not in the sums. */
 		.idle_ticks =
-			atomic_load_explicit(&span->entered_now, memory_order_relaxed)
+			sp_span_entered_now(span)
 				? 0
 				: above(above(life_ticks, busy_ticks),
 					sp_atomic_value(&span->absorbed_idle_ticks)),
@@ -46,15 +46,15 @@ static void read_delta(const struct sp_span *span, uint64_t end_ticks,
 				     sp_atomic_value(&span->absorbed_allocations)),
 		.alloc_bytes = above(sp_atomic_value(&span->alloc_bytes),
 				     sp_atomic_value(&span->absorbed_alloc_bytes)),
-		.enters = above(sp_atomic_value(&span->enters),
-				sp_atomic_value(&span->absorbed_enters)),
+		.entered = above(sp_atomic_value(&span->entered),
+				 sp_atomic_value(&span->absorbed_entered)),
 	};
 }
 
 static bool is_zero(const struct sp_span_delta *delta)
 {
 	return !(delta->busy_ticks | delta->idle_ticks | delta->cpu_ns |
-		 delta->allocations | delta->alloc_bytes | delta->enters);
+		 delta->allocations | delta->alloc_bytes | delta->entered);
 }
 
 /* Both sums of one value. */
@@ -105,7 +105,7 @@ static void absorb_delta(struct sp_absorber *absorber, struct sp_span *span,
 		     delta->allocations);
 		move(&change, &path->alloc_bytes, &span->absorbed_alloc_bytes,
 		     delta->alloc_bytes);
-		move(&change, &path->enters, &span->absorbed_enters, delta->enters);
+		move(&change, &path->entered, &span->absorbed_entered, delta->entered);
 		if (is_closed)
 			sp_change_add(&change, &path->spans, 1);
 	}

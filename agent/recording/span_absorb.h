@@ -12,7 +12,7 @@ struct sp_span_delta {
 	uint64_t busy_ticks, idle_ticks;
 	uint64_t cpu_ns;
 	uint64_t allocations, alloc_bytes;
-	uint64_t enters;
+	uint64_t entered;
 };
 
 /*

@@ -46,7 +46,7 @@ static void store(uint32_t path, uint64_t spans, uint64_t busy_ns, uint64_t idle
 	struct sp_span_path *sums = test_path_at(&recording, path);
 
 	atomic_store(&sums->spans, spans);
-	atomic_store(&sums->enters, busy_ns ? spans + 1 : 0);
+	atomic_store(&sums->entered, busy_ns ? spans + 1 : 0);
 	atomic_store(&sums->busy_ticks, TICKS(busy_ns));
 	atomic_store(&sums->idle_ticks, TICKS(idle_ns));
 	atomic_store(&sums->cpu_ns, cpu_ns);
@@ -379,7 +379,7 @@ START_TEST(spans_that_are_not_over_are_told)
 
 	test_span(&recording, request, 1);
 	span = test_span_at(&recording, test_span(&recording, request, 1));
-	atomic_store(&span->entered_now, 1);
+	atomic_store(&span->use, 1);
 	span = test_span_at(&recording, test_span(&recording, request, 1));
 	atomic_store(&span->state, SP_SPAN_HELD);
 	ck_assert(has_comment("unfinished: 2 spans were open"));

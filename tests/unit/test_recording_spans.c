@@ -31,7 +31,7 @@ static void setup_spans(void)
 	span = test_span_at(&written, span_index);
 	atomic_store(&span->busy_ticks, 500);
 	atomic_store(&span->allocations, 3);
-	atomic_store(&span->enters, 1);
+	atomic_store(&span->entered, 1);
 	test_span_close(span, 700);
 	opened.header = NULL;
 }

@@ -94,7 +94,7 @@ static void do_something(struct sp_span *span, uint64_t times)
 	atomic_fetch_add(&span->cpu_ns, 10 * times);
 	atomic_fetch_add(&span->allocations, times);
 	atomic_fetch_add(&span->alloc_bytes, 64 * times);
-	atomic_fetch_add(&span->enters, times);
+	atomic_fetch_add(&span->entered, times);
 }
 
 static void check_path(uint32_t index, uint64_t times, uint64_t idle_ticks,
@@ -106,7 +106,7 @@ static void check_path(uint32_t index, uint64_t times, uint64_t idle_ticks,
 	ck_assert_uint_eq(sp_atomic_value(&sums->cpu_ns), 10 * times);
 	ck_assert_uint_eq(sp_atomic_value(&sums->allocations), times);
 	ck_assert_uint_eq(sp_atomic_value(&sums->alloc_bytes), 64 * times);
-	ck_assert_uint_eq(sp_atomic_value(&sums->enters), times);
+	ck_assert_uint_eq(sp_atomic_value(&sums->entered), times);
 	ck_assert_uint_eq(sp_atomic_value(&sums->idle_ticks), idle_ticks);
 	ck_assert_uint_eq(sp_atomic_value(&sums->spans), spans);
 }
@@ -157,12 +157,12 @@ START_TEST(idle_time_waits_while_a_thread_is_in_the_span)
 {
 	struct sp_span *span = make_span(path, 1000);
 
-	atomic_store(&span->entered_now, 1);
+	atomic_store(&span->use, 1);
 	now_ticks = 5000;
 	sp_span_absorb(absorber);
 	check_path(path, 0, 0, 0);
 	/* It was in it for all but 1000 of them. */
-	atomic_store(&span->entered_now, 0);
+	atomic_store(&span->use, 0);
 	do_something(span, 30);
 	sp_span_absorb(absorber);
 	check_path(path, 30, 1000, 0);

@@ -70,7 +70,7 @@ static void do_something(struct sp_span *span)
 	atomic_fetch_add(&span->cpu_ns, 100);
 	atomic_fetch_add(&span->allocations, 3);
 	atomic_fetch_add(&span->alloc_bytes, 192);
-	atomic_fetch_add(&span->enters, 1);
+	atomic_fetch_add(&span->entered, 1);
 }
 
 static void check_sums(const struct sp_span_path *path, uint64_t times,
@@ -80,7 +80,7 @@ static void check_sums(const struct sp_span_path *path, uint64_t times,
 	ck_assert_uint_eq(sp_atomic_value(&path->cpu_ns), 100 * times);
 	ck_assert_uint_eq(sp_atomic_value(&path->allocations), 3 * times);
 	ck_assert_uint_eq(sp_atomic_value(&path->alloc_bytes), 192 * times);
-	ck_assert_uint_eq(sp_atomic_value(&path->enters), times);
+	ck_assert_uint_eq(sp_atomic_value(&path->entered), times);
 	ck_assert_uint_eq(sp_atomic_value(&path->idle_ticks), idle_ticks);
 	ck_assert_uint_eq(sp_atomic_value(&path->spans), spans);
 }
@@ -355,7 +355,7 @@ static uint64_t check_against_log(const struct sp_recording *recording,
 		check_between(sp_atomic_value(&path->cpu_ns), begun, done, 100);
 		check_between(sp_atomic_value(&path->allocations), begun, done, 3);
 		check_between(sp_atomic_value(&path->alloc_bytes), begun, done, 192);
-		check_between(sp_atomic_value(&path->enters), begun, done, 1);
+		check_between(sp_atomic_value(&path->entered), begun, done, 1);
 		check_between(sp_atomic_value(&path->spans), log->threads[i].closes_begun,
 			      log->threads[i].closes_done, 1);
 		ck_assert_uint_eq(sp_atomic_value(&path->idle_ticks), 0);

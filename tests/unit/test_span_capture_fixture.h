@@ -119,7 +119,7 @@ static inline uint32_t state_of(uint64_t handle)
 
 static inline uint32_t entered_now(uint64_t handle)
 {
-	return atomic_load(&span_of(handle)->entered_now);
+	return sp_span_entered_now(span_of(handle));
 }
 
 static inline void spend_ticks(void)

@@ -178,7 +178,7 @@ static inline int test_spans_fill(struct sp_recording *recording)
 		atomic_store(&span->cpu_ns, 10 * i);
 		atomic_store(&span->allocations, i);
 		atomic_store(&span->alloc_bytes, 64 * i);
-		atomic_store(&span->enters, 2);
+		atomic_store(&span->entered, 2);
 		if (i % 3 == 1)
 			test_span_close(span, 5000);
 		if (i % 5 == 1)

@@ -75,7 +75,7 @@ START_TEST(closed_span_is_not_used_again)
 	sp_span_exit(span);
 	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 3);
 	ck_assert_ptr_null(current_name());
-	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->enters), 0);
+	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->entered), 0);
 }
 END_TEST
 
@@ -180,7 +180,7 @@ START_TEST(nothing_happens_where_nothing_is_recorded)
 	sp_span_exit(span);
 	sp_span_close(span);
 	sp_span_settle();
-	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->enters), 0);
+	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->entered), 0);
 	ck_assert_uint_eq(state_of(span), SP_SPAN_OPEN);
 	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
 }

@@ -256,7 +256,7 @@ static void add_spans(void)
 
 		atomic_store(&span->busy_ticks, 4000 * i);
 		atomic_store(&span->cpu_ns, 500);
-		atomic_store(&span->enters, 1);
+		atomic_store(&span->entered, 1);
 		test_span_close(span, 1000 + 5000 * i);
 	}
 	ck_assert_int_eq(test_drain(&recording), 0);

@@ -33,9 +33,16 @@ void sp_heap_leave(struct sp_heap_thread *self, uint64_t stack_pointer)
 	(void)stack_pointer;
 }
 
-void sp_span_unwind_to(uint64_t stack_pointer)
+void sp_span_before_jump(uint64_t stack_pointer)
 {
 	(void)stack_pointer;
+}
+
+void sp_span_switch_stack(uint64_t stack_pointer, uint64_t low, uint64_t high)
+{
+	(void)stack_pointer;
+	(void)low;
+	(void)high;
 }
 
 static SP_NOINLINE void use_stack(void)

@@ -1,0 +1,280 @@
+/*
+ * Spans whose changes are interrupted at any instruction: by another who closes the span,
+ * or by a handler of the program that jumps away. The processor's single-step flag runs
+ * the handler after each instruction.
+ */
+#include "test_span_capture_fixture.h"
+
+#include <setjmp.h>
+#include <signal.h>
+
+/* More than any change takes, where spans and names are known. */
+#define STEPS_MAX 20000U
+
+static struct sp_slot slot;
+static uint64_t span;
+static volatile uint32_t steps, act_at;
+static void (*volatile act)(void);
+
+static void on_step(int number)
+{
+	(void)number;
+	if (++steps == act_at)
+		act();
+}
+
+/* Past the red zone. */
+#define SET_FLAGS(operation)                                                             \
+	__asm__ volatile("leaq -128(%%rsp), %%rsp\n\t"                                   \
+			 "pushfq\n\t" operation "\n\t"                                   \
+			 "popfq\n\t"                                                     \
+			 "leaq 128(%%rsp), %%rsp"                                        \
+			 :                                                               \
+			 :                                                               \
+			 : "memory", "cc")
+
+static void begin_steps(void)
+{
+	SET_FLAGS("orq $0x100, (%%rsp)");
+}
+
+static void end_steps(void)
+{
+	SET_FLAGS("andq $~0x100, (%%rsp)");
+}
+
+/* Runs change(), and action() at its instruction number at. False: it has no so many. */
+static bool interrupt(void (*change)(void), void (*action)(void), uint32_t at)
+{
+	steps = 0;
+	act_at = at;
+	act = action;
+	begin_steps();
+	change();
+	end_steps();
+	ck_assert_uint_lt(steps, STEPS_MAX);
+	return steps >= at;
+}
+
+static void setup(void)
+{
+	struct sigaction action = {.sa_handler = on_step};
+
+	begin_plain_spans();
+	memset(&slot, 0, sizeof(slot));
+	atomic_store(&slot.stack_high, UINT64_MAX);
+	sigaction(SIGTRAP, &action, NULL);
+	/* Its thread, its names and some entries are there. */
+	for (unsigned int i = 0; i < 3; i++) {
+		span = create("span", SP_SPAN_NONE);
+		sp_span_enter(span, 0);
+		sp_span_exit(span);
+		sp_span_close(span);
+		drain();
+	}
+	sp_span_thread_begin(&slot);
+}
+
+/* --- changes, all of one span --- */
+
+#define FRAME UINT64_C(0x1000)
+
+static void create_it(void)
+{
+	span = create("span", SP_SPAN_NONE);
+}
+
+static void enter_it(void)
+{
+	sp_span_enter(span, FRAME);
+}
+
+static void exit_it(void)
+{
+	sp_span_exit(span);
+}
+
+static void close_it(void)
+{
+	sp_span_close(span);
+}
+
+static uint64_t spans_closed(void)
+{
+	return sp_atomic_value(&test_path_at(recorded(), 0)->spans);
+}
+
+/* --- somebody closes it --- */
+
+START_TEST(span_that_is_closed_while_it_is_entered_does_not_stay_open)
+{
+	bool is_within = true;
+
+	for (uint32_t at = 1; is_within; at++) {
+		uint64_t closed = spans_closed();
+
+		span = create("span", SP_SPAN_NONE);
+		is_within = interrupt(enter_it, close_it, at);
+		if (!is_within)
+			close_it();
+		exit_it();
+		ck_assert_ptr_null(current_name());
+		drain();
+		ck_assert_msg(spans_closed() == closed + 1,
+			      "open when closed at instruction %u", at);
+		ck_assert_uint_eq(entered_now(span), 0);
+	}
+}
+END_TEST
+
+START_TEST(span_that_is_closed_while_it_is_left_does_not_stay_open)
+{
+	bool is_within = true;
+
+	for (uint32_t at = 1; is_within; at++) {
+		uint64_t closed = spans_closed();
+
+		span = create("span", SP_SPAN_NONE);
+		enter_it();
+		is_within = interrupt(exit_it, close_it, at);
+		if (!is_within)
+			close_it();
+		drain();
+		ck_assert_msg(spans_closed() == closed + 1,
+			      "open when closed at instruction %u", at);
+	}
+}
+END_TEST
+
+static uint64_t other;
+
+static void use_other(void)
+{
+	other = create("other", SP_SPAN_NONE);
+	sp_span_enter(other, 0);
+	sp_span_exit(other);
+}
+
+START_TEST(two_spans_never_get_one_entry)
+{
+	bool is_within = true;
+
+	for (uint32_t at = 1; is_within; at++) {
+		is_within = interrupt(create_it, use_other, at);
+		if (!is_within)
+			use_other();
+		ck_assert_uint_ne((uint32_t)span, (uint32_t)other);
+		sp_span_close(other);
+		close_it();
+		drain();
+	}
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+END_TEST
+
+START_TEST(stays_may_begin_and_end_at_any_moment_of_another)
+{
+	bool is_within = true;
+
+	for (uint32_t at = 1; is_within; at++) {
+		span = create("span", SP_SPAN_NONE);
+		is_within = interrupt(enter_it, use_other, at);
+		if (is_within)
+			sp_span_close(other);
+		ck_assert_str_eq(current_name(), "span");
+		ck_assert_uint_eq(entered_now(span), 1);
+		is_within |= interrupt(exit_it, use_other, at);
+		if (steps >= at)
+			sp_span_close(other);
+		ck_assert_ptr_null(current_name());
+		ck_assert_uint_eq(entered_now(span), 0);
+		close_it();
+		drain();
+		ck_assert_uint_eq(state_of(span), SP_SPAN_FREE);
+	}
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+END_TEST
+
+/* --- a handler jumps away --- */
+
+static sigjmp_buf target;
+
+static void jump(void)
+{
+	end_steps();
+	siglongjmp(target, 1);
+}
+
+/* Of all instructions, how many leave a span open for ever when a jump comes right
+ * behind them. */
+static uint32_t open_after_jumps(void (*change)(void), bool is_entered)
+{
+	volatile uint32_t open = 0;
+	volatile bool is_within = true;
+
+	for (volatile uint32_t at = 1; is_within; at++) {
+		uint64_t closed = spans_closed();
+
+		span = create("span", SP_SPAN_NONE);
+		if (is_entered)
+			enter_it();
+		if (sigsetjmp(target, 1) == 0)
+			is_within = interrupt(change, jump, at);
+		/* As the hook of the jump does. */
+		sp_span_before_jump((uint64_t)(uintptr_t)__builtin_frame_address(0));
+		ck_assert_ptr_null(current_name());
+		close_it();
+		drain();
+		open += spans_closed() != closed + 1;
+		ck_assert_uint_lt(
+			sp_atomic_value(&test_path_at(recorded(), 0)->busy_ticks),
+			UINT64_C(1) << 50);
+	}
+	return open;
+}
+
+START_TEST(jump_out_of_enter_leaves_next_to_nothing)
+{
+	/* Behind the one that counts it in. */
+	ck_assert_uint_le(open_after_jumps(enter_it, false), 2);
+}
+END_TEST
+
+START_TEST(jump_out_of_exit_leaves_next_to_nothing)
+{
+	/* Before the one that counts it out. */
+	ck_assert_uint_le(open_after_jumps(exit_it, true), 2);
+}
+END_TEST
+
+START_TEST(jump_out_of_close_leaves_next_to_nothing)
+{
+	/* From the one that closes it to the one that makes it final. */
+	ck_assert_uint_le(open_after_jumps(close_it, false), 20);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("span_interrupted");
+	TCase *tc = tcase_create("span_interrupted");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tc, 120);
+	tcase_add_checked_fixture(tc, setup, end_spans);
+	tcase_add_test(tc, span_that_is_closed_while_it_is_entered_does_not_stay_open);
+	tcase_add_test(tc, span_that_is_closed_while_it_is_left_does_not_stay_open);
+	tcase_add_test(tc, two_spans_never_get_one_entry);
+	tcase_add_test(tc, stays_may_begin_and_end_at_any_moment_of_another);
+	tcase_add_test(tc, jump_out_of_enter_leaves_next_to_nothing);
+	tcase_add_test(tc, jump_out_of_exit_leaves_next_to_nothing);
+	tcase_add_test(tc, jump_out_of_close_leaves_next_to_nothing);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
