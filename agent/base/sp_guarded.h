@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-/* Context: collector, init. True when all of it was read. */
+/* Context: hook. One system call; keeps errno. True when all of it was read. */
 bool sp_guarded_read(uint64_t address, void *buffer, size_t size_bytes);
 
 #define SP_GUARDED_PIECES_MAX 64

@@ -62,15 +62,20 @@ static bool is_in_relro(const struct sp_got_image *image, uint64_t slot)
 /* --- stores --- */
 
 /* The loader forgets a module before it unmaps it. */
-static bool is_still_there(const struct walk *walk, uint64_t address)
+static bool is_loaded(const struct link_map *link_map, uint64_t address)
 {
 	struct dl_find_object found;
 
-	if (!is_late(walk))
+	if (!link_map)
 		return true;
 	// NOLINTNEXTLINE(performance-no-int-to-ptr)
 	return _dl_find_object && _dl_find_object((void *)address, &found) == 0 &&
-	       found.dlfo_link_map == walk->link_map;
+	       found.dlfo_link_map == link_map;
+}
+
+static bool is_still_there(const struct walk *walk, uint64_t address)
+{
+	return is_loaded(walk->link_map, address);
 }
 
 static int store_read_only(const struct walk *walk, uint64_t slot, uint64_t value)
@@ -126,27 +131,10 @@ static uint64_t find_target(const struct walk *walk, const struct import *import
 }
 
 /* -ESTALE when the module is gone. */
-static int consider(const struct walk *walk, const struct import *import)
+static int put(const struct walk *walk, const struct import *import, uint64_t value)
 {
-	const struct sp_got_patch *patch = walk->patch;
-	uint64_t value, target, replacement;
-	int err;
+	int err = store(walk, import->slot, value);
 
-	if (!sp_got_image_bytes(&walk->image, import->slot, &value, sizeof(value)) ||
-	    !value)
-		return 0;
-	target = value;
-	if (is_unbound(walk, import, value)) {
-		target = find_target(walk, import);
-		if (!target) {
-			walk->result->unbound++;
-			return 0;
-		}
-	}
-	replacement = patch->replacement_for(import->name, target, patch->context);
-	if (!replacement || replacement == target)
-		return 0;
-	err = store(walk, import->slot, replacement);
 	if (err == -ESTALE)
 		return err;
 	if (err)
@@ -154,6 +142,40 @@ static int consider(const struct walk *walk, const struct import *import)
 	else
 		walk->result->replaced++;
 	return 0;
+}
+
+static int consider_waiting(const struct walk *walk, const struct import *import,
+			    uint64_t stub)
+{
+	const struct sp_got_patch *patch = walk->patch;
+	const struct sp_got_slot slot = {import->slot, walk->link_map};
+	uint64_t replacement = 0;
+
+	if (patch->replacement_for_waiting)
+		replacement = patch->replacement_for_waiting(import->name, stub, &slot,
+							     patch->context);
+	if (replacement)
+		return put(walk, import, replacement);
+	walk->result->unbound++;
+	return 0;
+}
+
+static int consider(const struct walk *walk, const struct import *import)
+{
+	const struct sp_got_patch *patch = walk->patch;
+	uint64_t value, target, replacement;
+
+	if (!sp_got_image_bytes(&walk->image, import->slot, &value, sizeof(value)) ||
+	    !value)
+		return 0;
+	target = value;
+	if (is_unbound(walk, import, value)) {
+		target = find_target(walk, import);
+		if (!target)
+			return consider_waiting(walk, import, value);
+	}
+	replacement = patch->replacement_for(import->name, target, patch->context);
+	return !replacement || replacement == target ? 0 : put(walk, import, replacement);
 }
 
 /* --- tables --- */
@@ -333,6 +355,23 @@ int sp_got_patch_module(uint64_t start, const struct link_map *link_map,
 	return err;
 }
 
+uint64_t sp_got_read(const struct sp_got_slot *slot)
+{
+	uint64_t value;
+
+	return is_loaded(slot->link_map, slot->address) &&
+			       sp_guarded_read(slot->address, &value, sizeof(value))
+		       ? value
+		       : 0;
+}
+
+int sp_got_replace(const struct sp_got_slot *slot, uint64_t value)
+{
+	return is_loaded(slot->link_map, slot->address)
+		       ? sp_guarded_store(slot->address, value)
+		       : -ESTALE;
+}
+
 /* Where an object begins; before glibc 2.35 only the usual place is known. */
 static uint64_t start_of(const struct link_map *object)
 {
@@ -376,13 +415,13 @@ bool sp_got_have_modules_changed(void)
 	for (uint32_t i = 0; i < MODULES_MAX && at; i++) {
 		struct link_map object = {.l_ld = NULL};
 		struct dl_find_object found;
-		bool is_loaded;
+		bool is_known;
 
 		if (!sp_guarded_read(at, &object, sizeof(object)))
 			break;
-		is_loaded = _dl_find_object && _dl_find_object(object.l_ld, &found) == 0;
+		is_known = _dl_find_object && _dl_find_object(object.l_ld, &found) == 0;
 		hash = (hash ^ at ^ (uint64_t)(uintptr_t)object.l_ld) * HASH_PRIME +
-		       is_loaded;
+		       is_known;
 		at = (uint64_t)(uintptr_t)object.l_next;
 	}
 	if (hash == last_hash)

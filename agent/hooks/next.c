@@ -314,11 +314,10 @@ static bool is_vdso(const struct link_map *object)
 	return object->l_addr != 0 && object->l_addr == getauxval(AT_SYSINFO_EHDR);
 }
 
-static const struct link_map *find_after_us(const char *name, const char *version,
-					    void **found)
+static const struct link_map *find_behind(const struct link_map *object, const char *name,
+					  const char *version, void **found)
 {
 	const struct link_map *last = sp_next_last_object();
-	const struct link_map *object = sp_next_own_object();
 
 	while (object != NULL && object != last) {
 		object = object->l_next;
@@ -338,14 +337,34 @@ SP_COLD const struct link_map *sp_next_find_object(const char *name)
 {
 	void *found;
 
-	return find_after_us(name, NULL, &found);
+	return find_behind(sp_next_own_object(), name, NULL, &found);
 }
 
 SP_COLD void *sp_next_find_version(const char *name, const char *version)
 {
 	void *found;
 
-	find_after_us(name, version, &found);
+	find_behind(sp_next_own_object(), name, version, &found);
+	return found;
+}
+
+bool sp_next_is_startup(const struct link_map *object)
+{
+	const struct link_map *last = sp_next_last_object();
+	const struct link_map *at = _r_debug.r_map;
+
+	while (at != NULL && at != object && at != last)
+		at = at->l_next;
+	return at != NULL && at == object;
+}
+
+SP_COLD void *sp_next_find_behind(const struct link_map *object, const char *name,
+				  const char *version)
+{
+	void *found = NULL;
+
+	if (sp_next_is_startup(object))
+		find_behind(object, name, version, &found);
 	return found;
 }
 

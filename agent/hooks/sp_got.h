@@ -15,6 +15,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A slot, and the module it is in, by the loader's record; NULL: one that stays loaded.
+ */
+struct sp_got_slot {
+	uint64_t address;
+	const struct link_map *link_map;
+};
+
 /* Names have at most 255 characters here; longer ones are not asked for. */
 struct sp_got_patch {
 	/* Is a function of this name one to replace? Asked for every import. */
@@ -25,6 +32,15 @@ struct sp_got_patch {
 	 * changed before, by us or by others. 0, or target, leaves it.
 	 */
 	uint64_t (*replacement_for)(const char *name, uint64_t target, void *context);
+	/*
+	 * The same for a slot that waits for its first call, nobody knows of which
+	 * function: stub is code that finds it, stores it in the slot and calls it. A
+	 * replacement that calls stub is called once; sp_got_replace() then. NULL, or 0:
+	 * such slots are left and counted.
+	 */
+	uint64_t (*replacement_for_waiting)(const char *name, uint64_t stub,
+					    const struct sp_got_slot *slot,
+					    void *context);
 	void *context;
 	/* Modules to leave alone, ended by NULL; may be NULL itself. We are skipped
 	 * always. */
@@ -49,15 +65,22 @@ void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result
  * moment, which makes this fail and does no harm. start is where the module begins;
  * link_map is what the loader says is there (_dl_find_object, once it knows the module
  * the slots are filled). Nobody knows where a slot that waits for its first call
- * will lead, as the module may look names up in other modules first: such slots
- * are left and counted. Function pointers in variables that the program may change
- * are left.
+ * will lead, as the module may look names up in other modules first: these are asked
+ * for by replacement_for_waiting. Function pointers in variables that the program may
+ * change are left.
  *
  * Adds to result. 0, also when there was nothing to do, or -errno when the module could
  * not be read to its end. To be called again it is harmless.
  */
 int sp_got_patch_module(uint64_t start, const struct link_map *link_map,
 			const struct sp_got_patch *patch, struct sp_got_result *result);
+
+/*
+ * Context: hook. A slot that the loader fills at its first call: what it leads to, 0 when
+ * its module is gone; and stores value there, 0 or -errno.
+ */
+uint64_t sp_got_read(const struct sp_got_slot *slot);
+int sp_got_replace(const struct sp_got_slot *slot, uint64_t value);
 
 /*
  * Context: collector, one thread. Has the loader finished loading modules, or unloaded

@@ -31,6 +31,16 @@ void *sp_next_find_version(const char *name, const char *version);
 void *sp_next_find_first(const char *name, const char *version);
 
 /*
+ * As sp_next_find_version(), but behind that object in place of ours; what the loader
+ * finds for RTLD_NEXT where an object of the start-up asks. NULL also when it is none.
+ */
+void *sp_next_find_behind(const struct link_map *object, const char *name,
+			  const char *version);
+
+/* Is it an object of the start-up? Context: hook. */
+bool sp_next_is_startup(const struct link_map *object);
+
+/*
  * Context: signal. The same within one object; version NULL asks for the default.
  * Reads the object's own tables only, so whoever calls keeps it loaded.
  */

@@ -7,8 +7,6 @@
  */
 #include "span_functions.h"
 
-#include "sp_tail_stub.h"
-
 /* clang-format off */
 /* The frame, from its lower end, which is 16-aligned. */
 #define CALL      SP_FUNCTION_STACK_BYTES /* struct sp_function_call */
@@ -126,8 +124,5 @@ call_function:
 	jmp	.Lcopied
 	.cfi_endproc
 	.size	call_function, . - call_function
-
-	.hidden	sp_function_dlsym
-	SP_TAIL_STUB sp_function_dlsym, sp_observe_dlsym
 
 	.section .note.GNU-stack, "", @progbits

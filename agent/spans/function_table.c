@@ -14,6 +14,7 @@
 #pragma weak _dl_find_object
 
 static struct sp_function functions[SP_FUNCTIONS_MAX];
+_Atomic uint32_t sp_functions_called;
 
 struct sp_function *sp_function_at(uint32_t entry)
 {
@@ -38,7 +39,7 @@ static bool is_gone(uint64_t target)
 	return _dl_find_object && _dl_find_object((void *)target, &found) != 0;
 }
 
-static uint64_t address_of(uint32_t entry)
+uint64_t sp_function_address(uint32_t entry)
 {
 	return (uint64_t)(uintptr_t)sp_function_entries +
 	       (uint64_t)entry * SP_FUNCTION_ENTRY_BYTES;
@@ -58,22 +59,37 @@ static bool is_entry_of(struct sp_function *function, uint64_t target, const cha
 		atomic_compare_exchange_strong(&function->target, &known, target));
 }
 
-uint64_t sp_function_entry(uint64_t target, const char *name, const char *library)
+/* Two threads that look at one module say the same. */
+static void begin_waiting(struct sp_function *function, const struct sp_got_slot *slot)
+{
+	if (!slot)
+		return;
+	function->slot = *slot;
+	/* Release: pairs with sp_function_rebind(). */
+	atomic_store_explicit(&function->waits, SP_FUNCTION_NOT_CALLED,
+			      memory_order_release);
+}
+
+uint64_t sp_function_entry(uint64_t target, const char *name, const char *library,
+			   const struct sp_got_slot *slot)
 {
 	for (uint32_t i = 0; i < SP_FUNCTIONS_MAX; i++) {
 		struct sp_function *function = &functions[i];
 		uint64_t none = 0;
 
-		if (is_entry_of(function, target, name))
-			return address_of(i);
+		if (is_entry_of(function, target, name)) {
+			begin_waiting(function, slot);
+			return sp_function_address(i);
+		}
 		if (!atomic_compare_exchange_strong(&function->target, &none, target))
 			continue;
 		copy_text(function->name, sizeof(function->name), name);
 		copy_text(function->library, sizeof(function->library), library);
 		function->label = sp_function_label_of(name);
+		begin_waiting(function, slot);
 		/* Release: the texts are there for whoever sees this. */
 		atomic_store_explicit(&function->is_named, true, memory_order_release);
-		return address_of(i);
+		return sp_function_address(i);
 	}
 	return 0;
 }

@@ -28,6 +28,9 @@
 
 #ifndef __ASSEMBLER__
 
+#include "sp_compiler.h"
+#include "sp_got.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -61,13 +64,20 @@ int sp_function_personality(int version, int actions, uint64_t exception_class,
 /* SP_FUNCTIONS_MAX of SP_FUNCTION_ENTRY_BYTES each. */
 extern const char sp_function_entries[];
 
-/* What dlsym() leads to in patched modules: a stub that jumps where this says. */
-extern const char sp_function_dlsym[];
-void *sp_observe_dlsym(void *handle, const char *name);
-
 /* --- the table of functions (function_table.c) --- */
 
 struct sp_function_label;
+
+/*
+ * Of a slot that waits for its first call, target is the code that finds the function.
+ *
+ *	NOT_CALLED ─── a call ──▶ CALLED ─── its slot is seen to be filled ──▶ BOUND
+ */
+enum sp_function_waits {
+	SP_FUNCTION_BOUND, /* also all that never waited */
+	SP_FUNCTION_NOT_CALLED,
+	SP_FUNCTION_CALLED,
+};
 
 struct sp_function {
 	_Atomic uint64_t target; /* 0: free */
@@ -75,13 +85,23 @@ struct sp_function {
 	_Atomic uint32_t site;	 /* callsite in one recording */
 	char name[256], library[64];
 	const struct sp_function_label *label; /* NULL: none that is recorded */
+	_Atomic uint32_t waits;		       /* enum sp_function_waits */
+	struct sp_got_slot slot;	       /* that waited */
 };
+
+/* How many are CALLED. */
+extern SP_HIDDEN _Atomic uint32_t sp_functions_called;
 
 /*
  * Context: hook; no lock. The address of the entry that stands for that function, 0
- * when there is none left. library is a file's name.
+ * when there is none left. library is a file's name. slot: that waits for its first
+ * call, which target finds the function for; NULL: target is the function.
  */
-uint64_t sp_function_entry(uint64_t target, const char *name, const char *library);
+uint64_t sp_function_entry(uint64_t target, const char *name, const char *library,
+			   const struct sp_got_slot *slot);
+
+/* Context: signal. Where it is called. */
+uint64_t sp_function_address(uint32_t entry);
 
 /* Context: signal. */
 struct sp_function *sp_function_at(uint32_t entry);
@@ -92,8 +112,8 @@ struct sp_function *sp_function_at(uint32_t entry);
 const struct sp_function_label *sp_function_label_of(const char *name);
 
 /* Reads the text, which may hold secrets: only for who asked for its key. */
-void sp_function_label(const struct sp_function_label *label, uint64_t span,
-		       const uint64_t arguments[6]);
+void sp_function_label(const struct sp_function_label *label, uint64_t target,
+		       uint64_t span, const uint64_t arguments[6]);
 
 #endif
 #endif

@@ -17,7 +17,7 @@ static struct victim *run_api(const char *const *argv)
 	struct victim_setup setup = {
 		.argv = argv,
 		.environment =
-			(const char *const[]){"SPANPROF_SPAN_LABELS=parity,kind", NULL},
+			(const char *const[]){"SPANPROF_RECORD_LABELS=parity,kind", NULL},
 	};
 
 	return victim_run_both(&setup);
