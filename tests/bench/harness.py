@@ -1,4 +1,4 @@
-"""What both suites of scripts/bench share: variants, runs, intervals, tables.
+"""What the suites of scripts/bench share: variants, runs, intervals, tables.
 
 A variant is a way to run a program: bare, or under some profiler. A run is one
 finished process tree with its CPU time, user and system, of the whole tree.
