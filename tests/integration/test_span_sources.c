@@ -332,8 +332,9 @@ START_TEST(environment_makes_a_span_around_the_process)
 		      "    c.execute('select count(*) from t x, (select 1 union select "
 		      "2) where b like \"%9%\"').fetchone()\n"
 		      "    sum(i * i for i in range(60000))\n"),
-		NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_SPANS=id,sqlite3_step",
-		      "SPANPROF_SPAN_CPU=off", "OTEL_SERVICE_NAME=shop",
+		NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1",
+		      "SPANPROF_SPANS=id,sqlite3_step", "SPANPROF_SPAN_CPU=off",
+		      "OTEL_SERVICE_NAME=shop",
 		      "TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
 		      "01"));
 	check(victim, "*.cpu.pb.gz", &rule, "environment, cpu");
