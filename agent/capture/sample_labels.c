@@ -149,12 +149,16 @@ static const struct sp_label_set *set_at(uint32_t label_set)
 	return sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS, label_set);
 }
 
-static bool has_labels(void)
+/* As for spans: who has a thread pointer of its own may have none of the variables that
+ * sources look at. */
+static bool has_labels(const struct sp_slot *slot)
 {
 	bool (*has_any)(void) =
 		atomic_load_explicit(&label_source.has_any, memory_order_acquire);
 
-	return has_any && has_any();
+	return has_any &&
+	       (!slot || atomic_load_explicit(&slot->stack_high, memory_order_relaxed)) &&
+	       has_any();
 }
 
 /* What was found for this set and these names the last time; 0: something else. */
@@ -203,7 +207,7 @@ uint32_t sp_sample_label_set(struct sp_slot *slot, uint32_t label_set,
 	    label_set == SP_LABEL_SET_OTHER)
 		return label_set;
 	names = names_of(slot, now_cycles);
-	wants_labels = has_labels();
+	wants_labels = has_labels(slot);
 	if (sp_unlikely(wants_labels))
 		return find_set(label_set, names, true);
 	if (!names)

@@ -42,6 +42,11 @@ void cpu_profile_free(struct cpu_profile *profile)
 	free(profile);
 }
 
+int64_t cpu_profile_period_ns(const struct cpu_profile *profile)
+{
+	return profile->decoded->message->period;
+}
+
 int64_t cpu_profile_total_ns(const struct cpu_profile *profile)
 {
 	return profile_total(profile->decoded, "cpu");

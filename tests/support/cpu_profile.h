@@ -14,6 +14,8 @@ struct cpu_profile;
 struct cpu_profile *cpu_profile_read(const char *path);
 void cpu_profile_free(struct cpu_profile *profile);
 
+/* Asked for, between two samples of a thread. */
+int64_t cpu_profile_period_ns(const struct cpu_profile *profile);
 /* Sum of cpu/nanoseconds, and of samples/count. */
 int64_t cpu_profile_total_ns(const struct cpu_profile *profile);
 int64_t cpu_profile_samples(const struct cpu_profile *profile);
