@@ -33,10 +33,14 @@ _Static_assert(SP_LIVE_BUCKET_BLOCKS == sizeof(uint64_t), "tags of a bucket are 
 
 #define EACH_BYTE UINT64_C(0x0101010101010101)
 
-/* What an address comes to. */
+/* What an address comes to: a hash of its page, and one of all of it. */
 struct spot {
-	uint64_t address, page;
+	uint64_t address, page, scattered;
 };
+
+/* Pages that are full of small blocks may fall together on all levels: what then finds no
+ * room beside its neighbours lies by the hash of its whole address. Has any? */
+static _Atomic bool has_scattered;
 
 static struct spot spot_of(const void *ptr)
 {
@@ -45,6 +49,7 @@ static struct spot spot_of(const void *ptr)
 	return (struct spot){
 		.address = address,
 		.page = sp_heap_hash((const void *)(uintptr_t)(address >> PAGE_SHIFT)),
+		.scattered = sp_heap_hash(ptr),
 	};
 }
 
@@ -64,6 +69,14 @@ static uint64_t bucket_of(struct spot spot, uint32_t level)
 			  ((UINT64_C(1) << bits) - 1);
 
 	return sp_live_blocks_of_levels(level) + bucket * SP_LIVE_BUCKET_BLOCKS;
+}
+
+static uint64_t scattered_bucket_of(struct spot spot, uint32_t level)
+{
+	uint32_t bits = LEVEL0_BUCKET_BITS + 2 * level;
+
+	return sp_live_blocks_of_levels(level) +
+	       (spot.scattered >> (64 - bits)) * SP_LIVE_BUCKET_BLOCKS;
 }
 
 static uint32_t levels_of(const struct sp_recording *recording)
@@ -112,31 +125,47 @@ static uint64_t candidates(uint64_t bucket, uint8_t tag)
 	return (differences - EACH_BYTE) & ~differences & EACH_BYTE << 7;
 }
 
+static struct sp_live_block *find_in(struct sp_live_block *table, uint64_t bucket,
+				     uint8_t tag, uint64_t wanted)
+{
+	for (uint64_t left = candidates(bucket, tag); left; left &= left - 1) {
+		struct sp_live_block *block =
+			&table[bucket + (uint32_t)__builtin_ctzll(left) / 8];
+
+		/* Acquire: pairs with the store that published the block. */
+		if (atomic_load_explicit(&block->word, memory_order_acquire) == wanted)
+			return block;
+	}
+	return NULL;
+}
+
 struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
 					const void *ptr, uint32_t levels_max,
 					uint64_t *word)
 {
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-	uint64_t wanted = (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE;
+	uint32_t levels = levels_of(recording);
+	uint32_t lowest = levels > levels_max ? levels - levels_max : 0;
 	struct spot spot = spot_of(ptr);
+	struct sp_live_block *block;
 
-	*word = wanted;
+	*word = (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE;
 	/* While the tags are on their way. */
-	prefetch_bucket(table, bucket_of(spot, levels_of(recording) - 1));
-	for (uint32_t level = levels_of(recording); level-- > 0 && levels_max-- > 0;) {
-		uint64_t bucket = bucket_of(spot, level);
-		uint64_t left = candidates(bucket, tag_of(spot));
-
-		for (; left; left &= left - 1) {
-			struct sp_live_block *block =
-				&table[bucket + (uint32_t)__builtin_ctzll(left) / 8];
-
-			/* Acquire: pairs with the store that published the block. */
-			if (atomic_load_explicit(&block->word, memory_order_acquire) ==
-			    wanted)
-				return block;
-		}
+	prefetch_bucket(table, bucket_of(spot, levels - 1));
+	for (uint32_t level = levels; level-- > lowest;) {
+		block = find_in(table, bucket_of(spot, level), tag_of(spot), *word);
+		if (block)
+			return block;
+	}
+	/* Relaxed: whoever frees a block got it from whoever has put it there. */
+	if (sp_likely(!atomic_load_explicit(&has_scattered, memory_order_relaxed)))
+		return NULL;
+	for (uint32_t level = levels; level-- > lowest;) {
+		block = find_in(table, scattered_bucket_of(spot, level), tag_of(spot),
+				*word);
+		if (block)
+			return block;
 	}
 	return NULL;
 }
@@ -194,25 +223,36 @@ void sp_heap_live_untag(const struct sp_recording *recording,
 		atomic_store_explicit(&all[index], 0, memory_order_relaxed);
 }
 
+/* Full buckets are the sign of a table that is too small, or full of blocks to be
+ * absorbed. Whoever notices sees to it, when it is done. */
+static void note_full(bool *is_crowded)
+{
+	if (!atomic_load_explicit(&sp_heap_global.wants_room, memory_order_relaxed) &&
+	    !atomic_exchange(&sp_heap_global.wants_room, true))
+		*is_crowded = true;
+}
+
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
 					 const void *ptr, bool *is_crowded)
 {
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
+	uint32_t levels = levels_of(recording);
 	struct spot spot = spot_of(ptr);
+	struct sp_live_block *block;
 
-	for (uint32_t level = levels_of(recording); level-- > 0;) {
-		struct sp_live_block *block =
-			claim_in(table, bucket_of(spot, level), tag_of(spot));
-
+	for (uint32_t level = levels; level-- > 0;) {
+		block = claim_in(table, bucket_of(spot, level), tag_of(spot));
 		if (sp_likely(block != NULL))
 			return block;
-		/* Full buckets are the sign of a table that is too small, or full of
-		 * blocks to be absorbed. Whoever notices sees to it, when it is done. */
-		if (!atomic_load_explicit(&sp_heap_global.wants_room,
-					  memory_order_relaxed) &&
-		    !atomic_exchange(&sp_heap_global.wants_room, true))
-			*is_crowded = true;
+		note_full(is_crowded);
+	}
+	if (!atomic_load_explicit(&has_scattered, memory_order_relaxed))
+		atomic_store_explicit(&has_scattered, true, memory_order_relaxed);
+	for (uint32_t level = levels; level-- > 0;) {
+		block = claim_in(table, scattered_bucket_of(spot, level), tag_of(spot));
+		if (block)
+			return block;
 	}
 	return NULL;
 }

@@ -359,6 +359,9 @@ static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
 	struct sp_heap_filter *filter, *in_the_making;
 
 	if (sp_unlikely(!block)) {
+		/* Freed blocks hold the room that there is, before it is their time. */
+		if (may_take_storage())
+			sp_heap_capture_ask_absorb();
 		sp_capture_take_storage();
 		block = sp_heap_live_claim(&sp_capture.recording, ptr, &is_crowded);
 	}
