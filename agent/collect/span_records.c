@@ -1,7 +1,9 @@
 /*
  * Records of spans in an array beside the table of spans. An entry is given to another
- * span only after its end was noted here, and that is told before the next pass, so
- * that one record for each entry does. Context: collector.
+ * span only after the end of the one before was noted here; while reporters are still to
+ * be told of that one, later spans of the entry wait in a list behind it. Hooks go on
+ * making and closing spans during a pass, in entries that it is past: a span therefore
+ * brings those around it. Context: collector.
  */
 #include "span_records.h"
 
@@ -18,7 +20,8 @@
 void sp_span_records_fini(struct sp_span_records *records)
 {
 	for (uint64_t i = 0; i < records->used; i++)
-		sp_heap_free(records->items[i].announced);
+		while (records->items[i].id)
+			sp_span_record_forget(&records->items[i]);
 	sp_heap_free(records->items);
 	records->items = NULL;
 	records->capacity = records->used = 0;
@@ -59,25 +62,38 @@ static bool make_room(struct sp_span_records *records, uint64_t index)
 	return true;
 }
 
+/* Zeroed, behind those of the entry's former spans. */
+static struct sp_span_record *add_record(struct sp_span_records *records, uint64_t index)
+{
+	struct sp_span_record *last;
+
+	if (!make_room(records, index))
+		return NULL;
+	if (records->used <= index)
+		records->used = index + 1;
+	last = &records->items[index];
+	if (!last->id)
+		return last;
+	while (last->next)
+		last = last->next;
+	last->next = sp_heap_zalloc(sizeof(*last->next));
+	return last->next;
+}
+
 static struct sp_span_record *record_of(struct sp_span_records *records,
 					const struct sp_span *span)
 {
 	uint64_t index = index_of(records, span);
 	uint64_t id = id_of(span, index);
-	struct sp_span_record *record;
+	struct sp_span_record *record = sp_span_record_find(records, id);
 
-	if (!make_room(records, index)) {
+	if (record)
+		return record;
+	record = add_record(records, index);
+	if (!record) {
 		records->missed_spans++;
 		return NULL;
 	}
-	if (records->used <= index)
-		records->used = index + 1;
-	record = &records->items[index];
-	if (record->id == id)
-		return record;
-	/* Of the last one reporters are to be told first. */
-	if (record->id)
-		return NULL;
 	*record = (struct sp_span_record){
 		.id = id,
 		.parent = span->parent,
@@ -91,10 +107,42 @@ static struct sp_span_record *record_of(struct sp_span_records *records,
 	return record;
 }
 
+/* NULL: none, or one that is no more. */
+static const struct sp_span *around(const struct sp_span_records *records,
+				    const struct sp_span *span)
+{
+	uint64_t number = span->parent & UINT32_MAX;
+	const struct sp_span *outer;
+
+	if (!number || number > sp_recording_used(records->recording, SP_SECTION_SPANS))
+		return NULL;
+	outer = sp_recording_item(records->recording, SP_SECTION_SPANS, number - 1);
+	/* Only this thread frees entries: what is in use now stays so. */
+	return id_of(outer, number - 1) == span->parent &&
+			       atomic_load_explicit(&outer->state,
+						    memory_order_acquire) != SP_SPAN_FREE
+		       ? outer
+		       : NULL;
+}
+
+/* Also those around it: until all are noted, or were. */
+static struct sp_span_record *note(struct sp_span_records *records,
+				   const struct sp_span *span)
+{
+	const struct sp_span *outer = span;
+
+	while ((outer = around(records, outer)) != NULL &&
+	       !sp_span_record_find(records, id_of(outer, index_of(records, outer))))
+		if (!record_of(records, outer))
+			break;
+	/* Last, as the array may move. */
+	return record_of(records, span);
+}
+
 void sp_span_records_change(struct sp_span_records *records, const struct sp_span *span,
 			    const struct sp_span_delta *delta)
 {
-	struct sp_span_record *record = record_of(records, span);
+	struct sp_span_record *record = note(records, span);
 
 	if (!record)
 		return;
@@ -116,7 +164,7 @@ void sp_span_records_change(struct sp_span_records *records, const struct sp_spa
 
 void sp_span_records_end(struct sp_span_records *records, const struct sp_span *span)
 {
-	struct sp_span_record *record = record_of(records, span);
+	struct sp_span_record *record = note(records, span);
 
 	if (record)
 		record->has_ended = true;
@@ -130,11 +178,13 @@ void sp_span_records_find_silent(struct sp_span_records *records)
 		const struct sp_span *span =
 			sp_recording_item(records->recording, SP_SECTION_SPANS, i);
 
-		/* Acquire: pairs with the hook that opened it. Closed ones are told by
-		 * the next pass. */
-		if (atomic_load_explicit(&span->state, memory_order_acquire) ==
-		    SP_SPAN_OPEN)
-			record_of(records, span);
+		/* Acquire: pairs with the hook that opened it. */
+		uint32_t state = atomic_load_explicit(&span->state, memory_order_acquire);
+
+		/* Also closed ones, which the next pass ends: those around them may have
+		 * ended in this one. */
+		if (state == SP_SPAN_OPEN || state == SP_SPAN_CLOSED)
+			note(records, span);
 	}
 }
 
@@ -142,10 +192,26 @@ struct sp_span_record *sp_span_record_find(const struct sp_span_records *records
 					   uint64_t id)
 {
 	uint64_t number = id & UINT32_MAX;
+	struct sp_span_record *record;
 
-	return number && number <= records->used && records->items[number - 1].id == id
-		       ? &records->items[number - 1]
-		       : NULL;
+	if (!number || number > records->used)
+		return NULL;
+	record = &records->items[number - 1];
+	while (record && record->id != id)
+		record = record->next;
+	return record;
+}
+
+void sp_span_record_forget(struct sp_span_record *record)
+{
+	struct sp_span_record *next = record->next;
+
+	sp_heap_free(record->announced);
+	if (next)
+		*record = *next;
+	else
+		memset(record, 0, sizeof(*record));
+	sp_heap_free(next);
 }
 
 /* --- memory --- */
@@ -159,10 +225,11 @@ static struct sp_span_record *record_of_mark(const struct sp_span_records *recor
 	if (!number || number > records->used)
 		return NULL;
 	record = &records->items[number - 1];
-	return record->id && ((uint32_t)(record->id >> 32) & MARK_GENERATION_MASK) ==
-				       mark >> MARK_INDEX_BITS
-		       ? record
-		       : NULL;
+	while (record &&
+	       (!record->id || ((uint32_t)(record->id >> 32) & MARK_GENERATION_MASK) !=
+				       mark >> MARK_INDEX_BITS))
+		record = record->next;
+	return record;
 }
 
 static void add_block(const struct sp_span_records *records,
@@ -195,7 +262,9 @@ void sp_span_records_sum_heap(struct sp_span_records *records)
 		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
 
 	for (uint64_t i = 0; i < records->used; i++)
-		records->items[i].heap_objects = records->items[i].heap_bytes = 0;
+		for (struct sp_span_record *record = &records->items[i]; record;
+		     record = record->next)
+			record->heap_objects = record->heap_bytes = 0;
 	if (!recording->header->heap_rate_bytes)
 		return;
 	for (uint64_t i = 0; i < blocks; i++)

@@ -19,7 +19,8 @@ struct sp_span_sums {
 /* A span, by the number of its entry; that of an entry that nobody has seen in use has
  * id 0. It stays when the entry is free again, until reporters know. */
 struct sp_span_record {
-	uint64_t id; /* the handle */
+	struct sp_span_record *next; /* whose the entry was after it; owned */
+	uint64_t id;		     /* the handle */
 	uint64_t parent, follows;
 	uint32_t path, label_set;
 	uint8_t trace_id[16];
@@ -43,7 +44,7 @@ struct sp_span_records {
 
 void sp_span_records_fini(struct sp_span_records *records);
 
-/* Lock held. As the absorber tells of spans. */
+/* Lock held. As the absorber tells of spans; those around a span come with it. */
 void sp_span_records_change(struct sp_span_records *records, const struct sp_span *span,
 			    const struct sp_span_delta *delta);
 void sp_span_records_end(struct sp_span_records *records, const struct sp_span *span);
@@ -54,6 +55,9 @@ void sp_span_records_find_silent(struct sp_span_records *records);
 /* NULL: no such span, or one that is destroyed. */
 struct sp_span_record *sp_span_record_find(const struct sp_span_records *records,
 					   uint64_t id);
+
+/* Of an entry's first, whose end was told: the next one, or none, takes its place. */
+void sp_span_record_forget(struct sp_span_record *record);
 
 /* Adds up the blocks in use by span: heap_bytes and heap_objects of all records. */
 void sp_span_records_sum_heap(struct sp_span_records *records);

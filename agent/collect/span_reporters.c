@@ -472,6 +472,28 @@ static void tell_samples(struct sp_span_reporters *reporters, bool is_final)
 		TELL(reporters, samples, &batch);
 }
 
+static void tell_new(struct sp_span_reporters *reporters)
+{
+	struct sp_span_records *records = &reporters->records;
+
+	for (uint64_t i = 0; i < records->used; i++)
+		for (struct sp_span_record *record = &records->items[i]; record;
+		     record = record->next)
+			if (record->id && !record->announced)
+				announce_with_scope(reporters, record);
+}
+
+static void tell_changes(struct sp_span_reporters *reporters)
+{
+	struct sp_span_records *records = &reporters->records;
+
+	for (uint64_t i = 0; i < records->used; i++)
+		for (struct sp_span_record *record = &records->items[i]; record;
+		     record = record->next)
+			if (record->has_changed && record->announced)
+				tell_change(reporters, record);
+}
+
 static void tell_ends(struct sp_span_reporters *reporters)
 {
 	struct sp_span_records *records = &reporters->records;
@@ -479,12 +501,11 @@ static void tell_ends(struct sp_span_reporters *reporters)
 	for (uint64_t i = 0; i < records->used; i++) {
 		struct sp_span_record *record = &records->items[i];
 
-		if (!record->has_ended)
-			continue;
-		if (record->announced)
-			TELL(reporters, span_destroyed, record->id);
-		sp_heap_free(record->announced);
-		memset(record, 0, sizeof(*record));
+		while (record->has_ended) {
+			if (record->announced)
+				TELL(reporters, span_destroyed, record->id);
+			sp_span_record_forget(record);
+		}
 	}
 }
 
@@ -502,8 +523,10 @@ static void tell_memory(struct sp_span_reporters *reporters, uint64_t now_ns,
 	reporters->has_told_heap = true;
 	sp_span_records_sum_heap(records);
 	for (uint64_t i = 0; i < records->used; i++)
-		if (records->items[i].announced)
-			tell_heap(reporters, &records->items[i]);
+		for (struct sp_span_record *record = &records->items[i]; record;
+		     record = record->next)
+			if (record->announced)
+				tell_heap(reporters, record);
 }
 
 void sp_span_reporters_tell(struct sp_span_reporters *reporters, uint64_t now_ns,
@@ -511,12 +534,8 @@ void sp_span_reporters_tell(struct sp_span_reporters *reporters, uint64_t now_ns
 {
 	struct sp_span_records *records = &reporters->records;
 
-	for (uint64_t i = 0; i < records->used; i++)
-		if (records->items[i].id && !records->items[i].announced)
-			announce_with_scope(reporters, &records->items[i]);
-	for (uint64_t i = 0; i < records->used; i++)
-		if (records->items[i].has_changed && records->items[i].announced)
-			tell_change(reporters, &records->items[i]);
+	tell_new(reporters);
+	tell_changes(reporters);
 	tell_memory(reporters, now_ns, is_final);
 	tell_ends(reporters);
 	tell_samples(reporters, is_final);

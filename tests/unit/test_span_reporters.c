@@ -4,6 +4,8 @@
  */
 #include "test_span_reporters_fixture.h"
 
+#include "span_names.h"
+
 #include <pthread.h>
 
 /* --- life of a span --- */
@@ -239,31 +241,6 @@ START_TEST(what_was_absorbed_before_is_told_too)
 }
 END_TEST
 
-static uint64_t reused;
-
-static void take_at_once(uint32_t index)
-{
-	sp_span_give_back(index);
-	if (!reused)
-		reused = create("next", SP_SPAN_NONE);
-}
-
-START_TEST(entry_that_is_taken_at_once_tells_of_both_spans)
-{
-	uint64_t id = create("span", SP_SPAN_NONE);
-
-	absorber->give_span_back = take_at_once;
-	reused = 0;
-	sp_span_close(id);
-	go_round();
-	ck_assert_uint_eq((uint32_t)reused, (uint32_t)id);
-	ck_assert_uint_ne(event_recorder_span(recorder, id)->destroyed_at, 0);
-	go_round();
-	ck_assert_ptr_nonnull(event_recorder_span(recorder, reused));
-	ck_assert_uint_eq(event_recorder_span(recorder, reused)->destroyed_at, 0);
-}
-END_TEST
-
 START_TEST(clock_that_becomes_known_better_takes_nothing_back)
 {
 	uint64_t id = create("span", SP_SPAN_NONE), busy_ticks = 0;
@@ -342,6 +319,9 @@ START_TEST(spans_of_many_threads_are_all_told)
 {
 	pthread_t threads[THREADS];
 
+	/* Threads that come upon a new path at once may leave a number unused. */
+	ck_assert_uint_eq(sp_span_path(site("request"), 0), 0);
+	ck_assert_uint_eq(sp_span_path(site("query"), 1), 1);
 	atomic_store(&running, THREADS);
 	for (unsigned int i = 0; i < THREADS; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, serve, NULL), 0);
@@ -377,7 +357,6 @@ int main(void)
 	tcase_add_test(tc, deep_scope_is_cut);
 	tcase_add_test(tc, other_threads_leave_spans_to_the_reporters);
 	tcase_add_test(several, what_was_absorbed_before_is_told_too);
-	tcase_add_test(tc, entry_that_is_taken_at_once_tells_of_both_spans);
 	tcase_add_test(tc, clock_that_becomes_known_better_takes_nothing_back);
 	tcase_add_test(tc, spans_of_many_threads_are_all_told);
 	suite_add_tcase(suite, tc);
