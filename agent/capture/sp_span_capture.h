@@ -78,6 +78,10 @@ uint64_t sp_span_create(uint32_t callsite, uint64_t parent,
  * span ends (a scoped span). 0: it ends when it is closed.
  */
 void sp_span_enter(uint64_t handle, uint64_t stack_pointer);
+
+/* sp_span_exit() and sp_span_close(), at one reading of the clocks. */
+void sp_span_end(uint64_t handle);
+
 void sp_span_exit(uint64_t handle);
 void sp_span_close(uint64_t handle);
 

@@ -42,15 +42,14 @@ void sp_span_capture_begin(struct sp_recording *recording)
 
 /* --- closing --- */
 
-void sp_span_finish_close(struct sp_span *span)
+void sp_span_finish_close(struct sp_span *span, uint64_t now_ticks)
 {
-	atomic_store_explicit(&span->closed_ticks, sp_clock_ticks(),
-			      memory_order_relaxed);
+	atomic_store_explicit(&span->closed_ticks, now_ticks, memory_order_relaxed);
 	/* Release: the consumer sees all that was added before. */
 	atomic_store_explicit(&span->state, SP_SPAN_CLOSED, memory_order_release);
 }
 
-static void close_span(uint64_t handle)
+void sp_span_close_at(uint64_t handle, uint64_t now_ticks)
 {
 	struct sp_span *span = sp_span_find(handle);
 	uint64_t use = span ? atomic_load_explicit(&span->use, memory_order_relaxed) : 0;
@@ -67,7 +66,7 @@ static void close_span(uint64_t handle)
 	if (use & SP_SPAN_USE_COUNT)
 		sp_span_count_misuse();
 	else
-		sp_span_finish_close(span);
+		sp_span_finish_close(span, now_ticks);
 }
 
 void sp_span_close(uint64_t handle)
@@ -75,7 +74,7 @@ void sp_span_close(uint64_t handle)
 	uint64_t before = sp_span_begin_change();
 
 	if (sp_span_is_real(handle) && sp_span_is_on())
-		close_span(handle);
+		sp_span_close_at(handle, sp_clock_ticks());
 	sp_span_end_change(before);
 }
 

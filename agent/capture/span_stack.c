@@ -260,7 +260,7 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 		frame->span = NULL;
 		atomic_signal_fence(memory_order_seq_cst);
 		if (sp_unlikely(sp_span_part(span)))
-			sp_span_finish_close(span);
+			sp_span_finish_close(span, now.ticks);
 	}
 	if (sp_unlikely(at + 1 != self->depth))
 		memmove(frame, frame + 1, (self->depth - at - 1) * sizeof(*frame));
@@ -278,13 +278,11 @@ static SP_COLD uint32_t find_misused(const struct sp_span_thread *self, uint64_t
 	return at;
 }
 
-static void leave(uint64_t handle)
+static void leave(uint64_t handle, struct moment now)
 {
 	struct sp_span_thread *self = sp_span_self;
-	struct moment now;
 	uint32_t at;
 
-	now = read_moment();
 	if (sp_unlikely(!self)) {
 		sp_span_count_misuse();
 		return;
@@ -304,7 +302,21 @@ void sp_span_exit(uint64_t handle)
 	uint64_t before = sp_span_begin_change();
 
 	if (handle != SP_SPAN_NONE && sp_span_is_on())
-		leave(handle);
+		leave(handle, read_moment());
+	sp_span_end_change(before);
+}
+
+void sp_span_end(uint64_t handle)
+{
+	uint64_t before = sp_span_begin_change();
+
+	if (handle != SP_SPAN_NONE && sp_span_is_on()) {
+		struct moment now = read_moment();
+
+		leave(handle, now);
+		if (sp_span_is_real(handle))
+			sp_span_close_at(handle, now.ticks);
+	}
 	sp_span_end_change(before);
 }
 
@@ -314,10 +326,12 @@ void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at)
 {
 	uint64_t handle = self->frames[at].handle;
 	uint64_t before = sp_span_begin_change();
+	struct moment now = read_moment();
 
 	charge(self);
-	end_stay(self, at, read_moment());
-	sp_span_close(handle);
+	end_stay(self, at, now);
+	if (sp_span_is_real(handle))
+		sp_span_close_at(handle, now.ticks);
 	sp_span_publish_top(self);
 	sp_span_end_change(before);
 }

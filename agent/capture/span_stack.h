@@ -74,7 +74,10 @@ void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at);
 void sp_span_publish_top(struct sp_span_thread *self);
 
 /* No more stays: state is SP_SPAN_CLOSED from here on. */
-void sp_span_finish_close(struct sp_span *span);
+void sp_span_finish_close(struct sp_span *span, uint64_t now_ticks);
+
+/* sp_span_close(), of a span of the table, where spans are on. */
+void sp_span_close_at(uint64_t handle, uint64_t now_ticks);
 
 /* Context: signal, in a fork child. */
 void sp_span_stack_forked(void);

@@ -45,7 +45,6 @@ void sp_recording_cut_off(struct sp_recording *recording);
 /* Context: signal. Unmaps, in a fork child that leaves it to its parent. */
 void sp_recording_detach(struct sp_recording *recording);
 
-
 /*
  * Context: collector, consumer. Appends a module; its id, or 0 when the table is
  * full (counted).

@@ -158,8 +158,7 @@ void sp_function_exit(uint64_t span, uint64_t stack_pointer)
 	if (sp_likely(!is_interrupting(stack_pointer))) {
 		changing_frame = stack_pointer;
 		sp_span_unwind_to(stack_pointer);
-		sp_span_exit(span);
-		sp_span_close(span);
+		sp_span_end(span);
 		changing_frame = 0;
 	}
 	if (sp_unlikely(atomic_load_explicit(&sp_functions_called, memory_order_relaxed)))
