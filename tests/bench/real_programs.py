@@ -116,7 +116,7 @@ def python_program(rounds, environment=None):
 def cpu_programs():
     return [
         Redis("redis", "set,get,lpush,zadd", 300000),
-        python_program(12),
+        python_program(60),
         Program("g++", [CXX, "-O2", "-c", Paths.work("large.cc"), "-o", "large.o"]),
         OpensslSpeed("openssl", ["openssl", "speed", "-mr", "-seconds", "2", "-bytes", "4096",
                                  "-evp", "sha256"], is_output_fixed=False),
