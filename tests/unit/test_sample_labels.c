@@ -48,6 +48,7 @@ static void setup(void)
 {
 	begin_spans(&settings, RECORDING_BYTES);
 	memset(&slot, 0, sizeof(slot));
+	atomic_store(&slot.stack_high, (uint64_t)(uintptr_t)__builtin_frame_address(0));
 	memset(thread_name, 0, sizeof(thread_name));
 	memset(title, 0, sizeof(title));
 	reads = 0;
@@ -172,6 +173,15 @@ START_TEST(labels_are_read_for_each_sample)
 }
 END_TEST
 
+/* It may have no thread-local variables at all. */
+START_TEST(thread_of_an_unknown_stack_is_not_asked_for_labels)
+{
+	label_value = "me";
+	atomic_store(&slot.stack_high, 0);
+	ck_assert_uint_eq(next_label_set(&slot, SP_LABEL_SET_NONE), SP_LABEL_SET_NONE);
+}
+END_TEST
+
 START_TEST(label_of_the_span_stays)
 {
 	uint64_t span = create("span", SP_SPAN_NONE);
@@ -206,6 +216,7 @@ int main(void)
 	tcase_add_test(tcase, each_set_has_one_with_names);
 	tcase_add_test(tcase, too_many_names_are_one_and_are_counted);
 	tcase_add_test(tcase, labels_are_read_for_each_sample);
+	tcase_add_test(tcase, thread_of_an_unknown_stack_is_not_asked_for_labels);
 	tcase_add_test(tcase, label_of_the_span_stays);
 	tcase_add_test(tcase, thread_without_a_slot_has_labels_and_no_name);
 	suite_add_tcase(suite, tcase);
