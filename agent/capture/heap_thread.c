@@ -241,7 +241,9 @@ void sp_heap_thread_publish(const struct sp_heap_thread *thread)
 	struct counters counters;
 
 	read_counters(thread, &counters);
-	publish(&counters);
+	/* A handler that interrupted its thread may have forked just now. */
+	if (sp_likely(counters.slot != NULL))
+		publish(&counters);
 }
 
 /* Its thread is at its end, or gone. */
