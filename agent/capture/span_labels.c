@@ -107,29 +107,84 @@ void sp_span_set_outside(bool (*read)(struct sp_span_context *context), uint32_t
 	atomic_store_explicit(&read_outside, read, memory_order_release);
 }
 
+/*
+ * What was found for the thread's last look, in one word, as a handler may interrupt a
+ * hook here: label set without << 32 | with the span outside. 0: nothing.
+ */
+static SP_TLS _Atomic uint64_t outside_memo;
+
+static const struct sp_label_set *set_at(uint32_t label_set)
+{
+	return sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS, label_set);
+}
+
+/* The label set without it decides all but the ids; those are compared. */
+static uint32_t known_outside(uint32_t label_set, const struct sp_span_context *context)
+{
+	uint64_t known = atomic_load_explicit(&outside_memo, memory_order_relaxed);
+	uint32_t found = (uint32_t)known;
+	const struct sp_label_set *set;
+
+	if (sp_unlikely(!found || known >> 32 != label_set))
+		return 0;
+	if (!sp_span_settings.has_ids)
+		return found;
+	set = set_at(found);
+	return memcmp(set->trace_id, context->trace_id, sizeof(set->trace_id)) == 0 &&
+			       memcmp(set->span_id, context->span_id,
+				      sizeof(set->span_id)) == 0
+		       ? found
+		       : 0;
+}
+
+/* Where there was no room for some of it, each look is to be counted. */
+static bool is_whole(uint32_t found, const struct sp_span_labels *labels)
+{
+	const struct sp_label_set *set = set_at(found);
+	const struct sp_span_path *path;
+
+	if (found == SP_LABEL_SET_OTHER || !set->path || set->path != labels->path ||
+	    memcmp(set->labels, labels->texts, sizeof(set->labels)) != 0)
+		return false;
+	path = sp_recording_item(&sp_capture.recording, SP_SECTION_SPAN_PATHS,
+				 set->path - 1);
+	return path->callsite == outside_callsite;
+}
+
+static SP_NOINLINE uint32_t find_outside(uint32_t label_set,
+					 const struct sp_span_context *context)
+{
+	const struct sp_label_set *set = set_at(label_set);
+	uint32_t path = sp_span_path(outside_callsite, set->path), found;
+	struct sp_span_labels labels = {
+		.path = path == UINT32_MAX ? set->path : path + 1,
+	};
+
+	memcpy(labels.texts, set->labels, sizeof(labels.texts));
+	if (sp_span_settings.has_ids) {
+		memcpy(labels.trace_id, context->trace_id, sizeof(labels.trace_id));
+		memcpy(labels.span_id, context->span_id, sizeof(labels.span_id));
+	}
+	found = sp_span_label_set(&labels);
+	if (is_whole(found, &labels))
+		atomic_store_explicit(&outside_memo, (uint64_t)label_set << 32 | found,
+				      memory_order_relaxed);
+	return found;
+}
+
 /* Within the span that another library says the calling thread is in. */
 static uint32_t add_outside(uint32_t label_set)
 {
 	bool (*read)(struct sp_span_context *) =
 		atomic_load_explicit(&read_outside, memory_order_acquire);
-	const struct sp_label_set *set;
 	struct sp_span_context context;
-	struct sp_span_labels labels;
-	uint32_t path;
+	uint32_t found;
 
 	if (!read || outside_callsite == UINT32_MAX || !sp_span_is_on() ||
 	    !read(&context))
 		return label_set;
-	set = sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS, label_set);
-	path = sp_span_path(outside_callsite, set->path);
-	memset(&labels, 0, sizeof(labels));
-	labels.path = path == UINT32_MAX ? set->path : path + 1;
-	memcpy(labels.texts, set->labels, sizeof(labels.texts));
-	if (sp_span_settings.has_ids) {
-		memcpy(labels.trace_id, context.trace_id, sizeof(labels.trace_id));
-		memcpy(labels.span_id, context.span_id, sizeof(labels.span_id));
-	}
-	return sp_span_label_set(&labels);
+	found = known_outside(label_set, &context);
+	return sp_likely(found) ? found : find_outside(label_set, &context);
 }
 
 uint32_t sp_span_label_set_of(const struct sp_slot *slot)
@@ -173,4 +228,5 @@ void sp_span_labels_forked(void)
 {
 	atomic_store_explicit(&root_handle, 0, memory_order_relaxed);
 	atomic_store_explicit(&root_label_set, 0, memory_order_relaxed);
+	atomic_store_explicit(&outside_memo, 0, memory_order_relaxed);
 }
