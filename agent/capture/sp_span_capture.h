@@ -79,6 +79,10 @@ uint64_t sp_span_create(uint32_t callsite, uint64_t parent,
  */
 void sp_span_enter(uint64_t handle, uint64_t stack_pointer);
 
+/* sp_span_create() in the current one and sp_span_enter(), at one reading of the clock.
+ */
+uint64_t sp_span_begin(uint32_t callsite, uint64_t stack_pointer);
+
 /* sp_span_exit() and sp_span_close(), at one reading of the clocks. */
 void sp_span_end(uint64_t handle);
 

@@ -120,7 +120,6 @@ static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64
 	span->path = path;
 	span->parent = parent;
 	span->follows = SP_SPAN_NONE;
-	span->created_ticks = sp_clock_ticks();
 	/* Relaxed: the store of the state publishes them. */
 	atomic_store_explicit(&span->busy_ticks, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->cpu_ns, 0, memory_order_relaxed);
@@ -141,8 +140,9 @@ static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64
 	return (uint64_t)generation << 32 | (index + 1);
 }
 
+/* Says when, if it makes a span. */
 static uint64_t create(uint32_t callsite, uint64_t parent_handle,
-		       const struct sp_span_context *remote)
+		       const struct sp_span_context *remote, uint64_t *created_ticks)
 {
 	struct sp_span_thread *self = sp_span_thread_of_caller();
 	const struct sp_span *parent = NULL;
@@ -173,6 +173,9 @@ static uint64_t create(uint32_t callsite, uint64_t parent_handle,
 	handle = fill(span, index, path, parent_handle);
 	give_ids(span, self, parent, remote);
 	span->label_set = sp_span_label_set_with(span, NULL);
+	/* Last, as the span may be entered in this moment. */
+	*created_ticks = sp_clock_ticks();
+	span->created_ticks = *created_ticks;
 	/* Release, both: pairs with who enters it, and with the consumer. */
 	atomic_store_explicit(&span->use, handle & ~(uint64_t)UINT32_MAX,
 			      memory_order_release);
@@ -184,10 +187,23 @@ uint64_t sp_span_create(uint32_t callsite, uint64_t parent_handle,
 			const struct sp_span_context *remote)
 {
 	uint64_t before = sp_span_begin_change();
-	uint64_t handle = SP_SPAN_NONE;
+	uint64_t handle = SP_SPAN_NONE, now_ticks;
 
 	if (callsite != UINT32_MAX && sp_span_is_on())
-		handle = create(callsite, parent_handle, remote);
+		handle = create(callsite, parent_handle, remote, &now_ticks);
+	sp_span_end_change(before);
+	return handle;
+}
+
+uint64_t sp_span_begin(uint32_t callsite, uint64_t stack_pointer)
+{
+	uint64_t before = sp_span_begin_change();
+	uint64_t handle = SP_SPAN_NONE, now_ticks = 0;
+
+	if (callsite != UINT32_MAX && sp_span_is_on()) {
+		handle = create(callsite, SP_SPAN_CURRENT, NULL, &now_ticks);
+		sp_span_enter_at(handle, stack_pointer, now_ticks);
+	}
 	sp_span_end_change(before);
 	return handle;
 }

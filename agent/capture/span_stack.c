@@ -139,7 +139,8 @@ static void pop(struct sp_span_thread *self)
 
 /* --- entering and leaving --- */
 
-static void enter(uint64_t handle, uint64_t stack_pointer)
+/* now_ticks: a reading of this moment, 0 = none. */
+static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 {
 	struct sp_span *span = NULL;
 	struct sp_span_thread *self;
@@ -169,7 +170,16 @@ static void enter(uint64_t handle, uint64_t stack_pointer)
 		publish(self, span->label_set, sp_span_mark_of(handle));
 	}
 	frame->enter_cpu_ns = thread_cpu_ns();
-	frame->enter_ticks = sp_clock_ticks();
+	/* Reading the thread's clock takes long: that is before the stay. */
+	if (!now_ticks || sp_span_settings.has_exact_cpu)
+		now_ticks = sp_clock_ticks();
+	frame->enter_ticks = now_ticks;
+}
+
+void sp_span_enter_at(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
+{
+	if (handle != SP_SPAN_NONE)
+		enter(handle, stack_pointer, now_ticks);
 }
 
 void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
@@ -177,7 +187,7 @@ void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
 	uint64_t before = sp_span_begin_change();
 
 	if (handle != SP_SPAN_NONE && sp_span_is_on())
-		enter(handle, stack_pointer);
+		enter(handle, stack_pointer, 0);
 	sp_span_end_change(before);
 }
 

@@ -67,6 +67,9 @@ static inline void sp_span_end_change(uint64_t before)
 /* Makes it at a thread's first event; NULL without memory, or when the thread ends. */
 struct sp_span_thread *sp_span_thread_of_caller(void);
 
+/* sp_span_enter(), where spans are on, at a reading of this moment. */
+void sp_span_enter_at(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks);
+
 /* Ends the stay in that frame, and its span. */
 void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at);
 

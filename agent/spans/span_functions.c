@@ -109,12 +109,13 @@ static uint64_t begin_span(struct sp_function *function, struct sp_function_call
 		return SP_SPAN_NONE;
 	/* What is left of calls that did not return. */
 	sp_span_unwind_to(stack_pointer + 1);
+	if (sp_likely(!function->label))
+		return sp_span_begin(callsite, stack_pointer);
+	/* Reading the label takes long: that is before the stay. */
 	span = sp_span_create(callsite, SP_SPAN_CURRENT, NULL);
-	if (sp_unlikely(function->label != NULL))
-		sp_function_label(
-			function->label,
-			atomic_load_explicit(&function->target, memory_order_relaxed),
-			span, call->arguments);
+	sp_function_label(function->label,
+			  atomic_load_explicit(&function->target, memory_order_relaxed),
+			  span, call->arguments);
 	sp_span_enter(span, stack_pointer);
 	return span;
 }
