@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NS_PER_S 1000000000LL
+
 static struct victim *run_server(const char *requests, const char *part_us,
 				 const char *setting)
 {
@@ -73,9 +75,25 @@ static void check_between(const struct victim *victim, const struct profile *pro
 		      told(victim, span, least), told(victim, span, most));
 }
 
+/* Of what the program read its thread's clock for, right inside of each stay. */
+static void check_cpu_within_1_percent(const struct victim *victim,
+				       const struct profile *profile, const char *span)
+{
+	long long truth_ns = told(victim, span, "cpu_least");
+	long long value_ns = profile_sum_with(profile, "cpu", span);
+
+	ck_assert_int_ge(truth_ns, 5 * NS_PER_S);
+	ck_assert_msg(value_ns >= truth_ns - truth_ns / 100 &&
+			      value_ns <= truth_ns + truth_ns / 100,
+		      "cpu of %s is %lld, not %lld to within 1 %%", span, value_ns,
+		      truth_ns);
+}
+
 START_TEST(spans_took_what_the_program_measured)
 {
-	struct victim *victim = run_server("250", "1000", "SPANPROF_HEAP_RATE=1");
+	/* Five seconds of work in parts. */
+	struct victim *victim = run_server(
+		"1250", "1000", "SPANPROF=heap:rate=1,max_closed_heap_spans=5000");
 	struct profile *profile = read_profile(victim->profiles, "*.spans.pb.gz");
 	static const char *const spans[] = {"request", "part"};
 
@@ -83,13 +101,14 @@ START_TEST(spans_took_what_the_program_measured)
 		check_between(victim, profile, spans[i], "wall_busy", "wall", 1000);
 		/* One clock: nothing needs to be compared. */
 		check_between(victim, profile, spans[i], "cpu", "cpu", 0);
+		check_cpu_within_1_percent(victim, profile, spans[i]);
 		ck_assert_int_eq(profile_sum_leaf(profile, "alloc_objects", spans[i]),
 				 told(victim, spans[i], "blocks"));
 		ck_assert_int_eq(profile_sum_leaf(profile, "alloc_space", spans[i]),
 				 told(victim, spans[i], "bytes"));
 	}
-	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "request"), 250);
-	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "part"), 1000);
+	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "request"), 1250);
+	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "part"), 5000);
 	ck_assert_int_eq(profile_sum_leaf(profile, "inuse_objects", "part"),
 			 victim_number(victim->output, "kept_blocks"));
 	ck_assert_int_eq(profile_sum_leaf(profile, "inuse_objects", "request"), 0);
