@@ -116,7 +116,7 @@ static struct victim *run_writer(int which, const char *ms, const char *const *s
 START_TEST(what_libraries_publish_is_on_samples)
 {
 	struct victim *victim = run_writer(
-		_i, "6000",
+		_i, "9000",
 		NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1", "SPANPROF_SPANS=id",
 		      "SPANPROF_RECORD_LABELS=tenant,route,nobody"));
 
