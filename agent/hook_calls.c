@@ -13,6 +13,7 @@
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_cpu_timer.h"
+#include "sp_held_signals.h"
 #include "sp_recording.h"
 #include "sp_reporter_thread.h"
 #include "sp_span_capture.h"
@@ -59,15 +60,20 @@ void sp_hook_calls_write_at_end(void)
 {
 	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
 	int saved_errno = errno;
+	uint64_t mask;
 
 	/* A fork child that never ran long enough for a sample has nothing to tell. */
 	if (state != SP_CAPTURE_RUNNING)
 		return;
+	/* Of what the program's handlers use, an end has taken down much already: while
+	 * we keep it waiting they do not run. */
+	mask = sp_signals_hold();
 	sp_span_settle();
 	if (atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		sp_reporter_thread_ask(SP_REQUEST_WRITE_END, SP_AGENT_END_TIMEOUT_NS);
 	else if (sp_heap_is_usable())
 		sp_reporter_write_here(&sp_agent.reporter_setup);
+	sp_signals_release(mask);
 	errno = saved_errno;
 }
 

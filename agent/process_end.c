@@ -8,6 +8,7 @@
 
 #include "sp_capture.h"
 #include "sp_clock.h"
+#include "sp_held_signals.h"
 #include "sp_hooks.h"
 #include "sp_syscall.h"
 
@@ -34,6 +35,8 @@ static void set_over(void)
 
 static void await(uint32_t other)
 {
+	/* The program's handlers run before or after, never in the midst of its end. */
+	uint64_t mask = sp_signals_hold();
 	uint64_t deadline_ns = sp_clock_monotonic_ns() + wait_ns;
 
 	/* Acquire: pairs with the release in set_over(). */
@@ -45,10 +48,11 @@ static void await(uint32_t other)
 
 		if (now_ns >= deadline_ns) {
 			set_over();
-			return;
+			break;
 		}
 		sp_syscall4(SYS_futex, &writer, FUTEX_WAIT_PRIVATE, other, &timeout);
 	}
+	sp_signals_release(mask);
 }
 
 /* A signal's handler that interrupted the writer would wait for itself. */

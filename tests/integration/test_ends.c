@@ -169,11 +169,33 @@ START_TEST(kill_at_any_moment_leaves_a_readable_recording)
 }
 END_TEST
 
+/* What the program's handlers use is torn down at its end: they do not run while we keep
+ * it waiting. */
+START_TEST(signal_during_the_end_waits_for_the_profile)
+{
+	bool has_come = false;
+
+	/* The wait may be over before the signal is sent. */
+	for (int i = 0; i < 50 && (i < 10 || !has_come); i++) {
+		struct victim *victim = victim_run_agent("ends", "signal_at_exit", "10");
+
+		ck_assert(WIFEXITED(victim->status));
+		ck_assert_int_eq(WEXITSTATUS(victim->status), 5);
+		ck_assert_msg(strstr(victim->output, "before") == NULL,
+			      "it came while we kept the program waiting");
+		has_come |= strstr(victim->output, "after") != NULL;
+		victim_free(victim);
+	}
+	ck_assert(has_come);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, end_is_as_without_us_and_profile_is_left, 0,
 			    sizeof(written) / sizeof(written[0]));
 	tcase_add_test(tcase, abort_keeps_its_signal);
+	tcase_add_test(tcase, signal_during_the_end_waits_for_the_profile);
 	tcase_add_test(tcase, exec_leaves_a_profile_of_both_images);
 	tcase_add_loop_test(tcase, killed_program_is_recovered, 0,
 			    sizeof(killed) / sizeof(killed[0]));
