@@ -7,15 +7,30 @@
 
 #include <sys/mman.h>
 
-void *sp_pages_map(size_t size_bytes)
+static void *map(size_t size_bytes, int protection)
 {
-	long pages = sp_syscall6(SYS_mmap, 0, (long)size_bytes, PROT_READ | PROT_WRITE,
+	long pages = sp_syscall6(SYS_mmap, 0, (long)size_bytes, protection,
 				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (pages < 0 && pages > -4096)
 		return NULL;
 	sp_syscall3(SYS_madvise, pages, size_bytes, MADV_DONTDUMP);
 	return (void *)pages;
+}
+
+void *sp_pages_map(size_t size_bytes)
+{
+	return map(size_bytes, PROT_READ | PROT_WRITE);
+}
+
+void *sp_pages_reserve(size_t size_bytes)
+{
+	return map(size_bytes, PROT_NONE);
+}
+
+int sp_pages_open(void *pages, size_t size_bytes)
+{
+	return (int)sp_syscall3(SYS_mprotect, pages, size_bytes, PROT_READ | PROT_WRITE);
 }
 
 void sp_pages_unmap(void *pages, size_t size_bytes)

@@ -14,6 +14,17 @@
  */
 void *sp_pages_map(size_t size_bytes);
 
+/*
+ * Context: signal. Addresses without memory, or NULL: what is to be touched is opened
+ * first. Only that counts against the program's limit on data, and only that is
+ * filled by mlockall(). Left out of core dumps.
+ */
+void *sp_pages_reserve(size_t size_bytes);
+
+/* Context: signal. Whole pages of a reservation, zeroed when they are opened first; again
+ * is nothing. 0, or -ENOMEM. */
+int sp_pages_open(void *pages, size_t size_bytes);
+
 /* Context: signal. */
 void sp_pages_unmap(void *pages, size_t size_bytes);
 

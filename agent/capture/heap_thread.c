@@ -20,6 +20,8 @@
 #define THREADS_MAX 65535U
 /* Of a limited address space little is ours. */
 #define THREADS_MAX_LIMITED 1024U
+/* That many at a time get memory. */
+#define THREADS_STEP 1024U
 
 SP_TLS struct sp_heap_thread *sp_heap_self;
 /* The thread's end was noticed; what the C library still gives back for it only
@@ -32,7 +34,7 @@ struct sp_heap_global sp_heap_global;
 
 static struct sp_heap_thread *pool;
 static uint32_t pool_threads;
-static _Atomic uint32_t pool_used;
+static _Atomic uint32_t pool_used, pool_opened;
 static _Atomic uint64_t free_threads; /* tag << 32 | number */
 
 struct lone_counters {
@@ -44,6 +46,26 @@ struct lone_counters {
 static struct lone_counters lone, early;
 static _Atomic bool is_early = true;
 
+/* Whoever is to be the first to use that one; several may open the same. */
+static bool open_for(uint32_t index)
+{
+	uint32_t opened = atomic_load_explicit(&pool_opened, memory_order_acquire);
+
+	while (index >= opened) {
+		uint32_t threads = pool_threads - opened;
+
+		if (threads > THREADS_STEP)
+			threads = THREADS_STEP;
+		if (sp_pages_open(&pool[opened], threads * sizeof(*pool)) != 0)
+			return false;
+		if (atomic_compare_exchange_strong_explicit(
+			    &pool_opened, &opened, opened + threads, memory_order_release,
+			    memory_order_acquire))
+			opened += threads;
+	}
+	return true;
+}
+
 int sp_heap_capture_init(const struct sp_heap_settings *settings)
 {
 	struct rlimit limit;
@@ -54,10 +76,15 @@ int sp_heap_capture_init(const struct sp_heap_settings *settings)
 	    limit.rlim_cur != RLIM_INFINITY)
 		pool_threads = THREADS_MAX_LIMITED;
 	pool_bytes = pool_threads * sizeof(*pool);
-	pool = sp_pages_map(pool_bytes);
+	pool = sp_pages_reserve(pool_bytes);
 	if (!pool)
 		return -ENOMEM;
 	sp_syscall3(SYS_madvise, pool, pool_bytes, MADV_WIPEONFORK);
+	if (!open_for(0)) {
+		sp_pages_unmap(pool, pool_bytes);
+		pool = NULL;
+		return -ENOMEM;
+	}
 	sp_heap_global.rate_bytes = settings->rate_bytes;
 	sp_heap_global.seed = settings->seed;
 	sp_heap_global.is_exact = settings->rate_bytes == 1;
@@ -89,7 +116,7 @@ static struct sp_heap_thread *take(void)
 	}
 	used = atomic_load_explicit(&pool_used, memory_order_relaxed);
 	do {
-		if (used >= pool_threads)
+		if (used >= pool_threads || !open_for(used))
 			return NULL;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&pool_used, &used, used + 1, memory_order_relaxed, memory_order_relaxed));

@@ -69,6 +69,28 @@ static void put_section_table(struct sp_recording_header *header,
 	}
 }
 
+/* A smaller rest is not worth the two mappings more. */
+#define CLOSED_BYTES_MIN (UINT64_C(8) << 20)
+
+/* The program's mlockall() fills all that can be touched. */
+static void close_unused(const struct sp_recording *recording)
+{
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		const struct sp_section *section = &recording->header->sections[kind];
+		uint64_t start = SP_ROUND_UP(
+			sp_recording_reserved(recording, (enum sp_section_kind)kind) *
+				section->item_bytes,
+			SP_PAGE_BYTES);
+		uint64_t end = SP_ROUND_UP(section->capacity_items * section->item_bytes,
+					   SP_PAGE_BYTES);
+
+		if (end - start >= CLOSED_BYTES_MIN)
+			sp_syscall3(SYS_mprotect,
+				    sp_recording_at(recording, section->offset + start),
+				    end - start, PROT_NONE);
+	}
+}
+
 /* fd -1: anonymous memory. */
 static int map_and_fill(struct sp_recording *recording, int fd,
 			uint64_t storage_bytes_max)
@@ -98,8 +120,10 @@ static int map_and_fill(struct sp_recording *recording, int fd,
 	for (unsigned int kind = 0; kind < SP_SECTION_COUNT && !err; kind++)
 		err = sp_recording_reserve_with(recording, (enum sp_section_kind)kind,
 						layout.sections[kind].first_items, fd);
-	if (!err)
+	if (!err) {
+		close_unused(recording);
 		return 0;
+	}
 fail:
 	recording->header = NULL;
 	sp_syscall2(SYS_munmap, memory, layout.total_bytes);

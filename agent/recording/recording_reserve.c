@@ -73,6 +73,10 @@ static int take_storage(struct sp_recording *recording, uint64_t offset,
 		if (err != 0 && err != -EOPNOTSUPP && err != -EINTR)
 			return (int)err;
 	}
+	/* It may be closed, see recording_create.c. */
+	err = sp_pages_open(sp_recording_at(recording, offset), size_bytes);
+	if (err)
+		return (int)err;
 	err = sp_syscall3(SYS_madvise, sp_recording_at(recording, offset), size_bytes,
 			  MADV_POPULATE_WRITE);
 	if (err == -EINVAL) /* an older kernel: anonymous memory comes when touched */
