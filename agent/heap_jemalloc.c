@@ -3,7 +3,8 @@
  * archive with its public names rewritten (agent/CMakeLists.txt), so that it is
  * neither seen nor configured by a host that has a jemalloc of its own. Where the user
  * has it serve the program, the agent keeps out: the program may be interrupted for
- * good inside, with its locks held. Context: collector.
+ * good inside, with its locks held. It keeps out as well where the program's memory is
+ * limited, of which jemalloc would take 8 MiB at once. Context: collector.
  */
 #include "heap_jemalloc.h"
 
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 /* All that jemalloc is told: MALLOC_CONF and /etc/malloc.conf are the program's, see
@@ -110,6 +112,34 @@ bool sp_heap_is_usable(void)
 	return !atomic_load(&is_copy_torn);
 }
 
+static bool is_limited(int resource)
+{
+	struct rlimit limit;
+
+	return sp_syscall4(SYS_prlimit64, 0, resource, NULL, &limit) == 0 &&
+	       limit.rlim_cur != RLIM_INFINITY;
+}
+
+enum heap { HEAP_UNDECIDED, HEAP_JEMALLOC, HEAP_PAGES };
+
+/* Whose block it is must be plain for ever: what the first call finds counts. */
+static bool uses_pages(void)
+{
+	static _Atomic int decided;
+	int heap = atomic_load_explicit(&decided, memory_order_relaxed);
+
+	if (heap == HEAP_UNDECIDED) {
+		int first = sp_alloc_is_jemalloc() || is_limited(RLIMIT_AS) ||
+					    is_limited(RLIMIT_DATA)
+				    ? HEAP_PAGES
+				    : HEAP_JEMALLOC;
+
+		if (atomic_compare_exchange_strong(&decided, &heap, first))
+			heap = first;
+	}
+	return heap == HEAP_PAGES;
+}
+
 void sp_heap_init(void)
 {
 	sp_heap_free(sp_heap_alloc(1));
@@ -120,8 +150,7 @@ void *sp_heap_alloc(size_t size_bytes)
 	void *ptr;
 
 	enter();
-	ptr = sp_alloc_is_jemalloc() ? sp_heap_pages_alloc(size_bytes)
-				     : sp_je_malloc(size_bytes);
+	ptr = uses_pages() ? sp_heap_pages_alloc(size_bytes) : sp_je_malloc(size_bytes);
 	leave();
 	return ptr;
 }
@@ -131,8 +160,8 @@ void *sp_heap_zalloc(size_t size_bytes)
 	void *ptr;
 
 	enter();
-	ptr = sp_alloc_is_jemalloc() ? sp_heap_pages_zalloc(size_bytes)
-				     : sp_je_calloc(1, size_bytes);
+	ptr = uses_pages() ? sp_heap_pages_zalloc(size_bytes)
+			   : sp_je_calloc(1, size_bytes);
 	leave();
 	return ptr;
 }
@@ -140,8 +169,8 @@ void *sp_heap_zalloc(size_t size_bytes)
 void *sp_heap_realloc(void *ptr, size_t size_bytes)
 {
 	enter();
-	ptr = sp_alloc_is_jemalloc() ? sp_heap_pages_realloc(ptr, size_bytes)
-				     : sp_je_realloc(ptr, size_bytes);
+	ptr = uses_pages() ? sp_heap_pages_realloc(ptr, size_bytes)
+			   : sp_je_realloc(ptr, size_bytes);
 	leave();
 	return ptr;
 }
@@ -149,7 +178,7 @@ void *sp_heap_realloc(void *ptr, size_t size_bytes)
 void sp_heap_free(void *ptr)
 {
 	enter();
-	if (sp_alloc_is_jemalloc())
+	if (uses_pages())
 		sp_heap_pages_free(ptr);
 	else
 		sp_je_free(ptr);

@@ -1,5 +1,6 @@
 /*
- * A plain heap of anonymous pages, for the agent where jemalloc is the program's.
+ * A plain heap of anonymous pages, for the agent where jemalloc is the program's or
+ * takes too much.
  */
 #ifndef SP_HEAP_PAGES_H
 #define SP_HEAP_PAGES_H

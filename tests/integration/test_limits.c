@@ -37,7 +37,7 @@ static const struct limit limits[] = {
 	{"only the three files", RLIMIT_NOFILE, 3, false, false},
 	{"no locked memory", RLIMIT_MEMLOCK, 0, true, true},
 	{"no stack beyond 64 KiB", RLIMIT_STACK, 65536, false, true},
-	{"data of 16 MiB", RLIMIT_DATA, 16 << 20, false, false},
+	{"data of 16 MiB", RLIMIT_DATA, 16 << 20, false, true},
 };
 
 static void set_limit(void *context)
@@ -149,6 +149,51 @@ START_TEST(threads_without_timer_are_counted)
 	ck_assert_ptr_nonnull(
 		strstr(victim->agent_lines, " threads had no timer (ulimit -i)"));
 	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
+/* The stacks of two threads, one of which is at its end, take 16 MiB of it. */
+START_TEST(limited_data_suffices_for_the_programs_threads)
+{
+	static const struct limit limit = {"", RLIMIT_DATA, 24000 << 10, false, true};
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"threads", "4", "100", "1", NULL},
+		.before_exec = set_limit,
+		.context = (void *)(uintptr_t)&limit,
+	};
+	struct victim *victim = victim_run(&setup);
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	ck_assert_ptr_null(strstr(victim->agent_lines, "cannot"));
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_int_gt(cpu_profile_with_ns(profile, "thread_entry"), 300000000);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
+/* Of our addresses only what is in use is memory, then as well. */
+START_TEST(locked_memory_has_nothing_of_ours_unused)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"locked", NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+
+	if (WIFEXITED(victim->status) && WEXITSTATUS(victim->status) == 77) {
+		printf("no locking is permitted here\n");
+		victim_free(victim);
+		return;
+	}
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	ck_assert_int_lt(victim_number(victim->output, "resident_kib"), 64 << 10);
+	ck_assert_uint_eq(victim_count(victim->profiles, "locked.*.cpu.pb.gz"), 1);
 	victim_free(victim);
 }
 END_TEST
@@ -303,6 +348,8 @@ static void add(TCase *tcase)
 			    sizeof(limits) / sizeof(limits[0]));
 	tcase_add_test(tcase, one_pending_signal_is_enough_for_main);
 	tcase_add_test(tcase, threads_without_timer_are_counted);
+	tcase_add_test(tcase, limited_data_suffices_for_the_programs_threads);
+	tcase_add_test(tcase, locked_memory_has_nothing_of_ours_unused);
 	tcase_add_loop_test(tcase, impossible_places_are_said_and_harmless, 0,
 			    sizeof(places) / sizeof(places[0]));
 	tcase_add_loop_test(tcase, full_tmpfs_before_the_start_is_survived, 0,
