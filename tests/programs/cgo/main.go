@@ -61,7 +61,7 @@ func work(i int) int {
 		m[k] = fmt.Sprint(k)
 	}
 	runtime.GC()
-	return fibonacci(26+i%3) + deep(5000) + len(m) + int(C.burn_in_c(20000000))
+	return fibonacci(31+i%3) + deep(5000) + len(m) + int(C.burn_in_c(20000000))
 }
 
 func fault() {
