@@ -79,6 +79,9 @@ int sp_heap_capture_init(const struct sp_heap_settings *settings)
 	pool = sp_pages_reserve(pool_bytes);
 	if (!pool)
 		return -ENOMEM;
+	atomic_store_explicit(&pool_used, 0, memory_order_relaxed);
+	atomic_store_explicit(&pool_opened, 0, memory_order_relaxed);
+	atomic_store_explicit(&free_threads, 0, memory_order_relaxed);
 	sp_syscall3(SYS_madvise, pool, pool_bytes, MADV_WIPEONFORK);
 	if (!open_for(0)) {
 		sp_pages_unmap(pool, pool_bytes);
