@@ -7,6 +7,7 @@ finished process tree with its CPU time, user and system, of the whole tree.
 import contextlib
 import csv
 import glob
+import gzip
 import math
 import os
 import random
@@ -75,13 +76,15 @@ def library(name):
 class Run:
     """One finished process tree."""
 
-    def __init__(self, cpu_s, wall_s, reader_cpu_s, output, errors, lost_samples):
+    def __init__(self, cpu_s, wall_s, reader_cpu_s, output, errors, lost_samples,
+                 own_percent):
         self.cpu_s = cpu_s
         self.wall_s = wall_s
         self.reader_cpu_s = reader_cpu_s  # None: it failed
         self.output = output
         self.errors = errors
         self.lost_samples = lost_samples
+        self.own_percent = own_percent  # None: no CPU profile of ours
 
 
 class Process:
@@ -147,7 +150,18 @@ class Process:
             raise Failed(f"{self.name} left no {self.variant.leaves}")
         lost = sum(int(count) for count in re.findall(r"(\d+) samples lost", errors))
         return Run(usage.ru_utime + usage.ru_stime, wall_s, reader_cpu_s,
-                   self.text("output"), errors, lost)
+                   self.text("output"), errors, lost, self.own_percent())
+
+    def own_percent(self):
+        """Of the program's CPU time: what the profiler says that it took itself, by the
+        largest CPU profile; None without one."""
+        profiles = glob.glob(self.path("*.cpu.pb.gz"))
+        if not profiles:
+            return None
+        with gzip.open(max(profiles, key=os.path.getsize)) as file:
+            found = re.search(rb"agent thread ([0-9.]+) % .*signal handler ([0-9.]+) %",
+                              file.read())
+        return float(found[1]) + float(found[2]) if found else None
 
     def finish_reader(self):
         """Its CPU time, or None if it failed."""
@@ -231,6 +245,13 @@ class Measurements:
 
     def differences(self, what, variant, base, key):
         return [a - b for a, b in self.pairs(what, variant, base, key).values()]
+
+    def geometric_means(self, whats, variant, base, key):
+        """Of the ratios, over all whats: one for each round that has all of them."""
+        rounds = [self.pairs(what, variant, base, key) for what in whats]
+        common = set.intersection(*(set(pairs) for pairs in rounds)) if rounds else set()
+        return [statistics.geometric_mean(pairs[number][0] / pairs[number][1]
+                                          for pairs in rounds) for number in common]
 
     def print_failures(self):
         for (what, variant), message in self.failures.items():

@@ -6,8 +6,8 @@ import statistics
 import subprocess
 import tempfile
 
-from harness import BARE, Measurements, Paths, ROOT, Variant, build, build_null, library, \
-    median_interval, null_variant
+from harness import BARE, Holds, Measurements, Paths, ROOT, Variant, build, build_null, \
+    library, median_interval, null_variant
 from real_programs import cpu_programs, write_cpu_inputs
 from start_up import measure_start_up
 
@@ -43,25 +43,45 @@ def variants():
     return chosen, missing
 
 
+def cpu(result):
+    return result.cpu_s
+
+
 def print_ratios(found, programs, chosen):
     print(f"\n{'program':12} {'variant':14} {'CPU / bare':>10} {'95 % interval':>19}"
           f" {'wall / bare':>12}")
     for program in programs:
         for variant in chosen:
-            ratios = found.ratios(program, variant.name, "bare", lambda r: r.cpu_s)
+            ratios = found.ratios(program, variant.name, "bare", cpu)
             if not ratios:
                 continue
-            middle, low, high = median_interval(ratios)
             walls = found.ratios(program, variant.name, "bare", lambda r: r.wall_s)
-            print(f"{program:12} {variant.name:14} {middle:10.4f} {low:9.4f} to {high:6.4f}"
+            print(f"{program:12} {variant.name:14} {interval_cell(ratios)}"
                   f" {statistics.median(walls):12.4f}")
-    print("(under 6 rounds the interval is the whole range)")
     for variant in chosen:
-        ratios = [found.ratios(program, variant.name, "bare", lambda r: r.cpu_s)
-                  for program in programs]
-        if all(ratios):
-            mean = statistics.geometric_mean(statistics.median(r) for r in ratios)
-            print(f"{'all':12} {variant.name:14} {mean:10.4f}   (geometric mean)")
+        means = found.geometric_means(programs, variant.name, "bare", cpu)
+        if means:
+            print(f"{'all':12} {variant.name:14} {interval_cell(means)}   (geometric mean)")
+    print("(under 6 rounds the interval is the whole range)")
+
+
+def interval_cell(ratios):
+    middle, low, high = median_interval(ratios)
+    return f"{middle:10.4f} {low:9.4f} to {high:6.4f}"
+
+
+def hold_programs(found, programs, holds):
+    for program in programs:
+        holds.at_most(f"{program}: CPU profile, over bare",
+                      found.ratios(program, "spanprof", "bare", cpu), 1.01)
+    holds.at_most("geometric mean: CPU profile, over bare",
+                  found.geometric_means(programs, "spanprof", "bare", cpu), 1.01)
+    holds.at_most("geometric mean: CPU profile, over null",
+                  found.geometric_means(programs, "spanprof", "null", cpu), 1.01)
+    for program in programs:
+        holds.at_most(f"{program}: the profiler's own account of its CPU time",
+                      [p for p in found.all(program, "spanprof", lambda r: r.own_percent)
+                       if p is not None], 0.5, "%")
 
 
 def run_micro_benchmarks():
@@ -95,11 +115,14 @@ def run_suite(settings):
     rounds = settings.rounds(ROUNDS)
     found = Measurements().take(list(programs), [BARE] + chosen, rounds,
                                 lambda name, variant: programs[name].measure(variant))
+    holds = Holds()
     if programs:
         print_ratios(found, programs, chosen)
         found.print_failures()
+        hold_programs(found, programs, holds)
     if settings.wants("start-up"):
-        measure_start_up(chosen, rounds)
+        measure_start_up(chosen, rounds, holds)
     if settings.wants("stacks"):
         run_micro_benchmarks()
+    holds.print("what is held")
     found.write_csv(Paths.work("cpu.csv"), ["cpu_s", "wall_s"], lambda r: [r.cpu_s, r.wall_s])

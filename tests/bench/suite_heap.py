@@ -114,24 +114,17 @@ def ratio_cell(values):
     return f"{middle:10.4f}   {f'{low:.4f} to {high:.4f}':18}"
 
 
-def geometric_means(found, programs, variant, base):
-    """One for each round in which all programs ran."""
-    rounds = [found.pairs(program.name, variant, base, cpu) for program in programs]
-    common = set.intersection(*(set(pairs) for pairs in rounds))
-    return [statistics.geometric_mean(pairs[number][0] / pairs[number][1]
-                                      for pairs in rounds) for number in common]
-
-
 def hold_programs(found, programs, holds):
+    names = [program.name for program in programs]
     for program in programs:
         holds.at_most(f"{program.name}: heap, over null",
                       found.ratios(program.name, "spanprof", "null", cpu), 1.01)
     holds.at_most("geometric mean: heap, over null",
-                  geometric_means(found, programs, "spanprof", "null"), 1.01)
+                  found.geometric_means(names, "spanprof", "null", cpu), 1.01)
     holds.at_most("geometric mean: heap, over bare",
-                  geometric_means(found, programs, "spanprof", "bare"), 1.02)
+                  found.geometric_means(names, "spanprof", "bare", cpu), 1.02)
     holds.at_most("geometric mean: CPU and heap, over bare",
-                  geometric_means(found, programs, "spanprof-all", "bare"), 1.02)
+                  found.geometric_means(names, "spanprof-all", "bare", cpu), 1.02)
     for program in programs:
         ours = found.pairs(program.name, "spanprof-rate1", "bare", cpu)
         for what, key in (("heaptrack", cpu_with_reader), ("its recording alone", cpu)):
