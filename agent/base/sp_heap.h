@@ -1,6 +1,6 @@
 /*
  * The agent's own heap, never the host's. In the preloaded object it is the
- * private jemalloc (agent/heap_jemalloc.c), in the command and in unit tests
+ * private jemalloc (agent/jemalloc/heap_jemalloc.c), in the command and in unit tests
  * the C library's (agent/base/heap_libc.c, linked there only).
  */
 #ifndef SP_HEAP_H

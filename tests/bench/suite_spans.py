@@ -118,9 +118,8 @@ def names():
 def build_programs():
     build([os.path.join(PROGRAMS, "span_loops.c")], Paths.work("span_loops"),
           "-I" + os.path.join(ROOT, "agent"), "-pthread")
-    includes = ["-I" + os.path.join(ROOT, folder) for folder in (
-        "agent/base", "agent/recording", "agent/capture", "agent/collect", "agent/spans",
-        "reporters", "tests/unit", "tests/support")]
+    includes = ["-I" + folder for tree in ("agent", "reporters", "tests/unit", "tests/support")
+                for folder, _, _ in os.walk(os.path.join(ROOT, tree))]
     build([os.path.join(PROGRAMS, "otel_context.c"),
            os.path.join(ROOT, "agent", "spans", "span_otel_thread.c"),
            os.path.join(Paths.build, "libsp_all.a")], Paths.work("otel_context"),

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* Part of the preloaded object, not of the library of the tests. */
-#include "../../agent/heap_pages.c"
+#include "../../agent/jemalloc/heap_pages.c"
 
 #define BLOCKS 300
 
