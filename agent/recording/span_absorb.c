@@ -28,6 +28,9 @@ static uint64_t above(uint64_t value, uint64_t before)
 static void read_delta(const struct sp_span *span, uint64_t end_ticks,
 		       struct sp_span_delta *delta)
 {
+	/* Acquire, and first: of whoever has left the stay is in the sums. */
+	bool is_entered = atomic_load_explicit(&span->use, memory_order_acquire) &
+			  SP_SPAN_USE_COUNT;
 	uint64_t busy_ticks = sp_atomic_value(&span->busy_ticks);
 	uint64_t life_ticks = above(end_ticks, span->created_ticks);
 
@@ -36,10 +39,9 @@ static void read_delta(const struct sp_span *span, uint64_t end_ticks,
 			above(busy_ticks, sp_atomic_value(&span->absorbed_busy_ticks)),
 		/* Not yet where a thread is in it: its stay is not in the sums. */
 		.idle_ticks =
-			sp_span_entered_now(span)
-				? 0
-				: above(above(life_ticks, busy_ticks),
-					sp_atomic_value(&span->absorbed_idle_ticks)),
+			is_entered ? 0
+				   : above(above(life_ticks, busy_ticks),
+					   sp_atomic_value(&span->absorbed_idle_ticks)),
 		.cpu_ns = above(sp_atomic_value(&span->cpu_ns),
 				sp_atomic_value(&span->absorbed_cpu_ns)),
 		.allocations = above(sp_atomic_value(&span->allocations),
