@@ -228,21 +228,74 @@ static bool is_in_use(const struct sp_absorber *absorber, const struct sp_span *
 	return atomic_load_explicit(&span->live_blocks, memory_order_acquire) > 0;
 }
 
-uint64_t sp_span_absorb(struct sp_absorber *absorber)
+/* Deeper ones are looked at together, and all of them where nobody is told. */
+#define LEVELS_MAX 16U
+
+struct pass {
+	struct sp_absorber *absorber;
+	uint32_t levels;
+	uint64_t now_ticks, closed;
+};
+
+static uint32_t level_of(const struct pass *pass, const struct sp_span *span)
 {
-	uint64_t used = sp_recording_used(absorber->recording, SP_SECTION_SPANS);
-	uint64_t now_ticks = absorber->now_ticks ? absorber->now_ticks() : 0;
-	uint64_t closed = 0, in_use = 0, held = 0;
+	const struct sp_span_path *path = path_of(pass->absorber, span);
+
+	return path && path->depth < pass->levels ? path->depth : pass->levels;
+}
+
+/* False when there was none of that level, nor a deeper one. */
+static bool absorb_level(struct pass *pass, uint32_t level)
+{
+	uint64_t used = sp_recording_used(pass->absorber->recording, SP_SECTION_SPANS);
+	bool has_any = false;
+
+	for (uint64_t i = 0; i < used; i++) {
+		struct sp_span *span = span_at(pass->absorber, i);
+		/* Acquire: what a closed span's threads added is all there. */
+		uint32_t state = atomic_load_explicit(&span->state, memory_order_acquire);
+		uint32_t span_level;
+
+		if (state != SP_SPAN_OPEN && state != SP_SPAN_CLOSED)
+			continue;
+		span_level = level_of(pass, span);
+		has_any |= span_level >= level;
+		if (span_level == level)
+			pass->closed +=
+				absorb_span(pass->absorber, span, state, pass->now_ticks);
+	}
+	return has_any;
+}
+
+/*
+ * A span's time contains that of the spans inside, whose stays end before its own. It is
+ * looked at before them: then nothing is in it that is not seen of them later in the
+ * same pass, and what is left of it without them is never told too much.
+ */
+static uint64_t absorb_outer_first(struct sp_absorber *absorber)
+{
+	struct pass pass = {
+		.absorber = absorber,
+		.levels = absorber->span_changed ? LEVELS_MAX : 1,
+		.now_ticks = absorber->now_ticks ? absorber->now_ticks() : 0,
+	};
+	uint32_t level = 1;
+
+	while (level <= pass.levels && absorb_level(&pass, level))
+		level++;
+	return pass.closed;
+}
+
+/* Entries of spans that are over and have no memory in use; returns how many there are
+ * of those that have. */
+static uint64_t free_entries(struct sp_absorber *absorber, uint64_t used)
+{
+	uint64_t in_use = 0, held = 0;
 
 	for (uint64_t i = 0; i < used; i++) {
 		struct sp_span *span = span_at(absorber, i);
-		/* Acquire: what a closed span's threads added is all there. */
-		uint32_t state = atomic_load_explicit(&span->state, memory_order_acquire);
 
-		if (state == SP_SPAN_OPEN || state == SP_SPAN_CLOSED)
-			closed += absorb_span(absorber, span, state, now_ticks);
-		state = atomic_load_explicit(&span->state, memory_order_relaxed);
-		if (state == SP_SPAN_HELD) {
+		if (is_held(span)) {
 			if (is_in_use(absorber, span))
 				held++;
 			else
@@ -251,11 +304,20 @@ uint64_t sp_span_absorb(struct sp_absorber *absorber)
 		in_use += atomic_load_explicit(&span->state, memory_order_relaxed) !=
 			  SP_SPAN_FREE;
 	}
+	absorber->spans_in_use = in_use;
+	return held;
+}
+
+uint64_t sp_span_absorb(struct sp_absorber *absorber)
+{
+	uint64_t used = sp_recording_used(absorber->recording, SP_SECTION_SPANS);
+	uint64_t closed = absorb_outer_first(absorber);
+	uint64_t held = free_entries(absorber, used);
+
 	if (held > absorber->held_spans_max && absorber->give_span_back) {
 		evict(absorber, used, held - absorber->held_spans_max);
-		in_use -= held - absorber->held_spans_max;
+		absorber->spans_in_use -= held - absorber->held_spans_max;
 	}
-	absorber->spans_in_use = in_use;
 	return closed;
 }
 

@@ -228,7 +228,9 @@ static void settle(struct sp_span_thread *self)
 	struct moment now = read_moment();
 
 	charge(self);
-	for (uint32_t at = 0; at < self->depth; at++) {
+	/* Inner ones first, as when they are left: whoever reads meanwhile finds in no
+	 * span what is not yet in those inside. */
+	for (uint32_t at = self->depth; at-- > 0;) {
 		struct sp_span_frame *frame = &self->frames[at];
 
 		if (frame->span)
