@@ -169,7 +169,6 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	struct sp_recording_header *header = collector->recording->header;
 
 	collector->last_clocks_ns = now_ns;
-	calibrate_cycles(collector);
 	name_groups(collector);
 	read_usage(collector);
 	sp_collector_read_clocks(collector);
@@ -194,18 +193,33 @@ static void look_at_spans(struct sp_collector *collector)
 	collector->reporters = NULL;
 }
 
+/* A handler that drains is done in microseconds, unless its thread is not run; what it
+ * leaves, spans among it, is taken later, but in the last round. */
+static bool lock_for_round(struct sp_collector *collector, uint64_t now_ns, bool is_final)
+{
+	uint32_t tid = (uint32_t)sp_syscall0(SYS_gettid);
+
+	while (!sp_absorber_try_lock(collector->absorber, tid)) {
+		if (!is_final || sp_clock_monotonic_ns() - now_ns >= SP_NS_PER_SECOND)
+			return false;
+		sp_syscall0(SYS_sched_yield);
+	}
+	return true;
+}
+
 uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 {
 	uint64_t now_ns = sp_clock_monotonic_ns();
 	uint64_t taken = 0;
 	bool is_awake;
 
+	/* First: whoever is told of times is told by the rate that is known now. */
+	calibrate_cycles(collector);
 	if (is_final || now_ns - collector->last_heap_ns >= HEAP_PERIOD_NS) {
 		collector->last_heap_ns = now_ns;
 		sp_heap_capture_ask_absorb();
 	}
-	if (sp_absorber_try_lock(collector->absorber,
-				 (uint32_t)sp_syscall0(SYS_gettid))) {
+	if (lock_for_round(collector, now_ns, is_final)) {
 		taken = sp_absorber_drain(collector->absorber);
 		keep_storage_ahead(collector);
 		look_at_spans(collector);

@@ -198,6 +198,13 @@ END_TEST
 
 /* --- nothing is lost --- */
 
+/* One of several: it makes up for parts of nanoseconds of the others. */
+static void check_time(uint64_t told_ns, uint64_t ticks)
+{
+	ck_assert_uint_ge(told_ns + 1, ns_of(ticks));
+	ck_assert_uint_le(told_ns, ns_of(ticks) + 1);
+}
+
 START_TEST(other_threads_leave_spans_to_the_reporters)
 {
 	uint64_t ids[20];
@@ -218,7 +225,7 @@ START_TEST(other_threads_leave_spans_to_the_reporters)
 	for (unsigned int i = 0; i < 20; i++) {
 		const struct recorded_span *span = event_recorder_span(recorder, ids[i]);
 
-		ck_assert_uint_eq(span->busy_ns, ns_of(busy_of(ids[i])));
+		check_time(span->busy_ns, busy_of(ids[i]));
 		ck_assert_uint_eq(span->destroyed_at != 0, i % 2);
 	}
 }
@@ -262,6 +269,61 @@ START_TEST(clock_that_becomes_known_better_takes_nothing_back)
 	ck_assert_uint_ge(event_recorder_span(recorder, id)->busy_ns,
 			  ns_of(busy_ticks) * 999 / 1000);
 	ck_assert_uint_le(event_recorder_span(recorder, id)->busy_ns, ns_of(busy_ticks));
+}
+END_TEST
+
+/* What all spans came to by the rate that is known now, and what was told of them. */
+static uint64_t all_ticks;
+
+static uint64_t told_busy_ns(void)
+{
+	uint64_t told_ns = 0;
+
+	for (size_t i = 0; i < recorder->count; i++)
+		told_ns += recorder->spans[i].busy_ns;
+	return told_ns;
+}
+
+static void live_by_rate(uint64_t ticks_per_second, unsigned int spans)
+{
+	atomic_store(&recorded()->header->span_ticks_per_second, ticks_per_second);
+	for (unsigned int i = 0; i < spans; i++) {
+		uint64_t id = create("span", SP_SPAN_NONE);
+
+		sp_span_enter(id, 0);
+		spend_ticks();
+		sp_span_exit(id);
+		all_ticks += busy_of(id);
+		sp_span_close(id);
+		go_round();
+	}
+}
+
+START_TEST(spans_that_ended_by_another_rate_add_up_too)
+{
+	all_ticks = 0;
+	live_by_rate(TEST_TICKS_PER_SECOND - TEST_TICKS_PER_SECOND / 10000, 100);
+	live_by_rate(TEST_TICKS_PER_SECOND + TEST_TICKS_PER_SECOND / 10000, 100);
+	live_by_rate(TEST_TICKS_PER_SECOND, 100);
+	ck_assert_uint_ge(told_busy_ns() + 1, ns_of(all_ticks));
+	ck_assert_uint_le(told_busy_ns(), ns_of(all_ticks) + 1);
+}
+END_TEST
+
+START_TEST(parts_of_nanoseconds_add_up)
+{
+	all_ticks = 0;
+	/* Each of them is between 1333 and 1334 ns. */
+	atomic_store(&recorded()->header->span_ticks_per_second, 3000000000U);
+	for (unsigned int i = 0; i < 300; i++) {
+		uint64_t id = create("span", SP_SPAN_NONE);
+
+		atomic_store(&span_of(id)->busy_ticks, 4001);
+		sp_span_close(id);
+		go_round();
+	}
+	ck_assert_uint_ge(told_busy_ns(), 300 * 4001 / 3 - 1);
+	ck_assert_uint_le(told_busy_ns(), 300 * 4001 / 3 + 1);
 }
 END_TEST
 
@@ -312,7 +374,7 @@ static void check_told_of(const char *name, uint32_t path)
 	ck_assert_uint_eq(sp_atomic_value(&sums->cpu_ns), cpu_ns);
 	/* Each span's time is a whole number of nanoseconds. */
 	ck_assert_uint_ge(busy_ns + spans, ns_of(sp_atomic_value(&sums->busy_ticks)));
-	ck_assert_uint_le(busy_ns, ns_of(sp_atomic_value(&sums->busy_ticks)));
+	ck_assert_uint_le(busy_ns, ns_of(sp_atomic_value(&sums->busy_ticks)) + spans);
 }
 
 START_TEST(spans_of_many_threads_are_all_told)
@@ -358,6 +420,8 @@ int main(void)
 	tcase_add_test(tc, other_threads_leave_spans_to_the_reporters);
 	tcase_add_test(several, what_was_absorbed_before_is_told_too);
 	tcase_add_test(tc, clock_that_becomes_known_better_takes_nothing_back);
+	tcase_add_test(tc, spans_that_ended_by_another_rate_add_up_too);
+	tcase_add_test(tc, parts_of_nanoseconds_add_up);
 	tcase_add_test(tc, spans_of_many_threads_are_all_told);
 	suite_add_tcase(suite, tc);
 	suite_add_tcase(suite, several);

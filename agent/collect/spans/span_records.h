@@ -8,10 +8,11 @@
 
 #include "sp_recording_span.h"
 #include "span_absorb.h"
+#include "told_times.h"
 
 /* Sums since the span was created. */
 struct sp_span_sums {
-	uint64_t busy_ns, idle_ns;
+	struct sp_told_time busy, idle;
 	uint64_t cpu_ns;
 	uint64_t allocations, alloc_bytes;
 };

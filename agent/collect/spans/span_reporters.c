@@ -2,19 +2,20 @@
  * The order of what is told, round by round: spans that are new, each after the spans
  * around it; what each has done since; memory, when its interval is over; spans that
  * are no more; samples; and a flush, when there is enough or it is time. Deltas are
- * what a span's sums are beyond what was told, so that nothing is lost by rounding, nor
- * by a clock whose rate becomes known better. Context: collector.
+ * what a span's sums are beyond what was told, and all of them together are what all
+ * spans' sums come to: nothing is lost by rounding, nor by a clock whose rate becomes
+ * known better. Context: collector.
  */
 #include "span_reporters.h"
 
 #include "profile_common.h"
 #include "sample_batch.h"
-#include "sp_clock.h"
 #include "sp_heap.h"
 #include "sp_log.h"
 #include "sp_recording_spans.h"
 #include "sp_syscall.h"
 #include "span_records.h"
+#include "told_times.h"
 
 #include <string.h>
 
@@ -31,6 +32,7 @@ struct sp_span_reporters {
 	struct event_reporter reporters[SP_EVENT_REPORTERS_MAX];
 	uint32_t count;
 	struct sp_span_records records;
+	struct sp_told_time all_busy, all_idle; /* of all spans there ever were */
 	struct sp_sample_collection *samples;
 	/* Scratch: a span and those around it. */
 	struct sp_span_record **chain;
@@ -102,50 +104,15 @@ static bool is_flush_due(const struct sp_span_reporters *reporters, uint64_t now
 	       now_ns - reporters->last_flush_ns >= config->heap_interval_ns;
 }
 
-static bool is_tracked(const struct sp_span_reporters *reporters, uint32_t untracked)
-{
-	return !(reporters->absorber->recording->header->span_untracked & untracked);
-}
-
-/* --- time --- */
-
 static const struct sp_recording_header *
 header_of(const struct sp_span_reporters *reporters)
 {
 	return reporters->absorber->recording->header;
 }
 
-/* Before the collector has measured it, in the first moments. */
-static double guess_ticks_per_second(const struct sp_recording_header *header)
+static bool is_tracked(const struct sp_span_reporters *reporters, uint32_t untracked)
 {
-	uint64_t now_ns, cycles;
-
-	if (!sp_clock_has_steady_cycles)
-		return (double)SP_NS_PER_SECOND;
-	sp_clock_read_both(&now_ns, &cycles);
-	if (now_ns <= header->start_monotonic_ns)
-		return (double)SP_NS_PER_SECOND;
-	return (double)(cycles - header->start_cycles) * (double)SP_NS_PER_SECOND /
-	       (double)(now_ns - header->start_monotonic_ns);
-}
-
-static double ns_per_tick(const struct sp_span_reporters *reporters)
-{
-	const struct sp_recording_header *header = header_of(reporters);
-	uint64_t measured = sp_atomic_value(&header->span_ticks_per_second);
-
-	return (double)SP_NS_PER_SECOND /
-	       (measured ? (double)measured : guess_ticks_per_second(header));
-}
-
-static int64_t realtime_of(const struct sp_span_reporters *reporters, uint64_t ticks)
-{
-	const struct sp_recording_header *header = header_of(reporters);
-	uint64_t start = sp_clock_has_steady_cycles ? header->start_cycles
-						    : header->start_monotonic_ns;
-
-	return (int64_t)header->start_realtime_ns +
-	       (int64_t)((double)(int64_t)(ticks - start) * ns_per_tick(reporters));
+	return !(header_of(reporters)->span_untracked & untracked);
 }
 
 /* --- new spans --- */
@@ -222,7 +189,8 @@ static void announce(struct sp_span_reporters *reporters, struct sp_span_record 
 	info->file = sp_recording_span_text(recording, callsite ? callsite->file : 0);
 	info->line = callsite ? callsite->line : 0;
 	info->span_id = record->span_id;
-	info->created_ns = realtime_of(reporters, record->created_ticks);
+	info->created_ns =
+		sp_span_realtime_ns(header_of(reporters), record->created_ticks);
 	copy_labels(recording, record->label_set, announced);
 	record->announced = announced;
 	TELL(reporters, span_created, info);
@@ -255,15 +223,6 @@ static void announce_with_scope(struct sp_span_reporters *reporters,
 
 /* --- what they do --- */
 
-/* What is beyond what was told, which it then is. */
-static uint64_t beyond(uint64_t sum, uint64_t *told)
-{
-	uint64_t delta = sum > *told ? sum - *told : 0;
-
-	*told += delta;
-	return delta;
-}
-
 static uint64_t system_part(const struct sp_span_reporters *reporters, uint64_t cpu_ns)
 {
 	const struct sp_recording_header *header = header_of(reporters);
@@ -278,21 +237,21 @@ static uint64_t system_part(const struct sp_span_reporters *reporters, uint64_t 
 static void tell_change(struct sp_span_reporters *reporters,
 			struct sp_span_record *record)
 {
-	double tick_ns = ns_per_tick(reporters);
+	double tick_ns = sp_span_ns_per_tick(header_of(reporters));
 	const struct sp_span_delta *sums = &record->absorbed;
 	struct sp_span_sums *told = &record->told;
-	uint64_t cpu_ns = beyond(sums->cpu_ns, &told->cpu_ns);
+	uint64_t cpu_ns = sp_told_beyond(sums->cpu_ns, &told->cpu_ns);
 	uint64_t system_ns = system_part(reporters, cpu_ns);
 	const struct sp_span_cpu cpu = {cpu_ns - system_ns, system_ns};
 	const struct sp_span_wall wall = {
-		beyond(sp_profile_integer((double)sums->busy_ticks * tick_ns),
-		       &told->busy_ns),
-		beyond(sp_profile_integer((double)sums->idle_ticks * tick_ns),
-		       &told->idle_ns),
+		sp_told_time_beyond(sums->busy_ticks, tick_ns, &told->busy,
+				    &reporters->all_busy),
+		sp_told_time_beyond(sums->idle_ticks, tick_ns, &told->idle,
+				    &reporters->all_idle),
 	};
 	const struct sp_span_allocations allocations = {
-		beyond(sums->allocations, &told->allocations),
-		beyond(sums->alloc_bytes, &told->alloc_bytes),
+		sp_told_beyond(sums->allocations, &told->allocations),
+		sp_told_beyond(sums->alloc_bytes, &told->alloc_bytes),
 	};
 
 	if (cpu_ns && is_tracked(reporters, SP_UNTRACKED_CPU))
