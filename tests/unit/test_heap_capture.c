@@ -179,6 +179,17 @@ START_TEST(call_that_fails_is_not_counted_once_one_was_seen_to)
 }
 END_TEST
 
+START_TEST(block_that_no_point_falls_into_leaves_no_work_behind)
+{
+	sp_heap_global.is_exact = false;
+	sp_heap_global.rate_bytes = UINT64_C(1) << 30;
+	sp_heap_note_alloc(NULL, BLOCK_BYTES);
+	sp_heap_note_alloc(address(1), BLOCK_BYTES);
+	ck_assert_ptr_null(find(1));
+	ck_assert_uint_eq(sp_heap_work_at, 0);
+}
+END_TEST
+
 /* --- batches --- */
 
 /* The one with sums: all blocks have one cell. */
@@ -465,6 +476,7 @@ int main(void)
 	tcase_add_test(tests, sample_that_a_jump_has_left_is_in_nobodys_way);
 	tcase_add_test(tests, jump_beyond_a_sample_leaves_it_and_one_before_it_does_not);
 	tcase_add_test(tests, call_that_fails_is_not_counted_once_one_was_seen_to);
+	tcase_add_test(tests, block_that_no_point_falls_into_leaves_no_work_behind);
 	tcase_add_test(tests, free_that_a_jump_has_left_is_finished_by_the_next);
 	tcase_add_test(tests,
 		       free_that_a_jump_has_left_counts_once_when_it_is_done_again);

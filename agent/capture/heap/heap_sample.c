@@ -459,9 +459,7 @@ void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	/* Before the first question, as a fork may change the answer. */
 	uint64_t work = sp_heap_work_begin();
 
-	if (!is_point_in(self, size_bytes))
-		return;
-	if (!is_recording(self)) {
+	if (!is_point_in(self, size_bytes) || !is_recording(self)) {
 		/* Nothing is sampled. */
 	} else if (sp_likely(!self->sampling_at) ||
 		   sp_heap_was_left(self, self->sampling_at, here)) {
