@@ -41,6 +41,16 @@ static void *work_for_shared_span(void *argument)
 	return NULL;
 }
 
+/* Threads that meet a path at once may add it more than once; one of them counts. */
+static uint64_t spans_of_paths_from(uint32_t path)
+{
+	uint64_t used = sp_recording_used(recorded(), SP_SECTION_SPAN_PATHS), spans = 0;
+
+	for (; path < used; path++)
+		spans += sp_atomic_value(&test_path_at(recorded(), path)->spans);
+	return spans;
+}
+
 START_TEST(one_span_may_be_on_many_threads_at_once)
 {
 	struct worker workers[THREADS] = {{0, 0}};
@@ -64,8 +74,7 @@ START_TEST(one_span_may_be_on_many_threads_at_once)
 	sp_span_close(shared_span);
 	drain();
 	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
-	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 1)->spans),
-			  THREADS * STAYS);
+	ck_assert_uint_eq(spans_of_paths_from(1), THREADS * STAYS);
 	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE) + lost(SP_LOSS_SPAN_NO_ROOM), 0);
 }
 END_TEST
