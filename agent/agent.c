@@ -93,7 +93,8 @@ void sp_agent_begin_spans(void)
 		.environment = environ,
 	};
 
-	if (are_spans_on)
+	/* In a child that is cut off they are not yet. */
+	if (are_spans_on && sp_span_is_on())
 		sp_spans_begin(&setup);
 }
 
@@ -173,6 +174,7 @@ static bool prepare_capture(void)
 	sp_capture.timers_max = timers_allowed();
 	sp_capture.drain = sp_own_recording_drain;
 	sp_capture.begin_in_child = sp_fork_child_begin;
+	sp_capture.begin_spans = sp_agent_begin_spans;
 	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
 			      memory_order_relaxed);
 	return true;

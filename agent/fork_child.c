@@ -57,7 +57,7 @@ void sp_fork_child_begin(void)
 	}
 	if (parents.header)
 		sp_recording_copy_modules(&sp_capture.recording, &parents);
-	if (!sp_heap_capture_is_cut_off())
+	if (!sp_capture_is_cut_off())
 		sp_recording_detach(&parents);
 	slot = sp_thread_adopt((int)sp_syscall0(SYS_gettid), getauxval(AT_ENTRY));
 	if (slot) {

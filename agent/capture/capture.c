@@ -4,6 +4,8 @@
  */
 #include "sp_capture.h"
 
+#include "sp_heap_capture.h"
+#include "sp_span_capture.h"
 #include "sp_syscall.h"
 
 #include <linux/futex.h>
@@ -30,4 +32,15 @@ void sp_capture_take_storage(void)
 {
 	if (sp_capture.drain && sp_capture_is_running())
 		sp_capture.drain();
+}
+
+bool sp_capture_is_cut_off(void)
+{
+	return sp_heap_capture_is_cut_off() || sp_span_capture_is_cut_off();
+}
+
+void sp_capture_work_ended(void)
+{
+	if (!sp_capture_is_cut_off())
+		sp_span_capture_begin_late();
 }

@@ -5,7 +5,6 @@
 #include "sp_intern.h"
 
 #include "sp_capture.h"
-#include "sp_heap_capture.h"
 #include "sp_pages.h"
 #include "sp_recording_writer.h"
 
@@ -103,14 +102,14 @@ void sp_intern_forget(struct sp_intern *index)
 	for (uint32_t level = 0; level < SP_INTERN_LEVELS; level++) {
 		_Atomic uint64_t *words = atomic_exchange(&index->levels[level], NULL);
 
-		if (words && !sp_heap_capture_is_cut_off())
+		if (words && !sp_capture_is_cut_off())
 			sp_pages_unmap(words, level_words(level) * sizeof(*words));
 	}
 }
 
-bool sp_intern_append(enum sp_section_kind kind, uint64_t items, uint32_t *first)
+bool sp_intern_append(struct sp_recording *recording, enum sp_section_kind kind,
+		      uint64_t items, uint32_t *first)
 {
-	const struct sp_recording *recording = &sp_capture.recording;
 	_Atomic uint64_t *used_items = &recording->header->sections[kind].used_items;
 	uint64_t used = atomic_load_explicit(used_items, memory_order_relaxed);
 
@@ -125,9 +124,9 @@ bool sp_intern_append(enum sp_section_kind kind, uint64_t items, uint32_t *first
 			}
 		}
 		/* Here and now: whoever drains may be a thread that does not run. */
-		if (sp_recording_reserve(&sp_capture.recording, kind,
+		if (sp_recording_reserve(recording, kind,
 					 used + items + used / AHEAD_PART) != 0 &&
-		    sp_recording_reserve(&sp_capture.recording, kind, used + items) != 0)
+		    sp_recording_reserve(recording, kind, used + items) != 0)
 			return false;
 	}
 	return false;

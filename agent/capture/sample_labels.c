@@ -10,6 +10,7 @@
 #include "sp_intern.h"
 #include "sp_recording_spans.h"
 #include "span_names.h"
+#include "span_table.h"
 
 #include <string.h>
 
@@ -94,7 +95,7 @@ static uint32_t read_name(enum sp_sample_name which)
 		return 0;
 	if (is_among_first(which, text))
 		return sp_span_text(text);
-	sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_LABELS, 1);
+	sp_recording_count(&sp_span_recording, SP_LOSS_SPAN_LABELS, 1);
 	return sp_span_text(NAME_OTHER);
 }
 
@@ -146,7 +147,7 @@ bool sp_sample_label_add(struct sp_span_labels *labels, const char *key,
 
 static const struct sp_label_set *set_at(uint32_t label_set)
 {
-	return sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS, label_set);
+	return sp_recording_item(&sp_span_recording, SP_SECTION_LABEL_SETS, label_set);
 }
 
 /* As for spans: who has a thread pointer of its own may have none of the variables that
@@ -204,7 +205,7 @@ uint32_t sp_sample_label_set(struct sp_slot *slot, uint32_t label_set,
 	uint64_t names;
 
 	if (!atomic_load_explicit(&has_sources, memory_order_relaxed) ||
-	    label_set == SP_LABEL_SET_OTHER)
+	    !sp_span_is_on() || label_set == SP_LABEL_SET_OTHER)
 		return label_set;
 	names = names_of(slot, now_cycles);
 	wants_labels = has_labels(slot);

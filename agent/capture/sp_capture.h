@@ -51,6 +51,9 @@ struct sp_capture {
 	 * the reporter thread; begin in a fork child. */
 	void (*drain)(void);
 	void (*begin_in_child)(void);
+	/* Spans of a child whose recording began while work of its parent's was not over
+	 * (sp_capture_is_cut_off()): now it is. */
+	void (*begin_spans)(void);
 };
 
 extern struct sp_capture sp_capture;
@@ -75,6 +78,16 @@ static inline bool sp_capture_is_running(void)
 	       atomic_load_explicit(&sp_capture.own_process->is_ours,
 				    memory_order_relaxed);
 }
+
+/*
+ * Context: signal, in a fork child. Was it forked in a handler of the program's that
+ * interrupted work of ours on the recording, and has not returned to that? It works on
+ * with what was its parent's, which is a copy here and stays mapped until then.
+ */
+bool sp_capture_is_cut_off(void);
+
+/* Context: signal. Some such work is over; perhaps it was the last. */
+void sp_capture_work_ended(void);
 
 /* Context: signal. For whoever found a table full: drains the rings and takes storage
  * at once, unless somebody is at it. System calls, no wait. */

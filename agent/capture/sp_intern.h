@@ -30,11 +30,12 @@ uint32_t sp_intern_find(const struct sp_intern *index, uint64_t hash);
 uint32_t sp_intern_add(struct sp_intern *index, uint64_t hash, uint32_t item);
 
 /* Context: signal, in a fork child. The memory stays where what a handler interrupted
- * may still look there (sp_heap_capture_is_cut_off()). */
+ * may still look there (sp_capture_is_cut_off()). */
 void sp_intern_forget(struct sp_intern *index);
 
 /* Items of an append-only section, now the caller's alone; false: no storage. */
-bool sp_intern_append(enum sp_section_kind kind, uint64_t items, uint32_t *first);
+bool sp_intern_append(struct sp_recording *recording, enum sp_section_kind kind,
+		      uint64_t items, uint32_t *first);
 
 /* Order matters; good in all bits, if hash is: begin with a constant. Context: signal. */
 static inline uint64_t sp_intern_mix(uint64_t hash, uint64_t value)

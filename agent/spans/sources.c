@@ -4,8 +4,8 @@
  */
 #include "span_sources.h"
 
-#include "sp_capture.h"
 #include "sp_recording_spans.h"
+#include "sp_span_capture.h"
 #include "sp_text.h"
 
 #include <stdatomic.h>
@@ -95,7 +95,7 @@ void sp_spans_begin(const struct sp_spans_setup *setup)
 		atomic_fetch_or_explicit(&on_sources, 1U << source->source,
 					 memory_order_relaxed);
 		if (source->begin && source->begin(setup))
-			sp_spans_note_found(source->source);
+			sp_span_note_source(source->source);
 	}
 }
 
@@ -122,16 +122,4 @@ bool sp_spans_want_modules(void)
 bool sp_spans_is_on(enum sp_span_source source)
 {
 	return atomic_load_explicit(&on_sources, memory_order_relaxed) & 1U << source;
-}
-
-void sp_spans_note_found(enum sp_span_source source)
-{
-	struct sp_recording_header *header = sp_capture.recording.header;
-
-	/* Most have been noted before. */
-	if (header &&
-	    !(atomic_load_explicit(&header->found_sources, memory_order_relaxed) &
-	      1U << source))
-		atomic_fetch_or_explicit(&header->found_sources, 1U << source,
-					 memory_order_relaxed);
 }

@@ -54,8 +54,4 @@ bool sp_spans_want_modules(void);
 /* Context: signal. Is this source switched on? */
 bool sp_spans_is_on(enum sp_span_source source);
 
-/* A source has met something of its kind, which the recording says then. Context:
- * signal. */
-void sp_spans_note_found(enum sp_span_source source);
-
 #endif

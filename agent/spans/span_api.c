@@ -7,6 +7,7 @@
 #include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_span_capture.h"
+#include "sp_span_change.h"
 
 #include <spanprof/span.h>
 
@@ -33,23 +34,12 @@ static uint32_t callsite_of(struct spanprof_callsite *site)
 		.file = site->file,
 		.line = site->line,
 		.source = SP_SPAN_SOURCE_API,
+		.is_met = true,
 	};
 	callsite = sp_span_callsite(&text);
-	if (callsite < SITE_INDEX_MASK) {
+	if (callsite < SITE_INDEX_MASK)
 		atomic_store_explicit(id, epoch | (callsite + 1), memory_order_relaxed);
-		sp_spans_note_found(SP_SPAN_SOURCE_API);
-	}
 	return callsite;
-}
-
-/* A fork child that marks spans is worth a recording of its own, from here on. */
-static SP_COLD bool begin_in_child(void)
-{
-	if (atomic_load_explicit(&sp_capture.state, memory_order_acquire) ==
-		    SP_CAPTURE_FORKED &&
-	    sp_capture_is_own_process() && sp_capture.begin_in_child)
-		sp_capture.begin_in_child();
-	return sp_span_is_on();
 }
 
 SP_EXPORT spanprof_span spanprof_v1_create(struct spanprof_callsite *site,
@@ -57,10 +47,15 @@ SP_EXPORT spanprof_span spanprof_v1_create(struct spanprof_callsite *site,
 {
 	int saved_errno = errno;
 	spanprof_span span = SP_SPAN_NONE;
+	uint64_t before;
 
 	if (site && sp_spans_is_on(SP_SPAN_SOURCE_API) &&
-	    (sp_likely(sp_span_is_on()) || begin_in_child()))
-		span = sp_span_create(callsite_of(site), parent, NULL);
+	    (sp_likely(sp_span_is_on()) || sp_span_begin_in_child())) {
+		/* The callsite is that of the recording which the span is in. */
+		before = sp_span_begin_change();
+		span = sp_span_create_within(callsite_of(site), parent, NULL);
+		sp_span_end_change(before);
+	}
 	errno = saved_errno;
 	return span;
 }

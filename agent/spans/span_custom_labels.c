@@ -17,6 +17,7 @@
 #include "sp_module_symbol.h"
 #include "sp_next.h"
 #include "sp_sample_labels.h"
+#include "sp_span_capture.h"
 
 #include <string.h>
 
@@ -134,7 +135,7 @@ static bool add_current(struct sp_span_labels *labels)
 	uint64_t address = (uint64_t)(uintptr_t)custom_labels_current_set;
 	bool has_added = false;
 
-	sp_spans_note_found(SP_SPAN_SOURCE_CUSTOM_LABELS);
+	sp_span_note_source(SP_SPAN_SOURCE_CUSTOM_LABELS);
 	if (sp_unlikely(
 		    !atomic_load_explicit(&has_looked, memory_order_relaxed) &&
 		    !atomic_exchange_explicit(&has_looked, true, memory_order_relaxed))) {

@@ -13,6 +13,7 @@
 #include "sp_next.h"
 #include "sp_pages.h"
 #include "sp_span_capture.h"
+#include "sp_span_change.h"
 #include "sp_thread.h"
 #include "span_sources.h"
 
@@ -45,13 +46,12 @@ static uint32_t callsite_of(struct sp_function *function)
 		.name = function->name,
 		.target = function->library,
 		.source = SP_SPAN_SOURCE_FUNCTIONS,
+		.is_met = true,
 	};
 	callsite = sp_span_callsite(&site);
-	if (callsite < SITE_INDEX_MASK) {
+	if (callsite < SITE_INDEX_MASK)
 		atomic_store_explicit(&function->site, epoch | (callsite + 1),
 				      memory_order_relaxed);
-		sp_spans_note_found(SP_SPAN_SOURCE_FUNCTIONS);
-	}
 	return callsite;
 }
 
@@ -110,9 +110,9 @@ static uint64_t begin_span(struct sp_function *function, struct sp_function_call
 	/* What is left of calls that did not return. */
 	sp_span_unwind_to(stack_pointer + 1);
 	if (sp_likely(!function->label))
-		return sp_span_begin(callsite, stack_pointer);
+		return sp_span_begin_within(callsite, stack_pointer);
 	/* Reading the label takes long: that is before the stay. */
-	span = sp_span_create(callsite, SP_SPAN_CURRENT, NULL);
+	span = sp_span_create_within(callsite, SP_SPAN_CURRENT, NULL);
 	sp_function_label(function->label,
 			  atomic_load_explicit(&function->target, memory_order_relaxed),
 			  span, call->arguments);
@@ -136,18 +136,23 @@ struct sp_function_target sp_function_enter(uint32_t entry, struct sp_function_c
 	struct sp_function *function = sp_function_at(entry);
 	struct sp_function_target target;
 	int saved_errno = errno;
+	uint64_t before;
 
 	call->span = SP_SPAN_NONE;
 	if (sp_unlikely(atomic_load_explicit(&function->waits, memory_order_relaxed) ==
 			SP_FUNCTION_NOT_CALLED))
 		note_first_call(function);
+	if (sp_unlikely(!sp_span_is_on()))
+		sp_span_begin_in_child();
+	before = sp_span_begin_change();
 	if (sp_likely(sp_span_is_on() && !is_interrupting(stack_pointer))) {
 		changing_frame = stack_pointer;
 		call->span = begin_span(function, call, stack_pointer);
 		changing_frame = 0;
 	}
-	target.address = atomic_load_explicit(&function->target, memory_order_relaxed);
 	target.stack_bytes = readable_bytes(stack_arguments);
+	sp_span_end_change(before);
+	target.address = atomic_load_explicit(&function->target, memory_order_relaxed);
 	errno = saved_errno;
 	return target;
 }
@@ -155,13 +160,15 @@ struct sp_function_target sp_function_enter(uint32_t entry, struct sp_function_c
 void sp_function_exit(uint64_t span, uint64_t stack_pointer)
 {
 	int saved_errno = errno;
+	uint64_t before = sp_span_begin_change();
 
 	if (sp_likely(!is_interrupting(stack_pointer))) {
 		changing_frame = stack_pointer;
 		sp_span_unwind_to(stack_pointer);
-		sp_span_end(span);
+		sp_span_end_within(span);
 		changing_frame = 0;
 	}
+	sp_span_end_change(before);
 	if (sp_unlikely(atomic_load_explicit(&sp_functions_called, memory_order_relaxed)))
 		sp_function_rebind();
 	errno = saved_errno;

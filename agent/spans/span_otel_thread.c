@@ -38,7 +38,7 @@ static bool read_context(struct sp_span_context *context)
 		return false;
 	memcpy(context->trace_id, record->trace_id, sizeof(context->trace_id));
 	memcpy(context->span_id, record->span_id, sizeof(context->span_id));
-	sp_spans_note_found(SP_SPAN_SOURCE_OTEL_THREAD);
+	sp_span_note_source(SP_SPAN_SOURCE_OTEL_THREAD);
 	return true;
 }
 

@@ -13,6 +13,7 @@
 
 #include "sp_guarded.h"
 #include "sp_sample_labels.h"
+#include "sp_span_capture.h"
 
 #include <string.h>
 #include <sys/auxv.h>
@@ -40,7 +41,7 @@ static bool read_title(char text[SP_SAMPLE_NAME_BYTES])
 	read_argument(text);
 	if (!text[0] || strcmp(text, original) == 0)
 		return false;
-	sp_spans_note_found(SP_SPAN_SOURCE_PROCESS_TITLE);
+	sp_span_note_source(SP_SPAN_SOURCE_PROCESS_TITLE);
 	return true;
 }
 

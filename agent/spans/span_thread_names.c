@@ -7,6 +7,7 @@
 #include "span_sources.h"
 
 #include "sp_sample_labels.h"
+#include "sp_span_capture.h"
 #include "sp_syscall.h"
 
 #include <string.h>
@@ -26,7 +27,7 @@ static bool read_name(char text[SP_SAMPLE_NAME_BYTES])
 	text[NAME_BYTES - 1] = '\0';
 	/* Found is what the program has named. */
 	if (strcmp(text, program_name) != 0)
-		sp_spans_note_found(SP_SPAN_SOURCE_THREAD_NAMES);
+		sp_span_note_source(SP_SPAN_SOURCE_THREAD_NAMES);
 	return true;
 }
 

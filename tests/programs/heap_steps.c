@@ -1,7 +1,5 @@
 /*
- * heap_steps MODE: interrupts the agent's work on blocks at chosen instructions, by the
- * processor's single steps, each time at a later one, until all of it was met. Without
- * the agent there is nothing to meet.
+ * heap_steps MODE: interrupts the agent's work on blocks (steps.h).
  *
  *   fork       the handler forks, and both processes return from it
  *   allocate   so it does, and allocates in the child before
@@ -11,17 +9,8 @@
  *
  * Tells how often that was, and what was allocated for certain.
  */
-#include "burn.h"
+#include "steps.h"
 
-#include <setjmp.h>
-#include <signal.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <ucontext.h>
-
-#define TRAP_FLAG 0x100
-/* Few steps between two, and few in all. */
-#define MEETINGS 120
 #define AFTER_BLOCKS 100
 #define STAY_CPU_NS (30 * NS_PER_MS)
 #define COROUTINE_STACK_BYTES (256 * 1024)
@@ -50,37 +39,13 @@ void *steps_resize(void *block, size_t bytes)
 }
 
 static const char *mode;
-static uintptr_t agent_low, agent_high;
-static volatile long steps, meeting_step; /* of instructions of the agent's */
-static volatile sig_atomic_t has_met, is_child;
-static volatile pid_t child;
-static sigjmp_buf here;
-static long meetings, done;
-
-static void find_agent(void)
-{
-	char line[512];
-	FILE *maps = fopen("/proc/self/maps", "r");
-
-	while (maps && fgets(line, sizeof(line), maps)) {
-		if (!strstr(line, "libspanprof.so") || !strstr(line, " r-xp "))
-			continue;
-		agent_low = strtoul(line, NULL, 16);
-		agent_high = strtoul(strchr(line, '-') + 1, NULL, 16);
-	}
-	if (maps)
-		fclose(maps);
-}
 
 static void meet(void)
 {
-	has_met = 1;
 	if (mode[0] == 'j' || mode[0] == 'c')
 		siglongjmp(here, 1);
-	child = fork();
-	if (child != 0)
+	if (!fork_here())
 		return;
-	is_child = 1;
 	if (mode[0] == 'a')
 		for (int i = 0; i < 10; i++)
 			free(handler_allocate(333));
@@ -88,49 +53,12 @@ static void meet(void)
 		burn(STAY_CPU_NS);
 }
 
-static void on_step(int number, siginfo_t *info, void *opaque)
+static void step_work(void)
 {
-	ucontext_t *context = opaque;
-	uintptr_t pc = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+	void *block = steps_allocate(777);
 
-	(void)number;
-	(void)info;
-	if (pc < agent_low || pc >= agent_high || ++steps != meeting_step)
-		return;
-	context->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
-	meet();
-}
-
-/* Clear of what the compiler keeps below the stack pointer. */
-static inline __attribute__((always_inline)) void set_steps(int is_on)
-{
-	if (is_on)
-		__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\t"
-				 "orq $0x100, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
-				 :
-				 :
-				 : "memory", "cc");
-	else
-		__asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\t"
-				 "andq $~0x100, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
-				 :
-				 :
-				 : "memory", "cc");
-}
-
-/* What is interrupted. The parent's returns are as if nothing had happened. */
-static NOINLINE void work(void)
-{
-	void *block;
-
-	steps = 0;
-	has_met = 0;
-	set_steps(agent_low != 0);
-	block = steps_allocate(777);
 	block = steps_resize(block, 1500);
 	free(block);
-	set_steps(0);
-	done++;
 }
 
 static void run_child(void)
@@ -142,52 +70,6 @@ static void run_child(void)
 	for (int i = 0; i < 10; i += 2)
 		free(blocks[i]);
 	exit(0);
-}
-
-static int await_child(void)
-{
-	int status;
-
-	if (waitpid(child, &status, 0) != child)
-		return 5;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-		fprintf(stderr, "met at step %ld, the child ended with %x\n",
-			meeting_step, (unsigned)status);
-		return 6;
-	}
-	return 0;
-}
-
-static int meet_everywhere(void)
-{
-	struct sigaction action = {.sa_sigaction = on_step,
-				   .sa_flags = SA_SIGINFO | SA_NODEFER};
-	volatile long stride;
-
-	sigaction(SIGTRAP, &action, NULL);
-	/* Warm, then all of it for the count. */
-	meeting_step = 0;
-	work();
-	work();
-	stride = steps / MEETINGS + 1;
-	meeting_step = 1;
-	for (;;) {
-		int result;
-
-		if (sigsetjmp(here, 1) == 0)
-			work();
-		if (is_child)
-			run_child();
-		if (!has_met)
-			break;
-		meetings++;
-		result = child ? await_child() : 0;
-		if (result)
-			return result;
-		child = 0;
-		meeting_step += stride;
-	}
-	return 0;
 }
 
 static void allocate_after(void)

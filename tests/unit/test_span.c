@@ -103,13 +103,13 @@ END_TEST
 START_TEST(callsites_differ_by_everything_they_say)
 {
 	const struct sp_span_site sites[] = {
-		{"name", "target", "file", 1, SP_SPAN_SOURCE_API},
-		{"other", "target", "file", 1, SP_SPAN_SOURCE_API},
-		{"name", "other", "file", 1, SP_SPAN_SOURCE_API},
-		{"name", "target", "other", 1, SP_SPAN_SOURCE_API},
-		{"name", "target", "file", 2, SP_SPAN_SOURCE_API},
-		{"name", "target", "file", 1, SP_SPAN_SOURCE_ENVIRONMENT},
-		{"name", NULL, NULL, 0, SP_SPAN_SOURCE_API},
+		{"name", "target", "file", 1, SP_SPAN_SOURCE_API, false},
+		{"other", "target", "file", 1, SP_SPAN_SOURCE_API, false},
+		{"name", "other", "file", 1, SP_SPAN_SOURCE_API, false},
+		{"name", "target", "other", 1, SP_SPAN_SOURCE_API, false},
+		{"name", "target", "file", 2, SP_SPAN_SOURCE_API, false},
+		{"name", "target", "file", 1, SP_SPAN_SOURCE_ENVIRONMENT, false},
+		{"name", NULL, NULL, 0, SP_SPAN_SOURCE_API, false},
 	};
 
 	for (uint32_t i = 0; i < SP_ARRAY_COUNT(sites); i++)

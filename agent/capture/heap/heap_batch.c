@@ -36,7 +36,8 @@ static bool take_batches(struct sp_heap_thread *self, uint32_t count)
 	uint32_t index;
 
 	self->batch_misses = 0;
-	if (!sp_intern_append(SP_SECTION_HEAP_BATCHES, count, &index))
+	if (!sp_intern_append(&sp_capture.recording, SP_SECTION_HEAP_BATCHES, count,
+			      &index))
 		return false;
 	self->batch_count = (uint16_t)count;
 	self->batch = index + 1;

@@ -121,6 +121,7 @@ void sp_heap_work_forked(void)
 void sp_heap_work_ended(void)
 {
 	sp_heap_is_cut_off = false;
+	sp_capture_work_ended();
 }
 
 bool sp_heap_capture_is_cut_off(void)

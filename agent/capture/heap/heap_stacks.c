@@ -40,8 +40,8 @@ static uint32_t add_stack(uint64_t hash, const struct sp_unwind_memo *memo)
 	struct sp_heap_stack *stack;
 	uint32_t word;
 
-	if (!sp_intern_append(SP_SECTION_HEAP_STACKS, SP_HEAP_STACK_WORDS + frame_count,
-			      &word))
+	if (!sp_intern_append(&sp_capture.recording, SP_SECTION_HEAP_STACKS,
+			      SP_HEAP_STACK_WORDS + frame_count, &word))
 		return SP_INTERN_NONE;
 	stack = stack_at(word);
 	stack->frame_count = frame_count;
@@ -56,7 +56,7 @@ static uint32_t add_cell(uint64_t hash, uint32_t stack, uint64_t size_class_byte
 	struct sp_heap_cell *cell;
 	uint32_t item;
 
-	if (!sp_intern_append(SP_SECTION_HEAP_CELLS, 1, &item))
+	if (!sp_intern_append(&sp_capture.recording, SP_SECTION_HEAP_CELLS, 1, &item))
 		return SP_INTERN_NONE;
 	cell = cell_at(item);
 	cell->stack = stack;

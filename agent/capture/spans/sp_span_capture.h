@@ -33,17 +33,29 @@ struct sp_span_settings {
 /* Context: init. */
 void sp_span_capture_init(const struct sp_span_settings *settings);
 
-/* Context: signal, before the recording's first use. Makes it one with spans, if
- * sp_span_capture_init() was called. */
+/*
+ * Context: signal, before the recording's first use. Makes it one with spans, if
+ * sp_span_capture_init() was called; but in a child that is cut off
+ * (sp_capture_is_cut_off()), where sp_span_capture_begin_late() does it.
+ */
 void sp_span_capture_begin(struct sp_recording *recording);
 
 extern SP_HIDDEN bool sp_span_is_initialised;
+extern SP_HIDDEN _Atomic bool sp_span_is_followed;
 
 /* Context: signal. Are spans followed in this process? */
 static inline bool sp_span_is_on(void)
 {
-	return sp_span_is_initialised && sp_capture_is_running();
+	/* Relaxed: who sees that it is running sees this. */
+	return atomic_load_explicit(&sp_span_is_followed, memory_order_relaxed) &&
+	       sp_capture_is_running();
 }
+
+/*
+ * The same, where they are not: a fork child that has spans is worth a recording
+ * of its own, from here on. Where it can have none yet, that is counted.
+ */
+bool sp_span_begin_in_child(void);
 
 /* Context: hook. Another number in each recording of this program's life: callsites
  * are known in one recording only. 1 to 4095. */
@@ -53,7 +65,12 @@ struct sp_span_site {
 	const char *name, *target, *file; /* NULL = "" */
 	uint32_t line;
 	enum sp_span_source source;
+	bool is_met; /* the program has such a span: sp_span_note_source() */
 };
+
+/* Context: signal, for samples and at the start. The recording says that such a source
+ * was met. */
+void sp_span_note_source(enum sp_span_source source);
 
 /* The callsite's index, UINT32_MAX when there is no room (counted). */
 uint32_t sp_span_callsite(const struct sp_span_site *site);
@@ -79,12 +96,16 @@ uint64_t sp_span_create(uint32_t callsite, uint64_t parent,
  */
 void sp_span_enter(uint64_t handle, uint64_t stack_pointer);
 
-/* sp_span_create() in the current one and sp_span_enter(), at one reading of the clock.
- */
-uint64_t sp_span_begin(uint32_t callsite, uint64_t stack_pointer);
+/* Within a change (sp_span_change.h), which began before the callsite was asked for. */
+uint64_t sp_span_create_within(uint32_t callsite, uint64_t parent,
+			       const struct sp_span_context *remote);
 
-/* sp_span_exit() and sp_span_close(), at one reading of the clocks. */
-void sp_span_end(uint64_t handle);
+/* Within a change. sp_span_create() in the current one and sp_span_enter(), at one
+ * reading of the clock. */
+uint64_t sp_span_begin_within(uint32_t callsite, uint64_t stack_pointer);
+
+/* Within a change. sp_span_exit() and sp_span_close(), at one reading of the clocks. */
+void sp_span_end_within(uint64_t handle);
 
 void sp_span_exit(uint64_t handle);
 void sp_span_close(uint64_t handle);
@@ -98,9 +119,10 @@ void sp_span_follows(uint64_t handle, uint64_t cause);
 uint64_t sp_span_current(void);
 
 /*
- * The thread goes on at stack_pointer, perhaps after a jump past frames: of scoped
- * spans on that stack those with frames below are no more. Nothing is known, and nothing
- * done, when it is neither the thread's own nor that of sp_span_switch_stack().
+ * Within a change (sp_span_change.h). The thread goes on at stack_pointer, perhaps after
+ * a jump past frames: of scoped spans on that stack those with frames below are no more.
+ * Nothing is known, and nothing done, when it is neither the thread's own nor that of
+ * sp_span_switch_stack().
  */
 void sp_span_unwind_to(uint64_t stack_pointer);
 
@@ -133,8 +155,17 @@ void sp_span_set_outside(bool (*read)(struct sp_span_context *context),
 void sp_span_thread_begin(struct sp_slot *slot);
 /* Leaves everything that the thread has entered. */
 void sp_span_thread_end(void);
-/* Context: signal, in a fork child. */
+/* Context: signal, in a fork child, after the same of the heap. */
 void sp_span_capture_forked(void);
+
+/* --- a fork child that is cut off (sp_capture_is_cut_off()); context: signal --- */
+
+/* Did its handler interrupt a change of spans? */
+bool sp_span_capture_is_cut_off(void);
+/* Now what was interrupted is over. Begins spans in the recording, if there is one by
+ * now. */
+void sp_span_capture_begin_late(void);
+
 /* Context: signal. The process's own span: of threads that have entered none. */
 void sp_span_set_root(uint64_t handle);
 

@@ -73,7 +73,7 @@ static void label(uint64_t handle, const char *key, const char *value)
 	span = sp_span_find_open(handle);
 	if (!span)
 		return;
-	before = sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS,
+	before = sp_recording_item(&sp_span_recording, SP_SECTION_LABEL_SETS,
 				   span->label_set);
 	memcpy(texts, before->labels, sizeof(texts));
 	key_text = sp_span_text(key);
@@ -115,7 +115,7 @@ static SP_TLS _Atomic uint64_t outside_memo;
 
 static const struct sp_label_set *set_at(uint32_t label_set)
 {
-	return sp_recording_item(&sp_capture.recording, SP_SECTION_LABEL_SETS, label_set);
+	return sp_recording_item(&sp_span_recording, SP_SECTION_LABEL_SETS, label_set);
 }
 
 /* The label set without it decides all but the ids; those are compared. */
@@ -146,7 +146,7 @@ static bool is_whole(uint32_t found, const struct sp_span_labels *labels)
 	if (found == SP_LABEL_SET_OTHER || !set->path || set->path != labels->path ||
 	    memcmp(set->labels, labels->texts, sizeof(set->labels)) != 0)
 		return false;
-	path = sp_recording_item(&sp_capture.recording, SP_SECTION_SPAN_PATHS,
+	path = sp_recording_item(&sp_span_recording, SP_SECTION_SPAN_PATHS,
 				 set->path - 1);
 	return path->callsite == outside_callsite;
 }

@@ -6,6 +6,7 @@
 
 #include "sp_capture.h"
 #include "sp_clock.h"
+#include "sp_held_signals.h"
 #include "sp_poisson.h"
 #include "span_labels.h"
 #include "span_names.h"
@@ -16,6 +17,7 @@
 
 struct sp_span_settings sp_span_settings;
 bool sp_span_is_initialised;
+_Atomic bool sp_span_is_followed;
 static _Atomic uint64_t next_span_id;
 static _Atomic uint32_t epoch;
 
@@ -32,12 +34,17 @@ uint32_t sp_span_epoch(void)
 
 void sp_span_capture_begin(struct sp_recording *recording)
 {
-	if (!sp_span_is_initialised)
+	/* Else when the work of the parent's is over. */
+	if (!sp_span_is_initialised || sp_capture_is_cut_off())
 		return;
 	recording->header->span_probability_millionths =
 		sp_span_settings.probability_millionths;
 	recording->header->has_exact_span_cpu = sp_span_settings.has_exact_cpu;
 	atomic_store_explicit(&epoch, sp_span_epoch() % 4095 + 1, memory_order_relaxed);
+	sp_span_tell_missed(recording);
+	memcpy(&sp_span_recording, recording, sizeof(sp_span_recording));
+	/* Release: the rest is there for whoever sees this. */
+	atomic_store_explicit(&sp_span_is_followed, true, memory_order_release);
 }
 
 /* --- closing --- */
@@ -56,7 +63,7 @@ void sp_span_close_at(uint64_t handle, uint64_t now_ticks)
 
 	do {
 		if (use >> 32 != handle >> 32 || use & SP_SPAN_USE_CLOSING) {
-			sp_span_count_misuse();
+			sp_span_count_misuse(handle);
 			return;
 		}
 		/* Both: as in sp_span_part(). */
@@ -64,7 +71,7 @@ void sp_span_close_at(uint64_t handle, uint64_t now_ticks)
 		&span->use, &use, use | SP_SPAN_USE_CLOSING, memory_order_acq_rel,
 		memory_order_relaxed));
 	if (use & SP_SPAN_USE_COUNT)
-		sp_span_count_misuse();
+		sp_span_count_misuse(handle);
 	else
 		sp_span_finish_close(span, now_ticks);
 }
@@ -114,8 +121,9 @@ static bool is_left_out(struct sp_span_thread *self)
 
 static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64_t parent)
 {
-	uint32_t generation =
-		atomic_load_explicit(&span->generation, memory_order_relaxed) + 1;
+	uint32_t before = atomic_load_explicit(&span->generation, memory_order_relaxed);
+	uint32_t generation = sp_span_epoch() << SP_SPAN_GENERATION_BITS |
+			      ((before + 1) & SP_SPAN_GENERATION_MASK);
 
 	span->path = path;
 	span->parent = parent;
@@ -157,7 +165,7 @@ static uint64_t create(uint32_t callsite, uint64_t parent_handle,
 	if (parent_handle) {
 		parent = sp_span_find(parent_handle);
 		if (!parent) {
-			sp_span_count_misuse();
+			sp_span_count_misuse(parent_handle);
 			parent_handle = SP_SPAN_NONE;
 		}
 	}
@@ -183,28 +191,34 @@ static uint64_t create(uint32_t callsite, uint64_t parent_handle,
 	return handle;
 }
 
+uint64_t sp_span_create_within(uint32_t callsite, uint64_t parent_handle,
+			       const struct sp_span_context *remote)
+{
+	uint64_t now_ticks;
+
+	return callsite != UINT32_MAX && sp_span_is_on()
+		       ? create(callsite, parent_handle, remote, &now_ticks)
+		       : SP_SPAN_NONE;
+}
+
 uint64_t sp_span_create(uint32_t callsite, uint64_t parent_handle,
 			const struct sp_span_context *remote)
 {
 	uint64_t before = sp_span_begin_change();
-	uint64_t handle = SP_SPAN_NONE, now_ticks;
+	uint64_t handle = sp_span_create_within(callsite, parent_handle, remote);
 
-	if (callsite != UINT32_MAX && sp_span_is_on())
-		handle = create(callsite, parent_handle, remote, &now_ticks);
 	sp_span_end_change(before);
 	return handle;
 }
 
-uint64_t sp_span_begin(uint32_t callsite, uint64_t stack_pointer)
+uint64_t sp_span_begin_within(uint32_t callsite, uint64_t stack_pointer)
 {
-	uint64_t before = sp_span_begin_change();
 	uint64_t handle = SP_SPAN_NONE, now_ticks = 0;
 
 	if (callsite != UINT32_MAX && sp_span_is_on()) {
 		handle = create(callsite, SP_SPAN_CURRENT, NULL, &now_ticks);
 		sp_span_enter_at(handle, stack_pointer, now_ticks);
 	}
-	sp_span_end_change(before);
 	return handle;
 }
 
@@ -220,10 +234,31 @@ void sp_span_follows(uint64_t handle, uint64_t cause)
 	sp_span_end_change(before);
 }
 
-void sp_span_capture_forked(void)
+static void forget(void)
 {
 	sp_span_stack_forked();
 	sp_span_table_forked();
 	sp_span_labels_forked();
 	sp_span_names_forked();
+}
+
+void sp_span_capture_forked(void)
+{
+	atomic_store_explicit(&sp_span_is_followed, false, memory_order_relaxed);
+	sp_span_change_forked();
+	forget();
+}
+
+void sp_span_capture_begin_late(void)
+{
+	uint64_t mask = sp_signals_hold();
+
+	/* What the work has left is the parent's. */
+	forget();
+	if (sp_capture_is_running()) {
+		sp_span_capture_begin(&sp_capture.recording);
+		if (sp_capture.begin_spans)
+			sp_capture.begin_spans();
+	}
+	sp_signals_release(mask);
 }

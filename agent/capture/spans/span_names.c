@@ -6,6 +6,8 @@
 
 #include "sp_capture.h"
 #include "sp_intern.h"
+#include "sp_span_change.h"
+#include "span_table.h"
 
 #include <string.h>
 
@@ -18,7 +20,7 @@ static const char other_name[] = "[other]";
 
 static void *item_of(enum sp_section_kind kind, uint32_t item)
 {
-	return sp_recording_item(&sp_capture.recording, kind, item);
+	return sp_recording_item(&sp_span_recording, kind, item);
 }
 
 static uint64_t hash_of_text_at(uint32_t offset);
@@ -60,14 +62,14 @@ static uint64_t hash_of_text_at(uint32_t offset)
 
 static uint32_t count_no_room(enum sp_loss loss)
 {
-	sp_recording_count(&sp_capture.recording, loss, 1);
+	sp_recording_count(&sp_span_recording, loss, 1);
 	return UINT32_MAX;
 }
 
 /* All but the last part of so many is in use. */
 static bool is_nearly_full(enum sp_section_kind kind, uint64_t parts)
 {
-	const struct sp_recording *recording = &sp_capture.recording;
+	const struct sp_recording *recording = &sp_span_recording;
 	uint64_t capacity = recording->header->sections[kind].capacity_items;
 
 	return sp_recording_used(recording, kind) >= capacity - capacity / parts;
@@ -90,7 +92,8 @@ uint32_t sp_span_text(const char *text)
 		return offset;
 	if ((is_nearly_full(SP_SECTION_SPAN_TEXT, PART_FOR_REST) &&
 	     strcmp(text, other_name) != 0) ||
-	    !sp_intern_append(SP_SECTION_SPAN_TEXT, count + 1, &offset)) {
+	    !sp_intern_append(&sp_span_recording, SP_SECTION_SPAN_TEXT, count + 1,
+			      &offset)) {
 		count_no_room(SP_LOSS_SPAN_LABELS);
 		return 0;
 	}
@@ -119,7 +122,7 @@ static uint32_t add_callsite(const struct sp_span_site *site, bool is_for_rest)
 	if (item != SP_INTERN_NONE)
 		return item;
 	if ((!is_for_rest && is_nearly_full(SP_SECTION_CALLSITES, PART_FOR_REST)) ||
-	    !sp_intern_append(SP_SECTION_CALLSITES, 1, &item))
+	    !sp_intern_append(&sp_span_recording, SP_SECTION_CALLSITES, 1, &item))
 		return UINT32_MAX;
 	callsite = item_of(SP_SECTION_CALLSITES, item);
 	callsite->name = name;
@@ -141,18 +144,41 @@ static uint32_t other_callsite(void)
 	return add_callsite(&site, true);
 }
 
-uint32_t sp_span_callsite(const struct sp_span_site *site)
+static uint32_t find_callsite(const struct sp_span_site *site)
 {
-	uint32_t callsite;
+	uint32_t callsite = add_callsite(site, false);
 
-	if (!sp_span_is_on())
-		return UINT32_MAX;
-	callsite = add_callsite(site, false);
 	if (sp_likely(callsite != UINT32_MAX))
 		return callsite;
 	count_no_room(SP_LOSS_SPAN_LABELS);
 	callsite = other_callsite();
 	return callsite != UINT32_MAX ? callsite : count_no_room(SP_LOSS_SPAN_NO_ROOM);
+}
+
+void sp_span_note_source(enum sp_span_source source)
+{
+	struct sp_recording_header *header = sp_span_recording.header;
+
+	/* Most have been noted before. */
+	if (header &&
+	    !(atomic_load_explicit(&header->found_sources, memory_order_relaxed) &
+	      1U << source))
+		atomic_fetch_or_explicit(&header->found_sources, 1U << source,
+					 memory_order_relaxed);
+}
+
+uint32_t sp_span_callsite(const struct sp_span_site *site)
+{
+	uint64_t before = sp_span_begin_change();
+	uint32_t callsite = UINT32_MAX;
+
+	if (sp_span_is_on()) {
+		callsite = find_callsite(site);
+		if (site->is_met)
+			sp_span_note_source(site->source);
+	}
+	sp_span_end_change(before);
+	return callsite;
 }
 
 static uint32_t add_path(uint32_t callsite, uint32_t parent, bool is_for_rest)
@@ -164,7 +190,7 @@ static uint32_t add_path(uint32_t callsite, uint32_t parent, bool is_for_rest)
 	if (sp_likely(item != SP_INTERN_NONE))
 		return item;
 	if ((!is_for_rest && is_nearly_full(SP_SECTION_SPAN_PATHS, PART_FOR_REST)) ||
-	    !sp_intern_append(SP_SECTION_SPAN_PATHS, 1, &item))
+	    !sp_intern_append(&sp_span_recording, SP_SECTION_SPAN_PATHS, 1, &item))
 		return UINT32_MAX;
 	path = item_of(SP_SECTION_SPAN_PATHS, item);
 	path->parent = parent;
@@ -243,7 +269,7 @@ uint32_t sp_span_label_set(const struct sp_span_labels *labels)
 		return item;
 	if ((has_more_than_name(labels) &&
 	     is_nearly_full(SP_SECTION_LABEL_SETS, PART_FOR_NAMES)) ||
-	    !sp_intern_append(SP_SECTION_LABEL_SETS, 1, &item))
+	    !sp_intern_append(&sp_span_recording, SP_SECTION_LABEL_SETS, 1, &item))
 		return label_set_without_room(labels);
 	set = item_of(SP_SECTION_LABEL_SETS, item);
 	set->path = labels->path;

@@ -19,7 +19,6 @@
 
 SP_TLS struct sp_span_thread *sp_span_self;
 SP_TLS struct sp_span_mark sp_span_mark_self;
-SP_TLS uint64_t sp_span_changing;
 static SP_TLS bool has_ended;
 
 /* --- threads --- */
@@ -73,7 +72,7 @@ static struct sp_span_thread *thread_with_room(void)
 	if (sp_unlikely(self && self->depth >= self->capacity))
 		self = enlarge(self);
 	if (sp_unlikely(!self))
-		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_NO_ROOM, 1);
+		sp_recording_count(&sp_span_recording, SP_LOSS_SPAN_NO_ROOM, 1);
 	return self;
 }
 
@@ -149,7 +148,7 @@ static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 	if (handle != SP_SPAN_UNSAMPLED) {
 		span = sp_span_find(handle);
 		if (sp_unlikely(!span)) {
-			sp_span_count_misuse();
+			sp_span_count_misuse(handle);
 			return;
 		}
 	}
@@ -164,7 +163,7 @@ static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 	if (span) {
 		if (sp_unlikely(!sp_span_join(span, handle, &frame->span))) {
 			pop(self);
-			sp_span_count_misuse();
+			sp_span_count_misuse(handle);
 			return;
 		}
 		publish(self, span->label_set, sp_span_mark_of(handle));
@@ -284,7 +283,7 @@ static SP_COLD uint32_t find_misused(const struct sp_span_thread *self, uint64_t
 {
 	uint32_t at = self->depth;
 
-	sp_span_count_misuse();
+	sp_span_count_misuse(handle);
 	while (at > 0 && self->frames[at - 1].handle != handle)
 		at--;
 	return at;
@@ -296,7 +295,7 @@ static void leave(uint64_t handle, struct moment now)
 	uint32_t at;
 
 	if (sp_unlikely(!self)) {
-		sp_span_count_misuse();
+		sp_span_count_misuse(handle);
 		return;
 	}
 	charge(self);
@@ -318,10 +317,8 @@ void sp_span_exit(uint64_t handle)
 	sp_span_end_change(before);
 }
 
-void sp_span_end(uint64_t handle)
+void sp_span_end_within(uint64_t handle)
 {
-	uint64_t before = sp_span_begin_change();
-
 	if (handle != SP_SPAN_NONE && sp_span_is_on()) {
 		struct moment now = read_moment();
 
@@ -329,15 +326,13 @@ void sp_span_end(uint64_t handle)
 		if (sp_span_is_real(handle))
 			sp_span_close_at(handle, now.ticks);
 	}
-	sp_span_end_change(before);
 }
 
 /* --- scoped spans --- */
 
-void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at)
+static void end_scoped(struct sp_span_thread *self, uint32_t at)
 {
 	uint64_t handle = self->frames[at].handle;
-	uint64_t before = sp_span_begin_change();
 	struct moment now = read_moment();
 
 	charge(self);
@@ -345,6 +340,15 @@ void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at)
 	if (sp_span_is_real(handle))
 		sp_span_close_at(handle, now.ticks);
 	sp_span_publish_top(self);
+}
+
+void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at)
+{
+	uint64_t before = sp_span_begin_change();
+
+	/* In a fork child it may have been the parent's. */
+	if (sp_likely(self == sp_span_self) && sp_span_is_on())
+		end_scoped(self, at);
 	sp_span_end_change(before);
 }
 
@@ -356,33 +360,37 @@ void sp_span_thread_begin(struct sp_slot *slot)
 		sp_span_self->slot = slot;
 }
 
+static void leave_all(struct sp_span_thread *self)
+{
+	struct moment now = read_moment();
+
+	charge(self);
+	while (self->depth) {
+		struct sp_span_frame top = *top_of(self);
+
+		end_stay(self, self->depth - 1, now);
+		if (top.stack_pointer)
+			sp_span_close(top.handle);
+	}
+	sp_span_publish_top(self);
+}
+
 void sp_span_thread_end(void)
 {
+	uint64_t before = sp_span_begin_change();
 	struct sp_span_thread *self = sp_span_self;
 
 	has_ended = true;
-	if (!self)
-		return;
-	if (sp_span_is_on()) {
-		struct moment now = read_moment();
-
-		charge(self);
-		while (self->depth) {
-			struct sp_span_frame top = *top_of(self);
-
-			end_stay(self, self->depth - 1, now);
-			if (top.stack_pointer)
-				sp_span_close(top.handle);
-		}
-		sp_span_publish_top(self);
-	}
+	if (self && sp_span_is_on())
+		leave_all(self);
 	sp_span_self = NULL;
-	sp_pages_unmap(self, self->mapped_bytes);
+	if (self)
+		sp_pages_unmap(self, self->mapped_bytes);
+	sp_span_end_change(before);
 }
 
 void sp_span_stack_forked(void)
 {
 	sp_span_self = NULL;
-	sp_span_changing = 0;
 	sp_span_mark_self = (struct sp_span_mark){0, 0};
 }

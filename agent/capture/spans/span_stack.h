@@ -8,6 +8,7 @@
 
 #include "sp_compiler.h"
 #include "sp_span_capture.h"
+#include "sp_span_change.h"
 
 /*
  * One stay in a span. It is on the stack before anything is done for it, so that a
@@ -41,36 +42,29 @@ extern SP_HIDDEN SP_TLS struct sp_span_thread *sp_span_self;
 /* Read by heap hooks of this thread; the handler reads the slot's copy. */
 extern SP_HIDDEN SP_TLS struct sp_span_mark sp_span_mark_self;
 
-/*
- * The thread is in the middle of a change, in this frame of its stack: a fork child that
- * a handler of the program makes now goes on with it, when the handler returns, on what
- * was its parent's; and a handler that jumps away leaves it as it is. Changes may be
- * in one another. Whoever asks whether spans are on asks within. 0: none.
- */
-extern SP_HIDDEN SP_TLS uint64_t sp_span_changing;
-
-static inline uint64_t sp_span_begin_change(void)
-{
-	uint64_t before = sp_span_changing;
-
-	sp_span_changing = (uint64_t)(uintptr_t)__builtin_frame_address(0);
-	atomic_signal_fence(memory_order_seq_cst);
-	return before;
-}
-
-static inline void sp_span_end_change(uint64_t before)
-{
-	atomic_signal_fence(memory_order_seq_cst);
-	sp_span_changing = before;
-}
-
 /* Makes it at a thread's first event; NULL without memory, or when the thread ends. */
 struct sp_span_thread *sp_span_thread_of_caller(void);
 
 /* sp_span_enter(), where spans are on, at a reading of this moment. */
 void sp_span_enter_at(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks);
 
-/* Ends the stay in that frame, and its span. */
+/* One of the stacks that a thread is known to run on; empty: none. */
+struct sp_span_stack {
+	uint64_t low, high;
+};
+
+static inline bool sp_span_is_on_stack(const struct sp_span_stack *stack,
+				       uint64_t address)
+{
+	return address >= stack->low && address < stack->high;
+}
+
+/* That which the address is on. */
+struct sp_span_stack sp_span_stack_of(const struct sp_span_thread *self,
+				      uint64_t address);
+
+/* Ends the stay in that frame, and its span; nothing if self is no longer the thread's.
+ */
 void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at);
 
 /* Samples are the innermost span's, as it is labelled now. */

@@ -10,6 +10,7 @@
 #define SPANS_AHEAD 64U
 #define STORAGE_TRIES 4U
 
+struct sp_recording sp_span_recording;
 static _Atomic uint64_t free_spans; /* tag << 32 | index + 1 */
 
 static struct sp_span *take_free(uint32_t *index)
@@ -34,7 +35,7 @@ static struct sp_span *take_free(uint32_t *index)
 
 static struct sp_span *take_new(uint32_t *index)
 {
-	const struct sp_recording *recording = &sp_capture.recording;
+	const struct sp_recording *recording = &sp_span_recording;
 	_Atomic uint64_t *used_items =
 		&recording->header->sections[SP_SECTION_SPANS].used_items;
 	uint64_t used = atomic_load_explicit(used_items, memory_order_relaxed);
@@ -59,7 +60,7 @@ static struct sp_span *take_any(uint32_t *index)
 /* Other threads may be faster. */
 static struct sp_span *take_storage(uint32_t *index)
 {
-	struct sp_recording *recording = &sp_capture.recording;
+	struct sp_recording *recording = &sp_span_recording;
 	uint64_t capacity = recording->header->sections[SP_SECTION_SPANS].capacity_items;
 	struct sp_span *span = NULL;
 
@@ -89,7 +90,7 @@ struct sp_span *sp_span_take(uint32_t *index)
 	if (!span)
 		span = take_storage(index);
 	if (!span) {
-		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_NO_ROOM, 1);
+		sp_recording_count(&sp_span_recording, SP_LOSS_SPAN_NO_ROOM, 1);
 		sp_capture_wake_reporter();
 	}
 	return span;
@@ -114,8 +115,7 @@ void sp_span_add_live(uint32_t mark, int64_t blocks, int64_t bytes)
 	uint32_t number = mark & SP_SPAN_MARK_INDEX_MASK;
 	struct sp_span *span;
 
-	if (!number ||
-	    number > sp_recording_used(&sp_capture.recording, SP_SECTION_SPANS))
+	if (!number || number > sp_recording_used(&sp_span_recording, SP_SECTION_SPANS))
 		return;
 	span = sp_span_at(number - 1);
 	/* Evicted: the entry may be another span's. */
@@ -130,5 +130,9 @@ void sp_span_add_live(uint32_t mark, int64_t blocks, int64_t bytes)
 
 void sp_span_table_forked(void)
 {
-	atomic_store_explicit(&free_spans, 0, memory_order_relaxed);
+	uint64_t head = atomic_load_explicit(&free_spans, memory_order_relaxed);
+
+	/* Empty, and for whoever was taking one another list. */
+	atomic_store_explicit(&free_spans, ((head >> 32) + 1) << 32,
+			      memory_order_relaxed);
 }

@@ -16,9 +16,28 @@
 /* Read-only after sp_span_capture_init(). */
 extern SP_HIDDEN struct sp_span_settings sp_span_settings;
 
-static inline void sp_span_count_misuse(void)
+/* The process's, as the last sp_span_capture_begin() knew it: in a fork child that is cut
+ * off, the copy of its parent's. */
+extern SP_HIDDEN struct sp_recording sp_span_recording;
+
+/* Of a generation these bits count the spans of an entry, the rest is the recording's
+ * sp_span_epoch(). */
+#define SP_SPAN_GENERATION_BITS 20U
+#define SP_SPAN_GENERATION_MASK ((1U << SP_SPAN_GENERATION_BITS) - 1)
+
+/* Of a parent's span, which this fork child leaves and closes as the parent does? */
+static inline bool sp_span_is_inherited(uint64_t handle)
 {
-	sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_MISUSE, 1);
+	uint32_t epoch = (uint32_t)(handle >> 32) >> SP_SPAN_GENERATION_BITS;
+
+	return epoch && epoch < sp_span_epoch();
+}
+
+/* Something was done with it that makes no sense. */
+static inline void sp_span_count_misuse(uint64_t handle)
+{
+	if (!sp_span_is_inherited(handle))
+		sp_recording_count(&sp_span_recording, SP_LOSS_SPAN_MISUSE, 1);
 }
 
 /* Is it that of a span in the table? */
@@ -29,7 +48,7 @@ static inline bool sp_span_is_real(uint64_t handle)
 
 static inline struct sp_span *sp_span_at(uint32_t index)
 {
-	return sp_recording_item(&sp_capture.recording, SP_SECTION_SPANS, index);
+	return sp_recording_item(&sp_span_recording, SP_SECTION_SPANS, index);
 }
 
 /* NULL: no such span any more. */
@@ -38,8 +57,7 @@ static inline struct sp_span *sp_span_find(uint64_t handle)
 	uint32_t number = (uint32_t)handle;
 	struct sp_span *span;
 
-	if (!number ||
-	    number > sp_recording_used(&sp_capture.recording, SP_SECTION_SPANS))
+	if (!number || number > sp_recording_used(&sp_span_recording, SP_SECTION_SPANS))
 		return NULL;
 	span = sp_span_at(number - 1);
 	return atomic_load_explicit(&span->generation, memory_order_acquire) ==
@@ -56,7 +74,7 @@ static inline struct sp_span *sp_span_find_open(uint64_t handle)
 	if (span &&
 	    atomic_load_explicit(&span->state, memory_order_relaxed) == SP_SPAN_OPEN)
 		return span;
-	sp_span_count_misuse();
+	sp_span_count_misuse(handle);
 	return NULL;
 }
 

@@ -23,11 +23,6 @@
 
 extern SP_TLS void *otel_thread_ctx_v1;
 
-void sp_spans_note_found(enum sp_span_source source)
-{
-	(void)source;
-}
-
 static double look_ns(const struct sp_slot *slot)
 {
 	double least_ns = 1e9;
