@@ -141,6 +141,7 @@ static void prepare(struct sp_slot *slot, uint64_t entry_address)
 	atomic_store_explicit(&slot->listed, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->start_flags, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->label_set, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->span_seen_ticks, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->sample_names, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->sample_names_cycles, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->sample_label_sets, 0, memory_order_relaxed);

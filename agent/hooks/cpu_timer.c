@@ -215,6 +215,9 @@ void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 
 		sp_capture_cpu_sample(slot, 1 + overrun, ucontext);
 		count_cycles(slot, sp_clock_cycles() - start_cycles);
+		/* A sign of life, in case it is the last one. */
+		atomic_store_explicit(&slot->span_seen_ticks, sp_clock_ticks(),
+				      memory_order_relaxed);
 	}
 	atomic_fetch_sub(&sp_capture.handlers_running, 1);
 }

@@ -7,6 +7,7 @@
 #include "recording_check_span.h"
 
 #include "sp_recording_spans.h"
+#include "span_stays.h"
 
 /* As for the other sums. Idle time may be more: it is that of many spans at once, and is
  * cut where it is shown. */
@@ -121,16 +122,35 @@ static bool is_counted(const struct sp_span *span)
 	return state == SP_SPAN_OPEN || state == SP_SPAN_CLOSED || state == SP_SPAN_HELD;
 }
 
+/* Of stays that make no sense, what was taken over. */
+static bool mend_stays(struct sp_span *span, uint64_t last_ticks)
+{
+	struct sp_span_stays stays;
+
+	if (sp_span_stays_at(span, last_ticks, &stays))
+		return false;
+	atomic_store_explicit(&span->stay_ticks,
+			      sp_atomic_value(&span->absorbed_busy_ticks),
+			      memory_order_relaxed);
+	atomic_store_explicit(&span->use,
+			      sp_atomic_value(&span->use) & ~SP_SPAN_USE_COUNT,
+			      memory_order_relaxed);
+	return true;
+}
+
 static void mend_spans(struct sp_recording *recording)
 {
 	uint64_t count = sp_recording_used(recording, SP_SECTION_SPANS);
+	uint64_t last_ticks = sp_recording_last_ticks(recording);
 
 	for (uint64_t i = 0; i < count; i++) {
 		struct sp_span *span = item_at(recording, SP_SECTION_SPANS, i);
 		uint32_t state = atomic_load_explicit(&span->state, memory_order_relaxed);
 
-		if (is_counted(span) && sp_recording_span_path(recording, span->path))
+		if (is_counted(span) && sp_recording_span_path(recording, span->path)) {
+			count_damage(recording, mend_stays(span, last_ticks));
 			continue;
+		}
 		/* One that was being created has done nothing yet. */
 		count_damage(recording,
 			     state != SP_SPAN_FREE && state != SP_SPAN_CLAIMED);
@@ -144,12 +164,15 @@ struct sums {
 	uint64_t busy_ticks, cpu_ns, allocations, alloc_bytes, entered, spans;
 };
 
-static bool add(uint64_t *sum, const _Atomic uint64_t *word)
+static bool add_value(uint64_t *sum, uint64_t value)
 {
-	uint64_t value = sp_atomic_value(word);
-
 	*sum += value;
 	return value <= SUM_MAX && *sum <= SUM_MAX;
+}
+
+static bool add(uint64_t *sum, const _Atomic uint64_t *word)
+{
+	return add_value(sum, sp_atomic_value(word));
 }
 
 static bool add_path(struct sums *sums, const struct sp_span_path *path)
@@ -161,9 +184,12 @@ static bool add_path(struct sums *sums, const struct sp_span_path *path)
 	       add(&sums->entered, &path->entered) && add(&sums->spans, &path->spans);
 }
 
-static bool add_span(struct sums *sums, const struct sp_span *span)
+static bool add_span(struct sums *sums, const struct sp_span *span, uint64_t last_ticks)
 {
-	return add(&sums->busy_ticks, &span->busy_ticks) &&
+	struct sp_span_stays stays = {0, false};
+
+	sp_span_stays_at(span, last_ticks, &stays);
+	return add_value(&sums->busy_ticks, stays.busy_ticks) &&
 	       add(&sums->cpu_ns, &span->cpu_ns) &&
 	       add(&sums->allocations, &span->allocations) &&
 	       add(&sums->alloc_bytes, &span->alloc_bytes) &&
@@ -174,6 +200,7 @@ bool sp_recording_has_sane_span_sums(const struct sp_recording *recording)
 {
 	uint64_t paths = sp_recording_used(recording, SP_SECTION_SPAN_PATHS);
 	uint64_t spans = sp_recording_used(recording, SP_SECTION_SPANS);
+	uint64_t last_ticks = sp_recording_last_ticks(recording);
 	struct sums sums = {0};
 
 	for (uint64_t i = 0; i < paths; i++)
@@ -182,7 +209,7 @@ bool sp_recording_has_sane_span_sums(const struct sp_recording *recording)
 	for (uint64_t i = 0; i < spans; i++) {
 		const struct sp_span *span = item_at(recording, SP_SECTION_SPANS, i);
 
-		if (is_counted(span) && !add_span(&sums, span))
+		if (is_counted(span) && !add_span(&sums, span, last_ticks))
 			return false;
 	}
 	return true;

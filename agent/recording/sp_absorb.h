@@ -58,7 +58,7 @@ struct sp_absorber {
 	void (*span_ended)(void *context, const struct sp_span *span);
 	/* To the hooks' free list; NULL in a recovery. */
 	void (*give_span_back)(uint32_t index);
-	/* The clock of spans; NULL in a recovery. */
+	/* The clock of spans; NULL in a recovery, which goes by signs of life. */
 	uint64_t (*now_ticks)(void);
 	uint64_t held_spans_max; /* closed spans kept for their memory */
 	uint64_t spans_in_use;	 /* after the last pass */

@@ -41,7 +41,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 6U
+#define SP_RECORDING_VERSION 7U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
@@ -199,6 +199,7 @@ struct sp_recording_header {
 
 	/* Spans: their clock's ticks, and the part of root spans that is followed. */
 	_Atomic uint64_t span_ticks_per_second;
+	_Atomic uint64_t span_last_ticks;     /* at the consumer's last pass */
 	uint64_t span_probability_millionths; /* 0: this recording has no spans */
 	uint64_t has_exact_span_cpu;
 
@@ -279,7 +280,9 @@ struct sp_slot {
 	/* By hooks and the handler on this thread: names that its samples carry, two
 	 * texts, when they were read, and a label set without and with them. */
 	_Atomic uint64_t sample_names, sample_names_cycles, sample_label_sets;
-	uint64_t unused[6];
+	/* By the same: the clock of spans when the thread did something last. */
+	_Atomic uint64_t span_seen_ticks;
+	uint64_t unused[5];
 };
 _Static_assert(sizeof(struct sp_slot) == 256, "slot size is part of the layout");
 

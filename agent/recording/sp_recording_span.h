@@ -98,7 +98,7 @@ struct sp_span {
 	uint64_t span_id;
 	uint64_t created_ticks;
 	/* By hooks of any thread. */
-	_Atomic uint64_t busy_ticks;
+	_Atomic uint64_t stay_ticks; /* span_stays.h */
 	_Atomic uint64_t cpu_ns;
 	_Atomic uint64_t allocations, alloc_bytes;
 	_Atomic uint64_t entered; /* 1: some thread has entered it */
@@ -112,7 +112,7 @@ struct sp_span {
 	/* By hooks: generation << 32, and what follows. Who changes one word knows of all
 	 * of it: nobody enters a span that is closing, or that is another by now. */
 	_Atomic uint64_t use;
-	_Atomic uint32_t is_announced;
+	uint32_t unused;
 	_Atomic uint32_t next_free; /* index + 1 */
 };
 /* Closed, or closed as soon as nobody is in it. */

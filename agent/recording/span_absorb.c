@@ -10,6 +10,7 @@
 #include "sp_clock.h"
 #include "sp_recording_span.h"
 #include "sp_recording_writer.h"
+#include "span_stays.h"
 
 #define SPANS_AHEAD 64U
 #define TEXT_BYTES_AHEAD 4096U
@@ -25,23 +26,17 @@ static uint64_t above(uint64_t value, uint64_t before)
 	return value > before ? value - before : 0;
 }
 
-static void read_delta(const struct sp_span *span, uint64_t end_ticks,
+/* is_final: nobody is about to enter it. */
+static void read_delta(const struct sp_span *span, uint64_t end_ticks, bool is_final,
 		       struct sp_span_delta *delta)
 {
-	/* Acquire, and first: of whoever has left the stay is in the sums. */
-	bool is_entered = atomic_load_explicit(&span->use, memory_order_acquire) &
-			  SP_SPAN_USE_COUNT;
-	uint64_t busy_ticks = sp_atomic_value(&span->busy_ticks);
+	uint64_t known_ticks = sp_atomic_value(&span->absorbed_busy_ticks);
 	uint64_t life_ticks = above(end_ticks, span->created_ticks);
+	struct sp_span_stays stays = {known_ticks, true};
+	bool is_known = sp_span_stays_at(span, end_ticks, &stays);
 
 	*delta = (struct sp_span_delta){
-		.busy_ticks =
-			above(busy_ticks, sp_atomic_value(&span->absorbed_busy_ticks)),
-		/* Not yet where a thread is in it: its stay is not in the sums. */
-		.idle_ticks =
-			is_entered ? 0
-				   : above(above(life_ticks, busy_ticks),
-					   sp_atomic_value(&span->absorbed_idle_ticks)),
+		.busy_ticks = stays.busy_ticks - known_ticks,
 		.cpu_ns = above(sp_atomic_value(&span->cpu_ns),
 				sp_atomic_value(&span->absorbed_cpu_ns)),
 		.allocations = above(sp_atomic_value(&span->allocations),
@@ -51,6 +46,10 @@ static void read_delta(const struct sp_span *span, uint64_t end_ticks,
 		.entered = above(sp_atomic_value(&span->entered),
 				 sp_atomic_value(&span->absorbed_entered)),
 	};
+	/* Of who is entering it the stay may have begun a while ago. */
+	if (is_known && (is_final || !stays.is_changing))
+		delta->idle_ticks = above(above(life_ticks, stays.busy_ticks),
+					  sp_atomic_value(&span->absorbed_idle_ticks));
 }
 
 static bool is_zero(const struct sp_span_delta *delta)
@@ -136,7 +135,7 @@ static bool absorb_span(struct sp_absorber *absorber, struct sp_span *span,
 	struct sp_span_delta delta;
 
 	read_delta(span, is_closed ? sp_atomic_value(&span->closed_ticks) : now_ticks,
-		   &delta);
+		   is_closed || !absorber->now_ticks, &delta);
 	if (is_zero(&delta) && !is_closed)
 		return false;
 	if (absorber->span_changed)
@@ -267,6 +266,18 @@ static bool absorb_level(struct pass *pass, uint32_t level)
 	return has_any;
 }
 
+/* That of the process itself, or what is known of it. */
+static uint64_t look_at_clock(struct sp_absorber *absorber)
+{
+	uint64_t now_ticks = absorber->now_ticks
+				     ? absorber->now_ticks()
+				     : sp_recording_last_ticks(absorber->recording);
+
+	atomic_store_explicit(&absorber->recording->header->span_last_ticks, now_ticks,
+			      memory_order_relaxed);
+	return now_ticks;
+}
+
 /*
  * A span's time contains that of the spans inside, whose stays end before its own. It is
  * looked at before them: then nothing is in it that is not seen of them later in the
@@ -277,7 +288,7 @@ static uint64_t absorb_outer_first(struct sp_absorber *absorber)
 	struct pass pass = {
 		.absorber = absorber,
 		.levels = absorber->span_changed ? LEVELS_MAX : 1,
-		.now_ticks = absorber->now_ticks ? absorber->now_ticks() : 0,
+		.now_ticks = look_at_clock(absorber),
 	};
 	uint32_t level = 1;
 

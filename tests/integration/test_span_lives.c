@@ -5,12 +5,15 @@
 #include "profile_decode.h"
 #include "victim.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define EXACT "SPANPROF_HEAP_RATE=1"
 #define BURN_NS 50000000
+#define STAY_NS 300000000
 
 static struct victim *live_with(const char *setting, const char *how, const char *number)
 {
@@ -181,6 +184,82 @@ START_TEST(thread_that_ends_leaves_its_spans)
 }
 END_TEST
 
+/* The last that was told. */
+static int64_t last_number(const char *output, const char *name)
+{
+	const char *at = output, *last = NULL;
+
+	while ((at = strstr(at, name)) != NULL)
+		last = at++;
+	ck_assert_msg(last != NULL, "no %s", name);
+	return victim_number(last, name);
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Nobody leaves b, in which a thread sleeps, nor a; nobody enters c. The rate of the
+ * clock of spans is known to a part in 10,000. */
+static void check_open_spans(const struct victim *victim, const struct profile *spans)
+{
+	int64_t least_ns = last_number(victim->output, "b_least_ns");
+	int64_t most_ns = now_ns() - victim_number(victim->output, "b_from_ns");
+	int64_t of_b = profile_sum_leaf(spans, "wall_busy", "b");
+	int64_t of_c = profile_sum_leaf(spans, "wall_idle", "c");
+
+	ck_assert_int_ge(least_ns, STAY_NS);
+	ck_assert_int_ge(of_b, least_ns - least_ns / 10000);
+	ck_assert_int_le(of_b, most_ns);
+	ck_assert_int_ge(of_c, least_ns - least_ns / 10000);
+	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "a"),
+			 victim_number(victim->output, "a_ns") * 999 / 1000);
+	ck_assert(has_comment(spans, "unfinished: 3 spans were open"));
+	ck_assert(has_comment(spans, "unfinished: 2 of them had a thread in them"));
+}
+
+START_TEST(open_spans_are_told_when_the_program_ends)
+{
+	struct victim *victim = live("exit");
+	struct profile *spans = spans_of(victim);
+
+	check_open_spans(victim, spans);
+	/* Of the thread that ended the program. */
+	ck_assert_int_ge(profile_sum_leaf(spans, "cpu", "a"), BURN_NS);
+	/* It is over when the profile is written. */
+	ck_assert_int_le(profile_sum_leaf(spans, "wall_busy", "b"),
+			 last_number(victim->output, "b_least_ns") * 11 / 10);
+	profile_free(spans);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(open_spans_of_a_killed_program_are_told)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"span_lives", "open", NULL},
+		.environment = (const char *const[]){EXACT, NULL},
+		.kill_signal = SIGKILL,
+		.kill_after_ms = 1500,
+	};
+	struct victim *victim = victim_run(&setup);
+	const char *const arguments[] = {"recover", "-o", victim->profiles,
+					 victim->recordings, NULL};
+	struct profile *spans;
+
+	ck_assert_int_eq(victim_cli(arguments), 0);
+	spans = spans_of(victim);
+	check_open_spans(victim, spans);
+	ck_assert(has_comment(spans, "last sign of life"));
+	profile_free(spans);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(child_of_a_fork_has_spans_of_its_own)
 {
 	struct victim *victim = live("fork");
@@ -212,6 +291,8 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, very_many_names_are_counted_in_what_room_there_is);
 	tcase_add_test(tcase, very_many_ids_are_counted_in_what_room_there_is);
 	tcase_add_test(tcase, thread_that_ends_leaves_its_spans);
+	tcase_add_test(tcase, open_spans_are_told_when_the_program_ends);
+	tcase_add_test(tcase, open_spans_of_a_killed_program_are_told);
 	tcase_add_test(tcase, child_of_a_fork_has_spans_of_its_own);
 }
 

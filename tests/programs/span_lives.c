@@ -7,7 +7,8 @@
  *   exit      the program ends with spans open: one entered here, one on another
  *             thread, one by nobody
  *   fork      a child works for a span of its parent and one of its own
- *   open      as exit, but goes on until it is killed
+ *   open      as exit, but goes on until it is killed, and tells how long b has been
+ *             entered, at least, while it lives
  *   flood N   N spans, each of a name, and with a label, of its own
  */
 #include "burn.h"
@@ -21,11 +22,13 @@
 #define BLOCKS 100
 #define BLOCK_BYTES 1000
 #define NAP_US 600000
+#define STAY_US 250000
 #define BURN_NS (50 * NS_PER_MS)
 
 static struct spanprof_callsite site_a = SPANPROF_CALLSITE("a", NULL);
 static struct spanprof_callsite site_b = SPANPROF_CALLSITE("b", NULL);
 static struct spanprof_callsite site_c = SPANPROF_CALLSITE("c", NULL);
+static struct spanprof_callsite site_d = SPANPROF_CALLSITE("d", NULL);
 
 static void *blocks[BLOCKS];
 
@@ -116,10 +119,13 @@ static int live_thread(void)
 	return 0;
 }
 
+static _Atomic int64_t b_outside_ns, b_inside_ns;
+
 static void *stay_in_b(void *unused)
 {
+	b_outside_ns = clock_ns(CLOCK_MONOTONIC);
 	spanprof_begin(&site_b);
-	tell("entered", 1);
+	b_inside_ns = clock_ns(CLOCK_MONOTONIC);
 	pause();
 	return unused;
 }
@@ -130,21 +136,33 @@ static void leave_open(void)
 
 	spanprof_create(&site_c, SPANPROF_ROOT);
 	pthread_create(&thread, NULL, stay_in_b, NULL);
-	usleep(NAP_US);
+	while (b_inside_ns == 0)
+		usleep(1000);
+	usleep(STAY_US);
 	tell("a_ns", burn_in(&site_a));
 }
 
 static __attribute__((noreturn)) void live_exit(void)
 {
 	leave_open();
+	tell("b_from_ns", b_outside_ns);
+	tell("b_least_ns", clock_ns(CLOCK_MONOTONIC) - b_inside_ns);
 	exit(0);
 }
 
 static __attribute__((noreturn)) void live_open(void)
 {
 	leave_open();
-	for (;;)
-		pause();
+	tell("b_from_ns", b_outside_ns);
+	for (;;) {
+		spanprof_span d = spanprof_begin(&site_d);
+		int64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+
+		/* What comes after that moment is a sign of life. */
+		spanprof_end(d);
+		tell("b_least_ns", now_ns - b_inside_ns);
+		usleep(500);
+	}
 }
 
 static int live_fork(void)

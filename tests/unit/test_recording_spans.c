@@ -29,7 +29,7 @@ static void setup_spans(void)
 	atomic_store(&test_path_at(&written, inner)->busy_ticks, 1000);
 	span_index = test_span(&written, inner, 100);
 	span = test_span_at(&written, span_index);
-	atomic_store(&span->busy_ticks, 500);
+	atomic_store(&span->stay_ticks, 500);
 	atomic_store(&span->allocations, 3);
 	atomic_store(&span->entered, 1);
 	test_span_close(span, 700);
@@ -207,11 +207,24 @@ START_TEST(span_in_no_known_state_is_left_out)
 }
 END_TEST
 
+/* Not even with a few threads more or less in it. */
+START_TEST(stays_that_make_no_sense_are_left_out)
+{
+	atomic_store(&span->stay_ticks, UINT64_MAX / 2);
+	ck_assert_int_eq(examine(), 0);
+	ck_assert_uint_eq(damaged(), 1);
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(&opened, inner)->busy_ticks),
+			  1000);
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(&opened, inner)->spans), 1);
+}
+END_TEST
+
 /* --- what cannot be --- */
 
 static void busy_is_for_ever(void)
 {
-	atomic_store(&span->busy_ticks, UINT64_MAX / 2);
+	atomic_store(&span->stay_ticks, (UINT64_C(1) << 62) + 1);
+	atomic_store(&span->absorbed_busy_ticks, UINT64_C(1) << 62);
 }
 
 static void sums_of_paths_are_too_large(void)
@@ -297,6 +310,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup_spans, teardown);
 	tcase_add_test(tc, spans_of_a_killed_process_are_in_the_sums);
 	tcase_add_test(tc, what_was_being_made_is_no_damage);
+	tcase_add_test(tc, stays_that_make_no_sense_are_left_out);
 	tcase_add_test(tc, last_text_ends_with_its_section);
 	tcase_add_test(tc, callsite_with_texts_astray_has_none);
 	tcase_add_test(tc, path_inside_itself_or_a_later_one_is_an_outermost_one);

@@ -3,6 +3,7 @@
  */
 #include "sp_heap_capture.h"
 #include "span_names.h"
+#include "span_stays.h"
 #include "test_span_capture_fixture.h"
 
 static void teardown(void)
@@ -141,6 +142,41 @@ START_TEST(ten_thousand_deep_is_deep_but_no_harm)
 }
 END_TEST
 
+static uint64_t cpu_of(uint64_t handle)
+{
+	return sp_atomic_value(&span_of(handle)->cpu_ns);
+}
+
+static uint64_t stay_so_far(uint64_t handle)
+{
+	struct sp_span_stays stays = {0, true};
+
+	ck_assert(sp_span_stays_at(span_of(handle), sp_clock_ticks(), &stays));
+	ck_assert(!stays.is_changing);
+	return stays.busy_ticks;
+}
+
+START_TEST(stay_is_known_while_it_lasts)
+{
+	uint64_t span = create("span", SP_SPAN_NONE), so_far, before;
+
+	ck_assert_uint_eq(stay_so_far(span), 0);
+	before = sp_clock_ticks();
+	sp_span_enter(span, 0);
+	spend_ticks();
+	so_far = stay_so_far(span);
+	ck_assert_uint_ge(so_far, 4000);
+	ck_assert_uint_le(so_far, sp_clock_ticks() - before);
+	sp_span_enter(span, 0);
+	spend_ticks();
+	ck_assert_uint_ge(stay_so_far(span), so_far + 8000);
+	sp_span_exit(span);
+	sp_span_exit(span);
+	ck_assert_uint_eq(stay_so_far(span), busy_of(span));
+	ck_assert_uint_ge(busy_of(span), 12000);
+}
+END_TEST
+
 START_TEST(stays_beyond_all_depth_are_counted)
 {
 	const uint64_t stays = 200000;
@@ -261,17 +297,17 @@ START_TEST(stays_so_far_can_be_counted_without_an_end)
 {
 	uint64_t outer = create("outer", SP_SPAN_NONE), inner = create("inner", outer);
 	static struct sp_heap_thread heap;
-	uint64_t before, settled;
+	uint64_t settled_ns;
 
 	sp_heap_self = &heap;
-	before = sp_clock_ticks();
 	sp_span_enter(outer, 0);
 	sp_span_enter(inner, 0);
 	allocate(7);
 	spend_ticks();
 	sp_span_settle();
-	settled = busy_of(inner);
-	ck_assert_uint_ge(settled, 2000);
+	settled_ns = cpu_of(inner);
+	ck_assert_uint_gt(settled_ns, 0);
+	ck_assert_uint_ge(cpu_of(outer), settled_ns);
 	check_allocations(inner, 7);
 	ck_assert_str_eq(current_name(), "inner");
 	ck_assert_uint_eq(entered_now(inner), 1);
@@ -279,9 +315,9 @@ START_TEST(stays_so_far_can_be_counted_without_an_end)
 	spend_ticks();
 	sp_span_exit(inner);
 	sp_span_exit(outer);
-	ck_assert_uint_ge(busy_of(inner), settled + 2000);
-	ck_assert_uint_ge(busy_of(outer), busy_of(inner));
-	ck_assert_uint_le(busy_of(outer), sp_clock_ticks() - before);
+	ck_assert_uint_gt(cpu_of(inner), settled_ns);
+	ck_assert_uint_ge(cpu_of(outer), cpu_of(inner));
+	ck_assert_uint_le(cpu_of(outer), sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID));
 	sp_span_settle();
 	check_allocations(inner, 7);
 }
@@ -331,6 +367,7 @@ int main(void)
 	tcase_add_test(tc, every_path_is_another);
 	tcase_add_test(tc, callsites_differ_by_everything_they_say);
 	tcase_add_test(tc, ten_thousand_deep_is_deep_but_no_harm);
+	tcase_add_test(tc, stay_is_known_while_it_lasts);
 	tcase_add_test(tc, stays_beyond_all_depth_are_counted);
 	tcase_add_test(tc, busy_time_is_that_of_all_stays);
 	tcase_add_test(tc, cpu_time_is_the_threads_own);

@@ -4,6 +4,7 @@
  */
 #include "sp_clock.h"
 #include "span_absorb.h"
+#include "span_stays.h"
 #include "test_span_fixture.h"
 
 #include <check.h>
@@ -90,7 +91,7 @@ static struct sp_span *make_span(uint32_t of_path, uint64_t created_ticks)
 
 static void do_something(struct sp_span *span, uint64_t times)
 {
-	atomic_fetch_add(&span->busy_ticks, 100 * times);
+	atomic_fetch_add(&span->stay_ticks, 100 * times);
 	atomic_fetch_add(&span->cpu_ns, 10 * times);
 	atomic_fetch_add(&span->allocations, times);
 	atomic_fetch_add(&span->alloc_bytes, 64 * times);
@@ -109,6 +110,16 @@ static void check_path(uint32_t index, uint64_t times, uint64_t idle_ticks,
 	ck_assert_uint_eq(sp_atomic_value(&sums->entered), times);
 	ck_assert_uint_eq(sp_atomic_value(&sums->idle_ticks), idle_ticks);
 	ck_assert_uint_eq(sp_atomic_value(&sums->spans), spans);
+}
+
+static uint64_t busy_ticks_of(uint32_t index)
+{
+	return sp_atomic_value(&test_path_at(&recording, index)->busy_ticks);
+}
+
+static uint64_t idle_ticks_of(uint32_t index)
+{
+	return sp_atomic_value(&test_path_at(&recording, index)->idle_ticks);
 }
 
 static uint32_t state_of(const struct sp_span *span)
@@ -153,19 +164,131 @@ START_TEST(open_span_arrives_bit_by_bit)
 }
 END_TEST
 
-START_TEST(idle_time_waits_while_a_thread_is_in_the_span)
+START_TEST(stay_arrives_bit_by_bit)
 {
 	struct sp_span *span = make_span(path, 1000);
 
 	atomic_store(&span->use, 1);
+	sp_span_stay_begin(span, 2000);
 	now_ticks = 5000;
 	sp_span_absorb(absorber);
-	check_path(path, 0, 0, 0);
-	/* It was in it for all but 1000 of them. */
-	atomic_store(&span->use, 0);
-	do_something(span, 30);
+	ck_assert_uint_eq(busy_ticks_of(path), 3000);
+	ck_assert_uint_eq(idle_ticks_of(path), 1000);
+	now_ticks = 6000;
 	sp_span_absorb(absorber);
-	check_path(path, 30, 1000, 0);
+	ck_assert_uint_eq(busy_ticks_of(path), 4000);
+	sp_span_stay_end(span, 6100);
+	atomic_store(&span->use, 0);
+	test_span_close(span, 6300);
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 4100);
+	ck_assert_uint_eq(idle_ticks_of(path), 1200);
+}
+END_TEST
+
+START_TEST(stays_of_several_threads_are_all_counted)
+{
+	struct sp_span *span = make_span(path, 1000);
+
+	atomic_store(&span->use, 3);
+	for (uint64_t i = 1; i <= 3; i++)
+		sp_span_stay_begin(span, 1000 + 100 * i);
+	now_ticks = 2000;
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 900 + 800 + 700);
+	sp_span_stay_end(span, 2500);
+	atomic_store(&span->use, 2);
+	now_ticks = 3000;
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 2500 + 2 * 3000 - 3 * 1000 - 600);
+}
+END_TEST
+
+/* The count of those inside and their stays are two words. */
+START_TEST(thread_in_the_midst_of_a_change_is_counted_once)
+{
+	struct sp_span *span = make_span(path, 1000);
+
+	/* It is about to be in it, when the pass comes late. */
+	atomic_store(&span->use, 1);
+	now_ticks = 5000;
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 0);
+	ck_assert_uint_eq(idle_ticks_of(path), 0);
+	sp_span_stay_begin(span, 1500);
+	now_ticks = 6000;
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 4500);
+	ck_assert_uint_eq(idle_ticks_of(path), 500);
+	/* It is about to be out of it. */
+	sp_span_stay_end(span, 6500);
+	now_ticks = 8000;
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 5000);
+	atomic_store(&span->use, 0);
+	now_ticks = 9000;
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 5000);
+	ck_assert_uint_eq(idle_ticks_of(path), 3000);
+}
+END_TEST
+
+/* As a handler that jumps away can leave it. */
+START_TEST(stay_that_nobody_ends_lasts_until_its_span_is_closed)
+{
+	struct sp_span *span = make_span(path, 1000);
+
+	sp_span_stay_begin(span, 2000);
+	now_ticks = 3000;
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 1000);
+	test_span_close(span, 5000);
+	now_ticks = 8000;
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 3000);
+	ck_assert_uint_eq(idle_ticks_of(path), 1000);
+}
+END_TEST
+
+/* Clocks as of a machine that has been up for years, and of one that has just begun. */
+START_TEST(stays_are_known_at_any_time)
+{
+	static const uint64_t clocks[] = {0, 1, UINT64_C(1) << 40, UINT64_C(1) << 58};
+	struct sp_span *span = make_span(path, clocks[_i]);
+
+	for (uint32_t inside = 1; inside <= 10000; inside *= 10) {
+		uint64_t before = busy_ticks_of(path);
+
+		atomic_store(&span->use, inside);
+		for (uint32_t i = 0; i < inside; i++)
+			sp_span_stay_begin(span, clocks[_i] + inside);
+		now_ticks = clocks[_i] + 10 * inside;
+		sp_span_absorb(absorber);
+		ck_assert_uint_eq(busy_ticks_of(path) - before, inside * 9 * inside);
+		for (uint32_t i = 0; i < inside; i++)
+			sp_span_stay_end(span, now_ticks);
+		atomic_store(&span->use, 0);
+	}
+}
+END_TEST
+
+/* Killed, with one in it and one about to be. */
+START_TEST(stays_of_a_killed_process_last_until_its_last_sign_of_life)
+{
+	struct sp_span *span = make_span(path, 1000);
+
+	absorber->now_ticks = NULL;
+	absorber->give_span_back = NULL;
+	atomic_store(&recording.header->span_last_ticks, 1500);
+	test_span_close(make_span(other, 1000), 4000);
+	make_span(other, UINT64_MAX);
+	atomic_store(&span->use, 2);
+	sp_span_stay_begin(span, 2000);
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 2000);
+	ck_assert_uint_eq(idle_ticks_of(path), 1000);
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 2000);
 }
 END_TEST
 
@@ -404,7 +527,12 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, closed_span_is_in_the_sums_of_its_path);
 	tcase_add_test(tc, open_span_arrives_bit_by_bit);
-	tcase_add_test(tc, idle_time_waits_while_a_thread_is_in_the_span);
+	tcase_add_test(tc, stay_arrives_bit_by_bit);
+	tcase_add_test(tc, stays_of_several_threads_are_all_counted);
+	tcase_add_test(tc, thread_in_the_midst_of_a_change_is_counted_once);
+	tcase_add_test(tc, stay_that_nobody_ends_lasts_until_its_span_is_closed);
+	tcase_add_loop_test(tc, stays_are_known_at_any_time, 0, 4);
+	tcase_add_test(tc, stays_of_a_killed_process_last_until_its_last_sign_of_life);
 	tcase_add_test(tc, span_that_several_threads_were_in_at_once_never_idled);
 	tcase_add_test(tc, many_spans_add_up);
 	tcase_add_test(tc, span_that_is_being_created_is_left_alone);

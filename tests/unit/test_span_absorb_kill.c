@@ -63,10 +63,13 @@ static void make_recording(struct sp_recording *recording)
 	test_spans_begin(recording);
 }
 
+/* Later than anything that is a sign of life: open spans of then have not idled. */
+#define NO_SIGN_TICKS (UINT64_C(1) << 60)
+
 /* What a span does, once; its time is all busy, or half of it. */
 static void do_something(struct sp_span *span)
 {
-	atomic_fetch_add(&span->busy_ticks, 1000);
+	atomic_fetch_add(&span->stay_ticks, 1000);
 	atomic_fetch_add(&span->cpu_ns, 100);
 	atomic_fetch_add(&span->allocations, 3);
 	atomic_fetch_add(&span->alloc_bytes, 192);
@@ -130,7 +133,7 @@ static void close_some(void)
 		if (i >= OPEN_SPANS + CLOSED_SPANS)
 			atomic_store(&span->live_blocks, 1);
 		test_span_close(span,
-				1000 + sp_atomic_value(&span->busy_ticks) + IDLE_TICKS);
+				1000 + sp_atomic_value(&span->stay_ticks) + IDLE_TICKS);
 	}
 }
 
@@ -148,6 +151,7 @@ static void reuse_entries(void)
 		memset((char *)span + offsetof(struct sp_span, path), 0,
 		       sizeof(*span) - offsetof(struct sp_span, path));
 		span->path = REBORN;
+		span->created_ticks = NO_SIGN_TICKS;
 		do_something(span);
 		atomic_fetch_add(&span->generation, 1);
 		atomic_store(&span->state, SP_SPAN_OPEN);
@@ -195,7 +199,11 @@ static void check_scenario(const struct sp_recording *recording)
 	uint64_t times = is_later ? 2 : 1;
 	uint64_t of_second = CLOSED_SPANS + HELD_SPANS - 1;
 
-	check_sums(first, OPEN_SPANS * times, is_later ? IDLE_TICKS : 0, is_later);
+	/* The last sign of life is the end of those that are closed: until then of two
+	 * open ones one has idled as long as these, and one all the time. */
+	check_sums(first, OPEN_SPANS * times,
+		   is_later ? IDLE_TICKS + IDLE_TICKS + 2 * 1000 + IDLE_TICKS : 0,
+		   is_later);
 	check_sums(second, of_second * times, is_later ? of_second * IDLE_TICKS : 0,
 		   is_later ? of_second : 0);
 	check_sums(test_path_at(recording, REBORN), atomic_load(reborn), 0, 0);
@@ -287,13 +295,15 @@ static void live_one_span(struct hook_thread *self)
 	memset((char *)span + offsetof(struct sp_span, path), 0,
 	       sizeof(*span) - offsetof(struct sp_span, path));
 	span->path = self->index;
+	span->created_ticks = NO_SIGN_TICKS;
 	atomic_store_explicit(&span->state, SP_SPAN_OPEN, memory_order_release);
 	for (uint32_t i = next_random(self) % 5; i > 0; i--) {
 		atomic_fetch_add(&self->log->threads[self->index].work_begun, 1);
 		do_something(span);
 		atomic_fetch_add(&self->log->threads[self->index].work_done, 1);
 	}
-	atomic_store(&span->closed_ticks, sp_atomic_value(&span->busy_ticks));
+	atomic_store(&span->closed_ticks,
+		     span->created_ticks + sp_atomic_value(&span->stay_ticks));
 	atomic_fetch_add(&self->log->threads[self->index].closes_begun, 1);
 	atomic_store_explicit(&span->state, SP_SPAN_CLOSED, memory_order_release);
 	atomic_fetch_add(&self->log->threads[self->index].closes_done, 1);

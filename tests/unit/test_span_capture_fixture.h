@@ -107,9 +107,10 @@ static inline uint64_t lost(enum sp_loss loss)
 	return sp_atomic_value(&recorded()->header->losses[loss]);
 }
 
+/* While nobody is in it. */
 static inline uint64_t busy_of(uint64_t handle)
 {
-	return sp_atomic_value(&span_of(handle)->busy_ticks);
+	return sp_atomic_value(&span_of(handle)->stay_ticks);
 }
 
 static inline uint32_t state_of(uint64_t handle)

@@ -174,7 +174,7 @@ static inline int test_spans_fill(struct sp_recording *recording)
 		span = test_span_at(recording, index);
 		span->label_set = set;
 		span->parent = i ? UINT64_C(1) << 32 | index : 0;
-		atomic_store(&span->busy_ticks, 100 * i);
+		atomic_store(&span->stay_ticks, 100 * i);
 		atomic_store(&span->cpu_ns, 10 * i);
 		atomic_store(&span->allocations, i);
 		atomic_store(&span->alloc_bytes, 64 * i);

@@ -3,10 +3,12 @@
  * or by a handler of the program that jumps away. The processor's single-step flag runs
  * the handler after each instruction.
  */
+#include "span_stays.h"
 #include "test_span_capture_fixture.h"
 
 #include <setjmp.h>
 #include <signal.h>
+#include <ucontext.h>
 
 /* More than any change takes, where spans and names are known. */
 #define STEPS_MAX 20000U
@@ -27,11 +29,19 @@ static uint64_t span;
 static volatile uint32_t steps, act_at;
 static void (*volatile act)(void);
 
-static void on_step(int number)
+#define STEP_FLAG 0x100
+
+/* What comes after the action need not be met. */
+static void on_step(int number, siginfo_t *info, void *context)
 {
+	ucontext_t *interrupted = context;
+
 	(void)number;
-	if (++steps == act_at)
-		act();
+	(void)info;
+	if (++steps != act_at)
+		return;
+	interrupted->uc_mcontext.gregs[REG_EFL] &= ~STEP_FLAG;
+	act();
 }
 
 /* Past the red zone. */
@@ -69,7 +79,7 @@ static bool interrupt(void (*change)(void), void (*action)(void), uint32_t at)
 
 static void setup(void)
 {
-	struct sigaction action = {.sa_handler = on_step};
+	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
 
 	begin_plain_spans();
 	memset(&slot, 0, sizeof(slot));
@@ -207,6 +217,41 @@ START_TEST(stays_may_begin_and_end_at_any_moment_of_another)
 }
 END_TEST
 
+/* --- a kill leaves what there is at that moment --- */
+
+static uint64_t begun_ticks, least_ticks;
+
+/* No more than there has been time for, and no less than there was before. */
+static void check_stays(void)
+{
+	struct sp_span_stays stays = {0, false};
+	uint64_t now_ticks = sp_clock_ticks();
+
+	ck_assert(sp_span_stays_at(span_of(span), now_ticks, &stays));
+	ck_assert_uint_ge(stays.busy_ticks, least_ticks);
+	ck_assert_uint_le(stays.busy_ticks, now_ticks - begun_ticks);
+}
+
+START_TEST(time_of_a_stay_is_whole_at_any_moment)
+{
+	bool is_within = true;
+
+	for (uint32_t at = 1; is_within; at += EACH) {
+		span = create("span", SP_SPAN_NONE);
+		least_ticks = 0;
+		begun_ticks = sp_clock_ticks();
+		is_within = interrupt(enter_it, check_stays, at);
+		spend_ticks();
+		least_ticks = 4000;
+		check_stays();
+		is_within |= interrupt(exit_it, check_stays, at);
+		check_stays();
+		close_it();
+		drain();
+	}
+}
+END_TEST
+
 /* --- a handler jumps away --- */
 
 static sigjmp_buf target;
@@ -279,6 +324,7 @@ int main(void)
 	tcase_add_test(tc, span_that_is_closed_while_it_is_left_does_not_stay_open);
 	tcase_add_test(tc, two_spans_never_get_one_entry);
 	tcase_add_test(tc, stays_may_begin_and_end_at_any_moment_of_another);
+	tcase_add_test(tc, time_of_a_stay_is_whole_at_any_moment);
 	tcase_add_test(tc, jump_out_of_enter_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_exit_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_close_leaves_next_to_nothing);

@@ -66,10 +66,9 @@ END_TEST
 
 START_TEST(without_news_nothing_is_told)
 {
-	uint64_t id = create("span", SP_SPAN_NONE);
+	uint64_t id = open_with_nothing_to_tell();
 	unsigned int calls;
 
-	sp_span_enter(id, 0);
 	go_round();
 	calls = recorder->calls;
 	ck_assert_uint_eq(calls, 1); /* created */
@@ -77,6 +76,28 @@ START_TEST(without_news_nothing_is_told)
 	ck_assert_uint_eq(recorder->calls, calls);
 	ck_assert_uint_eq(recorder->flushes, 1);
 	sp_span_exit(id);
+}
+END_TEST
+
+START_TEST(stay_is_told_while_it_lasts)
+{
+	uint64_t id = create("span", SP_SPAN_NONE), told_ns = 0;
+	const struct recorded_span *span;
+
+	sp_span_enter(id, 0);
+	for (unsigned int i = 1; i <= 3; i++) {
+		spend_ticks();
+		go_round();
+		span = event_recorder_span(recorder, id);
+		ck_assert_uint_ge(span->busy_ns, told_ns + ns_of(4000));
+		told_ns = span->busy_ns;
+	}
+	sp_span_exit(id);
+	sp_span_close(id);
+	go_round();
+	span = event_recorder_span(recorder, id);
+	ck_assert_uint_gt(span->busy_ns, told_ns);
+	ck_assert_uint_eq(span->busy_ns, ns_of(busy_of(id)));
 }
 END_TEST
 
@@ -318,7 +339,7 @@ START_TEST(parts_of_nanoseconds_add_up)
 	for (unsigned int i = 0; i < 300; i++) {
 		uint64_t id = create("span", SP_SPAN_NONE);
 
-		atomic_store(&span_of(id)->busy_ticks, 4001);
+		atomic_store(&span_of(id)->stay_ticks, 4001);
 		sp_span_close(id);
 		go_round();
 	}
@@ -412,6 +433,7 @@ int main(void)
 	tcase_add_test(tc, span_is_created_has_its_time_and_is_destroyed);
 	tcase_add_test(tc, deltas_of_an_open_span_add_up);
 	tcase_add_test(tc, without_news_nothing_is_told);
+	tcase_add_test(tc, stay_is_told_while_it_lasts);
 	tcase_add_test(tc, metadata_say_all_that_is_known);
 	tcase_add_test(tc, spans_around_come_first);
 	tcase_add_test(tc, spans_around_come_first_wherever_their_entries_are);

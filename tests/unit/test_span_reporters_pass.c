@@ -194,8 +194,8 @@ static void add_stays(void)
 {
 	if (!inner)
 		inner = create("child", outer);
-	atomic_fetch_add(&span_of(inner)->busy_ticks, STAY_TICKS);
-	atomic_fetch_add(&span_of(outer)->busy_ticks, STAY_TICKS);
+	atomic_fetch_add(&span_of(inner)->stay_ticks, STAY_TICKS);
+	atomic_fetch_add(&span_of(outer)->stay_ticks, STAY_TICKS);
 }
 
 static uint64_t told_ns(uint64_t id)
@@ -217,7 +217,7 @@ static void check_outer_is_told_with_its_child(bool is_there_before)
 	go_round();
 	first = create("first", SP_SPAN_NONE);
 	inner = is_there_before ? create("child", outer) : 0;
-	atomic_store(&span_of(first)->busy_ticks, STAY_TICKS);
+	atomic_store(&span_of(first)->stay_ticks, STAY_TICKS);
 	go_round_with(add_stays);
 	ck_assert_uint_lt((uint32_t)inner, (uint32_t)first);
 	ck_assert_uint_lt((uint32_t)first, (uint32_t)outer);

@@ -85,8 +85,7 @@ END_TEST
 
 START_TEST(flush_comes_when_it_is_time)
 {
-	/* Nobody leaves it, so that it has nothing more to tell. */
-	sp_span_enter(create("span", SP_SPAN_NONE), 0);
+	open_with_nothing_to_tell();
 	now_ns -= INTERVAL_NS;
 	go_round();
 	ck_assert_uint_eq(recorder->calls, 1);
@@ -98,8 +97,7 @@ END_TEST
 
 START_TEST(flush_comes_at_the_end)
 {
-	/* Nobody leaves it, so that it has nothing more to tell. */
-	sp_span_enter(create("span", SP_SPAN_NONE), 0);
+	open_with_nothing_to_tell();
 	now_ns -= INTERVAL_NS;
 	go_last_round();
 	ck_assert_uint_eq(recorder->flushes, 1);
@@ -112,8 +110,7 @@ END_TEST
 
 START_TEST(flush_comes_before_their_end)
 {
-	/* Nobody leaves it, so that it has nothing more to tell. */
-	sp_span_enter(create("span", SP_SPAN_NONE), 0);
+	open_with_nothing_to_tell();
 	now_ns -= INTERVAL_NS;
 	go_round();
 	sp_span_reporters_destroy(reporters);

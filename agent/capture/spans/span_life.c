@@ -40,6 +40,8 @@ void sp_span_capture_begin(struct sp_recording *recording)
 	recording->header->span_probability_millionths =
 		sp_span_settings.probability_millionths;
 	recording->header->has_exact_span_cpu = sp_span_settings.has_exact_cpu;
+	atomic_store_explicit(&recording->header->span_last_ticks, sp_clock_ticks(),
+			      memory_order_relaxed);
 	atomic_store_explicit(&epoch, sp_span_epoch() % 4095 + 1, memory_order_relaxed);
 	sp_span_tell_missed(recording);
 	memcpy(&sp_span_recording, recording, sizeof(sp_span_recording));
@@ -129,7 +131,7 @@ static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64
 	span->parent = parent;
 	span->follows = SP_SPAN_NONE;
 	/* Relaxed: the store of the state publishes them. */
-	atomic_store_explicit(&span->busy_ticks, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->stay_ticks, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->cpu_ns, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->allocations, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->alloc_bytes, 0, memory_order_relaxed);
@@ -143,7 +145,6 @@ static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64
 	atomic_store_explicit(&span->absorbed_allocations, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->absorbed_alloc_bytes, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->absorbed_entered, 0, memory_order_relaxed);
-	atomic_store_explicit(&span->is_announced, 0, memory_order_relaxed);
 	atomic_store_explicit(&span->generation, generation, memory_order_relaxed);
 	return (uint64_t)generation << 32 | (index + 1);
 }

@@ -8,6 +8,7 @@
 #include "sp_heap_capture.h"
 #include "sp_pages.h"
 #include "sp_thread.h"
+#include "span_stays.h"
 #include "span_table.h"
 
 #include <string.h>
@@ -97,6 +98,14 @@ static struct sp_span_frame *top_of(struct sp_span_thread *self)
 	return self->depth ? &self->frames[self->depth - 1] : NULL;
 }
 
+/* A sign of life, in case it is the last one. */
+static void note_seen(const struct sp_span_thread *self, uint64_t now_ticks)
+{
+	if (self->slot)
+		atomic_store_explicit(&self->slot->span_seen_ticks, now_ticks,
+				      memory_order_relaxed);
+}
+
 /* What was allocated since the last event is the innermost span's. */
 static void charge(struct sp_span_thread *self)
 {
@@ -160,19 +169,21 @@ static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 	frame->label_set = sp_span_mark_self.label_set;
 	frame->stack_pointer = stack_pointer;
 	frame->handle = handle;
+	frame->enter_cpu_ns = thread_cpu_ns();
+	/* Reading the thread's clock takes long: that is before the stay. */
+	if (!now_ticks || sp_span_settings.has_exact_cpu)
+		now_ticks = sp_clock_ticks();
 	if (span) {
 		if (sp_unlikely(!sp_span_join(span, handle, &frame->span))) {
 			pop(self);
 			sp_span_count_misuse(handle);
 			return;
 		}
+		sp_span_stay_begin(span, now_ticks);
+		frame->is_begun = true;
 		publish(self, span->label_set, sp_span_mark_of(handle));
 	}
-	frame->enter_cpu_ns = thread_cpu_ns();
-	/* Reading the thread's clock takes long: that is before the stay. */
-	if (!now_ticks || sp_span_settings.has_exact_cpu)
-		now_ticks = sp_clock_ticks();
-	frame->enter_ticks = now_ticks;
+	note_seen(self, now_ticks);
 }
 
 void sp_span_enter_at(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
@@ -204,24 +215,32 @@ static struct moment read_moment(void)
 	return now;
 }
 
-/* Sums of a stay in a span so far; it goes on from now, or not at all. */
-static void add_stay(struct sp_span_frame *frame, struct moment now, uint64_t from_ticks)
+/* What the thread's clock has gone on since the last look; the next one is from now. */
+static void add_cpu(struct sp_span_frame *frame, struct moment now)
 {
-	uint64_t enter_ticks = frame->enter_ticks, enter_cpu_ns = frame->enter_cpu_ns;
+	uint64_t before_ns = frame->enter_cpu_ns;
 
-	/* A handler of the program that ends it has interrupted its beginning or end. */
-	if (sp_unlikely(!enter_ticks))
+	if (!sp_span_settings.has_exact_cpu)
 		return;
-	frame->enter_ticks = from_ticks;
 	frame->enter_cpu_ns = now.cpu_ns;
 	atomic_signal_fence(memory_order_seq_cst);
-	atomic_fetch_add_explicit(&frame->span->busy_ticks, now.ticks - enter_ticks,
+	atomic_fetch_add_explicit(&frame->span->cpu_ns, now.cpu_ns - before_ns,
 				  memory_order_relaxed);
-	if (sp_span_settings.has_exact_cpu)
-		atomic_fetch_add_explicit(&frame->span->cpu_ns, now.cpu_ns - enter_cpu_ns,
-					  memory_order_relaxed);
 }
 
+static void add_stay(struct sp_span_frame *frame, struct moment now)
+{
+	/* A handler of the program that ends it has interrupted its beginning or end:
+	 * its time is that until the span is closed. */
+	if (sp_unlikely(!frame->is_begun))
+		return;
+	frame->is_begun = false;
+	atomic_signal_fence(memory_order_seq_cst);
+	sp_span_stay_end(frame->span, now.ticks);
+	add_cpu(frame, now);
+}
+
+/* The time of stays that go on is known without; their CPU time is not. */
 static void settle(struct sp_span_thread *self)
 {
 	struct moment now = read_moment();
@@ -232,9 +251,10 @@ static void settle(struct sp_span_thread *self)
 	for (uint32_t at = self->depth; at-- > 0;) {
 		struct sp_span_frame *frame = &self->frames[at];
 
-		if (frame->span)
-			add_stay(frame, now, now.ticks);
+		if (frame->is_begun)
+			add_cpu(frame, now);
 	}
+	note_seen(self, now.ticks);
 }
 
 void sp_span_settle(void)
@@ -267,7 +287,7 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 	struct sp_span *span = frame->span;
 
 	if (sp_likely(span != NULL)) {
-		add_stay(frame, now, 0);
+		add_stay(frame, now);
 		frame->span = NULL;
 		atomic_signal_fence(memory_order_seq_cst);
 		if (sp_unlikely(sp_span_part(span)))
@@ -306,6 +326,7 @@ static void leave(uint64_t handle, struct moment now)
 		return;
 	end_stay(self, at - 1, now);
 	sp_span_publish_top(self);
+	note_seen(self, now.ticks);
 }
 
 void sp_span_exit(uint64_t handle)

@@ -18,10 +18,10 @@
 struct sp_span_frame {
 	uint64_t handle;
 	struct sp_span *span; /* that it has joined; NULL: not yet, or not sampled */
-	uint64_t enter_ticks; /* 0: not yet */
 	uint64_t enter_cpu_ns;
 	uint64_t stack_pointer; /* 0: not scoped */
 	uint32_t label_set;	/* of the thread, before this frame */
+	bool is_begun;		/* counted in the span's time */
 };
 
 /* One thread. */

@@ -124,7 +124,28 @@ static void say_excess(struct sp_profile_comments *comments, const char *what,
 			      "too long by that");
 }
 
+/* Of a killed process nobody knows when that was. */
+static void say_entered(struct sp_profile_comments *comments,
+			const struct sp_recording_header *header, uint64_t entered_spans)
+{
+	struct sp_text line;
+
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "unfinished: ");
+	sp_text_decimal(&line, entered_spans);
+	sp_text_string(&line,
+		       " of them had a thread in them; its time there is counted ");
+	sp_text_string(
+		&line,
+		sp_atomic_value(&header->are_clocks_final)
+			? "until now, its cpu and allocations since it came, but for the "
+			  "thread that ended the program, are missing"
+			: "until the last sign of life of the killed process, its cpu "
+			  "and allocations since it came are missing");
+}
+
 static void say_unfinished(struct sp_profile_comments *comments,
+			   const struct sp_recording_header *header,
 			   const struct sp_span_totals *totals)
 {
 	struct sp_text line;
@@ -135,14 +156,8 @@ static void say_unfinished(struct sp_profile_comments *comments,
 		sp_text_decimal(&line, totals->open_spans);
 		sp_text_string(&line, " spans were open when this profile was made");
 	}
-	if (totals->entered_spans) {
-		sp_comment_begin(&line, comments);
-		sp_text_string(&line, "unfinished: ");
-		sp_text_decimal(&line, totals->entered_spans);
-		sp_text_string(&line, " of them had a thread in them; what it did there "
-				      "since it came is missing, but for the thread that "
-				      "ended the program");
-	}
+	if (totals->entered_spans)
+		say_entered(comments, header, totals->entered_spans);
 	if (totals->held_spans) {
 		sp_comment_begin(&line, comments);
 		sp_text_string(&line, "held: ");
@@ -188,6 +203,6 @@ void sp_span_comments_fill(struct sp_profile_comments *comments,
 	say_sampling(comments, values);
 	say_excess(comments, "wall_busy", &values->totals.busy);
 	say_excess(comments, "cpu", &values->totals.cpu);
-	say_unfinished(comments, &values->totals);
+	say_unfinished(comments, header, &values->totals);
 	say_losses(comments, header);
 }
