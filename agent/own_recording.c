@@ -20,7 +20,7 @@
 #include <stdlib.h>
 
 /* For the threads of the first moments; the reporter thread adds more. */
-#define RINGS_FIRST 5
+#define RINGS_FIRST 2
 /* What whoever finds none adds. */
 #define RINGS_IN_NEED 8
 #define SLOTS_IN_NEED 128

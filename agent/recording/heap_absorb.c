@@ -277,6 +277,13 @@ static void keep_ahead(struct sp_recording *recording, enum sp_section_kind kind
 	sp_recording_reserve(recording, kind, wanted);
 }
 
+/* Then what there is from the beginning does, for a program that soon ends. */
+static bool is_half_free(const struct sp_recording *recording, enum sp_section_kind kind)
+{
+	return sp_recording_used(recording, kind) * 2 <=
+	       sp_recording_reserved(recording, kind);
+}
+
 /* Threads that come together want theirs together; idle ones never want one. */
 static uint64_t batches_ahead(const struct sp_recording_header *header)
 {
@@ -292,13 +299,16 @@ void sp_heap_keep_ahead(struct sp_absorber *absorber)
 	struct sp_recording *recording = absorber->recording;
 	uint32_t levels = sp_live_levels_in(
 		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS));
+	bool is_exact = recording->header->heap_rate_bytes == 1;
 
 	if (!recording->header->heap_rate_bytes)
 		return;
-	keep_ahead(recording, SP_SECTION_HEAP_STACKS, STACK_WORDS_AHEAD);
-	keep_ahead(recording, SP_SECTION_HEAP_CELLS, CELLS_AHEAD);
+	if (is_exact || !is_half_free(recording, SP_SECTION_HEAP_STACKS))
+		keep_ahead(recording, SP_SECTION_HEAP_STACKS, STACK_WORDS_AHEAD);
+	if (is_exact || !is_half_free(recording, SP_SECTION_HEAP_CELLS))
+		keep_ahead(recording, SP_SECTION_HEAP_CELLS, CELLS_AHEAD);
 	keep_ahead(recording, SP_SECTION_HEAP_BATCHES, batches_ahead(recording->header));
-	if (recording->header->heap_rate_bytes == 1)
+	if (is_exact)
 		sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
 				     sp_live_blocks_of_levels(LEVELS_MIN_EXACT));
 	if (levels < SP_LIVE_LEVELS_MAX &&

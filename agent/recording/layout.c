@@ -1,7 +1,10 @@
 /*
  * How the address space of a recording is shared out among its sections. The
  * shares add up to more than the storage limit on purpose: which section needs
- * the storage is only known when the program runs. Context: signal.
+ * the storage is only known when the program runs. What a section has from the
+ * beginning is little, for each page of it costs every start and end of a program some
+ * 3 us: it is what a short program needs, and a little more than what is kept ahead
+ * (heap_absorb.c, span_absorb.c, collector.c). Context: signal.
  */
 #include "layout.h"
 
@@ -37,28 +40,28 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 		[SP_SECTION_STRINGS] = {1, at_least(bytes / 64, 65536), 8192},
 		[SP_SECTION_RINGS_LARGE] =
 			{SP_RING_LARGE_BYTES,
-			 at_most(at_least(bytes / 16 / SP_RING_LARGE_BYTES, 1), 64), 1},
+			 at_most(at_least(bytes / 16 / SP_RING_LARGE_BYTES, 1), 64), 2},
 		[SP_SECTION_RINGS_SMALL] = {SP_RING_SMALL_BYTES,
 					    at_most(bytes / 4 * 3 / SP_RING_SMALL_BYTES,
 						    16384),
-					    4},
+					    0},
 		[SP_SECTION_NODES] = {sizeof(struct sp_node),
 				      at_most(bytes / 2 / sizeof(struct sp_node),
 					      UINT32_MAX),
-				      2048},
+				      512},
 		[SP_SECTION_CELLS] = {sizeof(struct sp_cell),
 				      at_most(bytes / 4 / sizeof(struct sp_cell),
 					      UINT32_MAX),
-				      680},
+				      170},
 		[SP_SECTION_HEAP_STACKS] = {sizeof(uint64_t),
 					    at_most(bytes / 2 / sizeof(uint64_t),
 						    UINT32_MAX),
-					    8192},
+					    2048},
 		[SP_SECTION_HEAP_CELLS] = {sizeof(struct sp_heap_cell),
 					   at_most(bytes / 4 /
 							   sizeof(struct sp_heap_cell),
 						   UINT32_MAX),
-					   512},
+					   128},
 		[SP_SECTION_LIVE_BLOCKS] =
 			{sizeof(struct sp_live_block),
 			 at_least(sp_live_blocks_of_levels(sp_live_levels_in(

@@ -10,6 +10,7 @@
 #include "layout.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
+#include "sp_held_signals.h"
 #include "sp_pages.h"
 #include "sp_recording_span.h"
 #include "sp_syscall.h"
@@ -245,11 +246,15 @@ int sp_recording_create(struct sp_recording *recording,
 		settings->directory && *settings->directory ? NULL : "/dev/shm",
 		settings->out_directory,
 	};
+	/* A limit of file sizes is an error for us, and nobody's handler jumps away from
+	 * an open descriptor. */
+	uint64_t mask = sp_signals_hold();
 	int err = -ENOENT;
 
 	for (unsigned int i = 0; i < SP_ARRAY_COUNT(places) && err; i++)
 		if (places[i] && *places[i])
 			err = create_in(recording, places[i], settings);
+	sp_signals_release(mask);
 	if (err)
 		err = create_anonymous(recording, settings->bytes_max);
 	if (!err)

@@ -45,20 +45,25 @@ static int open_again(const struct sp_recording *recording)
 	return -ESTALE;
 }
 
-/* A handler of the program's that jumped away would leave our descriptor open. */
-static int allocate(const struct sp_recording *recording, uint64_t offset,
-		    uint64_t size_bytes, int fd)
+static int allocate_in(int fd, uint64_t offset, uint64_t size_bytes)
 {
-	uint64_t mask = sp_signals_hold();
-	int file = fd >= 0 ? fd : open_again(recording);
-	int err = file;
+	return (int)sp_syscall4(SYS_fallocate, fd, 0, offset, size_bytes);
+}
 
-	if (file >= 0)
-		err = (int)sp_syscall4(SYS_fallocate, file, 0, offset, size_bytes);
-	if (file >= 0 && file != fd)
-		sp_syscall1(SYS_close, file);
+static int allocate(const struct sp_recording *recording, uint64_t offset,
+		    uint64_t size_bytes)
+{
+	/* A handler of the program's that jumped away would leave our descriptor open. */
+	uint64_t mask = sp_signals_hold();
+	int err = -EOPNOTSUPP;
+	int fd = open_again(recording);
+
+	if (fd >= 0) {
+		err = allocate_in(fd, offset, size_bytes);
+		sp_syscall1(SYS_close, fd);
+	}
 	sp_signals_release(mask);
-	return file >= 0 ? err : -EOPNOTSUPP;
+	return err;
 }
 
 static int take_storage(struct sp_recording *recording, uint64_t offset,
@@ -68,15 +73,18 @@ static int take_storage(struct sp_recording *recording, uint64_t offset,
 	long err;
 
 	if (recording->is_file) {
-		err = allocate(recording, offset, size_bytes, fd);
+		err = fd >= 0 ? allocate_in(fd, offset, size_bytes)
+			      : allocate(recording, offset, size_bytes);
 		is_taken = err == 0;
 		if (err != 0 && err != -EOPNOTSUPP && err != -EINTR)
 			return (int)err;
 	}
-	/* It may be closed, see recording_create.c. */
-	err = sp_pages_open(sp_recording_at(recording, offset), size_bytes);
-	if (err)
-		return (int)err;
+	/* It may be closed, if the recording is made already: see recording_create.c. */
+	if (fd < 0) {
+		err = sp_pages_open(sp_recording_at(recording, offset), size_bytes);
+		if (err)
+			return (int)err;
+	}
 	err = sp_syscall3(SYS_madvise, sp_recording_at(recording, offset), size_bytes,
 			  MADV_POPULATE_WRITE);
 	if (err == -EINVAL) /* an older kernel: anonymous memory comes when touched */

@@ -13,7 +13,7 @@
 #include "span_stays.h"
 
 #define SPANS_AHEAD 64U
-#define TEXT_BYTES_AHEAD 4096U
+#define TEXT_BYTES_AHEAD 2048U
 #define ITEMS_AHEAD 32U
 
 static struct sp_span *span_at(const struct sp_absorber *absorber, uint64_t index)

@@ -135,8 +135,10 @@ static void fill_tables(struct sp_recording *recording, struct sp_absorber *abso
 	enum sp_section_kind kind =
 		full == CELLS_FULL ? SP_SECTION_CELLS : SP_SECTION_NODES;
 
-	if (full == NODES_FULL)
-		sp_recording_reserve(recording, SP_SECTION_CELLS, 3000);
+	sp_recording_reserve(recording, SP_SECTION_NODES, 2048);
+	sp_recording_reserve(recording, SP_SECTION_CELLS,
+			     full == NODES_FULL ? 3000 : 680);
+	sp_ring_pool_grow(recording, 4); /* the scenario's threads want one each */
 	/* What there is must do. */
 	atomic_store(&recording->header->storage_bytes,
 		     recording->header->storage_bytes_max);

@@ -162,9 +162,16 @@ static void stack_is_empty(void)
 	stack_of(FIRST)->frame_count = 0;
 }
 
+static void use_stack_words(uint64_t words)
+{
+	ck_assert_int_eq(sp_recording_reserve(&written, SP_SECTION_HEAP_STACKS, words),
+			 0);
+	atomic_store(&written.header->sections[SP_SECTION_HEAP_STACKS].used_items, words);
+}
+
 static void stack_is_too_deep(void)
 {
-	atomic_store(&written.header->sections[SP_SECTION_HEAP_STACKS].used_items, 8192);
+	use_stack_words(8192);
 	stack_of(FIRST)->frame_count = SP_STACK_FRAMES_MAX + 1;
 }
 
@@ -195,7 +202,7 @@ END_TEST
 
 START_TEST(deepest_stack_is_read)
 {
-	atomic_store(&written.header->sections[SP_SECTION_HEAP_STACKS].used_items, 8192);
+	use_stack_words(8192);
 	stack_of(FIRST)->frame_count = SP_STACK_FRAMES_MAX;
 	ck_assert_int_eq(examine(), 0);
 	ck_assert_uint_ne(test_heap_cell(&opened, FIRST)->stack, 0);
