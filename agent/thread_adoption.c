@@ -38,6 +38,14 @@ void sp_thread_adoption_main_stack(uint64_t *low, uint64_t *high)
 	*low = *high - bytes;
 }
 
+static bool is_blocked_here(void)
+{
+	uint64_t blocked = 0;
+
+	sp_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &blocked, sizeof(blocked));
+	return blocked & sp_signal_bit(sp_signal_number());
+}
+
 /* A thread that waits for the signal with it blocked (the C library's timer thread)
  * would take ours for its own. */
 static bool is_signal_blocked(int tid)
@@ -58,12 +66,13 @@ static bool is_signal_blocked(int tid)
 
 void sp_thread_adoption_begin(int tid, bool is_main)
 {
+	bool is_here = tid == (int)sp_syscall0(SYS_gettid);
 	struct sp_slot *slot;
 	uint64_t low, high;
 
 	/* Its time shows as that of an unknown thread. A dying thread, whose time is
 	 * counted already, blocks all signals too. */
-	if (is_signal_blocked(tid))
+	if (is_here ? is_blocked_here() : is_signal_blocked(tid))
 		return;
 	slot = sp_thread_adopt(tid, is_main ? getauxval(AT_ENTRY) : 0);
 	if (!slot)
@@ -72,6 +81,8 @@ void sp_thread_adoption_begin(int tid, bool is_main)
 		sp_thread_adoption_main_stack(&low, &high);
 		atomic_store_explicit(&slot->stack_low, low, memory_order_relaxed);
 		atomic_store_explicit(&slot->stack_high, high, memory_order_relaxed);
+	}
+	if (is_here) {
 		sp_thread_set_own_slot(slot);
 		sp_heap_thread_begin(slot);
 	}

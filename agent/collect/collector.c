@@ -8,6 +8,7 @@
 #include "heap_absorb.h"
 #include "sp_clock.h"
 #include "sp_heap_capture.h"
+#include "sp_pages.h"
 #include "sp_process_identity.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
@@ -27,7 +28,7 @@
 /* Free rings and slots kept ready for threads that are about to come. */
 #define RINGS_AHEAD 1U
 #define RINGS_AHEAD_MAX 64U
-#define SLOTS_AHEAD 64U
+#define SLOTS_AHEAD 32U
 
 static void keep_storage_ahead(struct sp_collector *collector)
 {
@@ -49,7 +50,7 @@ static void keep_storage_ahead(struct sp_collector *collector)
 	sp_ring_pool_grow(recording,
 			  without_ring < RINGS_AHEAD ? RINGS_AHEAD : without_ring);
 	if (live + SLOTS_AHEAD > sp_recording_reserved(recording, SP_SECTION_SLOTS))
-		sp_recording_reserve(recording, SP_SECTION_SLOTS, live + 2 * SLOTS_AHEAD);
+		sp_recording_reserve(recording, SP_SECTION_SLOTS, live + 4 * SLOTS_AHEAD);
 	sp_heap_keep_ahead(collector->absorber);
 	sp_span_keep_ahead(collector->absorber);
 	sp_heap_filter_keep_ahead(recording);
@@ -125,14 +126,17 @@ static void calibrate_cycles(struct sp_collector *collector)
 /* What the process has of the kernel, beside what malloc() says it gave out. */
 static void read_memory(struct sp_collector *collector)
 {
-	char text[4096];
-	const char *line;
+	uint64_t resident_pages, shared_pages;
+	char text[256], *at;
 
-	sp_process_read_file("/proc/thread-self/status", text, sizeof(text));
-	line = strstr(text, "\nRssAnon:");
-	if (line)
+	/* Pages: of the address space, resident, and those of files and shared memory. */
+	sp_process_read_file("/proc/thread-self/statm", text, sizeof(text));
+	strtoull(text, &at, 10);
+	resident_pages = strtoull(at, &at, 10);
+	shared_pages = strtoull(at, &at, 10);
+	if (resident_pages > shared_pages)
 		atomic_store_explicit(&collector->recording->header->anonymous_bytes,
-				      strtoull(line + 9, NULL, 10) * 1024,
+				      (resident_pages - shared_pages) * SP_PAGE_BYTES,
 				      memory_order_relaxed);
 }
 
