@@ -57,7 +57,7 @@ static int append_expanded(struct sp_text *name, char what, const char *program,
 	}
 }
 
-int sp_options_file_name(const struct sp_options *options, const char *program, int pid,
+int sp_options_file_name(const char *pattern, const char *program, int pid,
 			 uint64_t start_ns, const char *kind, const char *extension,
 			 char *out, size_t out_bytes)
 {
@@ -68,7 +68,7 @@ int sp_options_file_name(const struct sp_options *options, const char *program, 
 		return -ENAMETOOLONG;
 	sp_text_init(&name, out, out_bytes > NAME_MAX + 1 ? NAME_MAX + 1 : out_bytes);
 
-	for (const char *next = options->file_pattern; *next != '\0' && !err; next++) {
+	for (const char *next = pattern; *next != '\0' && !err; next++) {
 		if (*next == '/')
 			err = -EINVAL;
 		else if (*next == '%')

@@ -121,13 +121,13 @@ const struct sp_option_help *sp_options_help(size_t index);
 uint64_t sp_options_hash(const struct sp_options *options);
 
 /*
- * Context: collector. Expands %e (program name), %p (pid), %t (start time, ns since
- * 1970), %h (host name), %% into out, then ".kind.extension". Slashes and control
- * characters in what is put in become "_". 0, -EINVAL for an unknown % or a slash
- * in the pattern, -ENAMETOOLONG (the limit is NAME_MAX, or out_bytes if less). out
- * is "" on failure.
+ * Context: collector. pattern is a file_pattern. Expands %e (program name), %p (pid), %t
+ * (start time, ns since 1970), %h (host name), %% into out, then ".kind.extension".
+ * Slashes and control characters in what is put in become "_". 0, -EINVAL for an unknown
+ * % or a slash in the pattern, -ENAMETOOLONG (the limit is NAME_MAX, or out_bytes if
+ * less). out is "" on failure.
  */
-int sp_options_file_name(const struct sp_options *options, const char *program, int pid,
+int sp_options_file_name(const char *pattern, const char *program, int pid,
 			 uint64_t start_ns, const char *kind, const char *extension,
 			 char *out, size_t out_bytes);
 

@@ -163,14 +163,11 @@ static int recover_path(const struct recovery *recovery, const char *path)
 /* Before any recording is read, with the code that will make the names. */
 static bool is_file_pattern(const char *pattern)
 {
-	struct sp_options options;
 	char name[NAME_MAX + 1];
 
-	sp_options_init(&options);
-	if (pattern[0] == '\0' || strlen(pattern) >= sizeof(options.file_pattern))
-		return false;
-	strcpy(options.file_pattern, pattern);
-	return sp_options_file_name(&options, "program", 1, 1, "cpu", "pb.gz", name,
+	return pattern[0] != '\0' &&
+	       strlen(pattern) < sizeof(((struct sp_options *)NULL)->file_pattern) &&
+	       sp_options_file_name(pattern, "program", 1, 1, "cpu", "pb.gz", name,
 				    sizeof(name)) == 0;
 }
 

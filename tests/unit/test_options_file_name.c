@@ -9,8 +9,9 @@ static int file_name(const char *pattern)
 {
 	strcpy(options.file_pattern, pattern);
 	memset(name, '#', sizeof(name));
-	return sp_options_file_name(&options, "redis-server", 4711, 1700000000123456789,
-				    "cpu", "pb.gz", name, sizeof(name));
+	return sp_options_file_name(options.file_pattern, "redis-server", 4711,
+				    1700000000123456789, "cpu", "pb.gz", name,
+				    sizeof(name));
 }
 
 START_TEST(the_default_name_has_program_and_pid)
@@ -45,12 +46,12 @@ END_TEST
 
 START_TEST(a_program_with_an_odd_name_stays_in_its_directory)
 {
-	ck_assert_int_eq(sp_options_file_name(&options, "../a\nb\x7f", 1, 2, "cpu",
-					      "pb.gz", name, sizeof(name)),
+	ck_assert_int_eq(sp_options_file_name(options.file_pattern, "../a\nb\x7f", 1, 2,
+					      "cpu", "pb.gz", name, sizeof(name)),
 			 0);
 	ck_assert_str_eq(name, ".._a_b_.1.cpu.pb.gz");
-	ck_assert_int_eq(sp_options_file_name(&options, "", 1, 2, "cpu", "pb.gz", name,
-					      sizeof(name)),
+	ck_assert_int_eq(sp_options_file_name(options.file_pattern, "", 1, 2, "cpu",
+					      "pb.gz", name, sizeof(name)),
 			 0);
 	ck_assert_str_eq(name, "unknown.1.cpu.pb.gz");
 }
@@ -63,31 +64,31 @@ START_TEST(a_name_that_does_not_fit_is_refused_whole)
 
 	memset(program, 'p', sizeof(program));
 	program[NAME_MAX - rest_bytes] = '\0';
-	ck_assert_int_eq(sp_options_file_name(&options, program, 1, 2, "cpu", "pb.gz",
-					      name, sizeof(name)),
+	ck_assert_int_eq(sp_options_file_name(options.file_pattern, program, 1, 2, "cpu",
+					      "pb.gz", name, sizeof(name)),
 			 0);
 	ck_assert_uint_eq(strlen(name), NAME_MAX);
 	program[NAME_MAX - rest_bytes] = 'p';
 	program[NAME_MAX - rest_bytes + 1] = '\0';
-	ck_assert_int_eq(sp_options_file_name(&options, program, 1, 2, "cpu", "pb.gz",
-					      name, sizeof(name)),
+	ck_assert_int_eq(sp_options_file_name(options.file_pattern, program, 1, 2, "cpu",
+					      "pb.gz", name, sizeof(name)),
 			 -ENAMETOOLONG);
 	ck_assert_str_eq(name, "");
 
 	/* "redis.17.cpu.pb.gz" has 18 bytes and a NUL. */
 	memset(small, '#', sizeof(small));
-	ck_assert_int_eq(
-		sp_options_file_name(&options, "redis", 17, 2, "cpu", "pb.gz", small, 19),
-		0);
+	ck_assert_int_eq(sp_options_file_name(options.file_pattern, "redis", 17, 2, "cpu",
+					      "pb.gz", small, 19),
+			 0);
 	ck_assert_str_eq(small, "redis.17.cpu.pb.gz");
 	ck_assert_int_eq(small[19], '#');
-	ck_assert_int_eq(
-		sp_options_file_name(&options, "redis", 17, 2, "cpu", "pb.gz", small, 18),
-		-ENAMETOOLONG);
+	ck_assert_int_eq(sp_options_file_name(options.file_pattern, "redis", 17, 2, "cpu",
+					      "pb.gz", small, 18),
+			 -ENAMETOOLONG);
 	ck_assert_int_eq(small[0], '\0');
-	ck_assert_int_eq(
-		sp_options_file_name(&options, "redis", 17, 2, "cpu", "pb.gz", small, 0),
-		-ENAMETOOLONG);
+	ck_assert_int_eq(sp_options_file_name(options.file_pattern, "redis", 17, 2, "cpu",
+					      "pb.gz", small, 0),
+			 -ENAMETOOLONG);
 }
 END_TEST
 

@@ -30,8 +30,8 @@ struct sp_cpu_profile {
 	struct sp_group_sum groups[SP_GROUPS];
 	uint64_t rest_ns;
 	uint64_t next_cell, next_extra;
-	uint64_t frames[1 + 1024 + 2];
 	struct sp_profile_ids ids; /* of the last sample */
+	uint64_t frames[1 + 1024 + 2];
 	struct sp_profile_comments comments;
 };
 
@@ -275,11 +275,14 @@ static void fill_view(struct sp_cpu_profile *profile, uint32_t module_count)
 
 struct sp_cpu_profile *sp_cpu_profile_create(const struct sp_recording *recording)
 {
-	struct sp_cpu_profile *profile = sp_heap_zalloc(sizeof(*profile));
+	struct sp_cpu_profile *profile = sp_heap_alloc(sizeof(*profile));
 	uint32_t module_count;
 
 	if (!profile)
 		return NULL;
+	/* What is large is written before it is read, and mostly not touched. */
+	memset(profile, 0, offsetof(struct sp_cpu_profile, frames));
+	profile->comments.count = 0;
 	profile->recording = recording;
 	profile->modules = sp_profile_modules(recording, &module_count);
 	if (!profile->modules) {

@@ -197,12 +197,16 @@ static void fill_view(struct sp_heap_profile *profile, enum sp_heap_view which,
 
 struct sp_heap_profile *sp_heap_profile_create(const struct sp_recording *recording)
 {
-	struct sp_heap_profile *profile = sp_heap_zalloc(sizeof(*profile));
+	struct sp_heap_profile *profile = sp_heap_alloc(sizeof(*profile));
 	const char *age_unit;
 	uint32_t module_count;
 
 	if (!profile)
 		return NULL;
+	/* What is large is written before it is read, and mostly not touched. */
+	memset(profile, 0, offsetof(struct sp_heap_profile, comments));
+	for (unsigned int which = 0; which < SP_HEAP_VIEWS; which++)
+		profile->comments[which].count = 0;
 	profile->modules = sp_profile_modules(recording, &module_count);
 	if (!profile->modules || sp_heap_values_init(&profile->values, recording) != 0) {
 		sp_heap_profile_destroy(profile);

@@ -10,31 +10,11 @@
 #include "profile_spans.h"
 #include "sp_compiler.h"
 #include "sp_file_sink.h"
-#include "sp_heap.h"
 #include "sp_reporter.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
 #include <string.h>
-
-/* The recording's header keeps what the options said when the program ran. */
-static int make_name(const struct sp_recording_header *header, const char *kind,
-		     const char *extension, char *name, size_t name_bytes)
-{
-	struct sp_options *options = sp_heap_zalloc(sizeof(*options));
-	struct sp_text pattern;
-	int err;
-
-	if (!options)
-		return -ENOMEM;
-	sp_text_init(&pattern, options->file_pattern, sizeof(options->file_pattern));
-	sp_text_string(&pattern, header->file_pattern);
-	err = sp_options_file_name(options, header->program, (int)header->pid,
-				   header->start_realtime_ns, kind, extension, name,
-				   name_bytes);
-	sp_heap_free(options);
-	return err;
-}
 
 static int write_file(const struct sp_profile_view *view, int dir_fd, bool may_replace,
 		      char *name)
@@ -88,6 +68,7 @@ static void write_kind(const struct sp_recording *recording,
 		       const struct sp_profile_view *view, int dir_fd,
 		       struct sp_write_summary *summary, enum sp_profile_kind kind)
 {
+	const struct sp_recording_header *header = recording->header;
 	const char *extension = sp_reporter_find("pprof")->extension;
 	char name[NAME_MAX + 1];
 	bool is_again = summary->kinds[kind].file[0] != '\0';
@@ -95,8 +76,11 @@ static void write_kind(const struct sp_recording *recording,
 
 	memcpy(name, summary->kinds[kind].file, sizeof(name));
 	if (!is_again && !name_like_others(summary, kind, extension, name, sizeof(name)))
-		err = make_name(recording->header, sp_profile_kind_name(kind), extension,
-				name, sizeof(name));
+		/* The header keeps what the options said when the program ran. */
+		err = sp_options_file_name(header->file_pattern, header->program,
+					   (int)header->pid, header->start_realtime_ns,
+					   sp_profile_kind_name(kind), extension, name,
+					   sizeof(name));
 	if (!err)
 		err = write_file(view, dir_fd, is_again, name);
 	if (!err)
