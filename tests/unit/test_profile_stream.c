@@ -271,6 +271,18 @@ START_TEST(first_error_sticks)
 }
 END_TEST
 
+/* Packed it is that many bytes and a few more. */
+static void put_text(struct sp_profile_stream *stream, size_t bytes)
+{
+	char *text = malloc(bytes + 1);
+
+	ck_assert_ptr_nonnull(text);
+	memset(text, 'x', bytes);
+	text[bytes] = '\0';
+	sp_profile_stream_string(stream, text);
+	free(text);
+}
+
 START_TEST(small_profile_has_a_small_compressor)
 {
 	struct sp_profile_stream *stream;
@@ -278,10 +290,44 @@ START_TEST(small_profile_has_a_small_compressor)
 
 	memory_sink_init(&sink);
 	test_heap_reset_peak();
-	ck_assert_int_eq(sp_profile_stream_open(&stream, &sink.sink, 4000), 0);
+	ck_assert_int_eq(sp_profile_stream_open(&stream, &sink.sink, 8000), 0);
+	put_text(stream, 8000);
 	ck_assert_int_eq(sp_profile_stream_close(stream), 0);
 	ck_assert_uint_lt(test_heap_peak_bytes(), 65536);
+	/* It was compressed, and in the usual way. */
+	ck_assert_uint_lt(sink.size_bytes, 4000);
 	memory_sink_fini(&sink);
+}
+END_TEST
+
+/* On both sides of the least that is compressed. */
+START_TEST(tiny_profile_is_stored_and_fits_a_page)
+{
+	bool was_stored = false, was_compressed = false;
+
+	for (size_t bytes = 3600; bytes < 4400; bytes++) {
+		struct sp_profile_stream *stream;
+		struct profile *profile;
+		struct memory_sink sink;
+
+		memory_sink_init(&sink);
+		ck_assert_int_eq(sp_profile_stream_open(&stream, &sink.sink, bytes), 0);
+		put_text(stream, bytes);
+		profile = close_and_decode(stream, &sink);
+		ck_assert_uint_ge(profile->packed_bytes, bytes);
+		ck_assert_uint_eq(profile->message->n_string_table, 2);
+		ck_assert_uint_eq(strlen(profile->message->string_table[1]), bytes);
+		if (sink.size_bytes > profile->packed_bytes) {
+			was_stored = true;
+			ck_assert_uint_eq(sink.writes, 1);
+			ck_assert_uint_le(sink.size_bytes, 4096);
+		} else {
+			was_compressed = true;
+		}
+		profile_free(profile);
+		memory_sink_fini(&sink);
+	}
+	ck_assert(was_stored && was_compressed);
 }
 END_TEST
 
@@ -305,6 +351,7 @@ int main(void)
 	tcase_add_test(tc, no_text_is_number_zero);
 	tcase_add_test(tc, first_error_sticks);
 	tcase_add_test(tc, small_profile_has_a_small_compressor);
+	tcase_add_test(tc, tiny_profile_is_stored_and_fits_a_page);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
