@@ -4,11 +4,14 @@
  * neither seen nor configured by a host that has a jemalloc of its own. Where the user
  * has it serve the program, the agent keeps out: the program may be interrupted for
  * good inside, with its locks held. It keeps out as well where the program's memory is
- * limited, of which jemalloc would take 8 MiB at once. Context: collector.
+ * limited, of which jemalloc would take 8 MiB at once. It begins when the agent needs
+ * more than what a program that only starts and ends makes it need (heap_start.c).
+ * Context: collector.
  */
 #include "heap_jemalloc.h"
 
 #include "heap_pages.h"
+#include "heap_start.h"
 #include "sp_alloc_choice.h"
 #include "sp_clock.h"
 #include "sp_heap.h"
@@ -18,6 +21,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -140,9 +144,55 @@ static bool uses_pages(void)
 	return heap == HEAP_PAGES;
 }
 
+/* --- first, then jemalloc --- */
+
+static void *alloc(size_t size_bytes)
+{
+	void *ptr = sp_heap_start_alloc(size_bytes);
+
+	return ptr ? ptr : sp_je_malloc(size_bytes);
+}
+
+static void *zalloc(size_t size_bytes)
+{
+	void *ptr = sp_heap_start_alloc(size_bytes);
+
+	return ptr ? ptr : sp_je_calloc(1, size_bytes);
+}
+
+static void *move_out(void *ptr, size_t size_bytes)
+{
+	size_t old_bytes = sp_heap_start_size(ptr);
+	void *moved;
+
+	if (size_bytes <= old_bytes)
+		return ptr;
+	moved = alloc(size_bytes);
+	if (moved)
+		memcpy(moved, ptr, old_bytes);
+	return moved;
+}
+
+static void *resize(void *ptr, size_t size_bytes)
+{
+	if (!ptr)
+		return alloc(size_bytes);
+	return sp_heap_start_owns(ptr) ? move_out(ptr, size_bytes)
+				       : sp_je_realloc(ptr, size_bytes);
+}
+
+static void release(void *ptr)
+{
+	if (!sp_heap_start_owns(ptr))
+		sp_je_free(ptr);
+}
+
+/* --- whichever it is --- */
+
 void sp_heap_init(void)
 {
-	sp_heap_free(sp_heap_alloc(1));
+	if (sp_alloc_is_jemalloc())
+		sp_je_free(sp_je_malloc(1));
 }
 
 void *sp_heap_alloc(size_t size_bytes)
@@ -150,7 +200,7 @@ void *sp_heap_alloc(size_t size_bytes)
 	void *ptr;
 
 	enter();
-	ptr = uses_pages() ? sp_heap_pages_alloc(size_bytes) : sp_je_malloc(size_bytes);
+	ptr = uses_pages() ? sp_heap_pages_alloc(size_bytes) : alloc(size_bytes);
 	leave();
 	return ptr;
 }
@@ -160,8 +210,7 @@ void *sp_heap_zalloc(size_t size_bytes)
 	void *ptr;
 
 	enter();
-	ptr = uses_pages() ? sp_heap_pages_zalloc(size_bytes)
-			   : sp_je_calloc(1, size_bytes);
+	ptr = uses_pages() ? sp_heap_pages_zalloc(size_bytes) : zalloc(size_bytes);
 	leave();
 	return ptr;
 }
@@ -170,7 +219,7 @@ void *sp_heap_realloc(void *ptr, size_t size_bytes)
 {
 	enter();
 	ptr = uses_pages() ? sp_heap_pages_realloc(ptr, size_bytes)
-			   : sp_je_realloc(ptr, size_bytes);
+			   : resize(ptr, size_bytes);
 	leave();
 	return ptr;
 }
@@ -181,7 +230,7 @@ void sp_heap_free(void *ptr)
 	if (uses_pages())
 		sp_heap_pages_free(ptr);
 	else
-		sp_je_free(ptr);
+		release(ptr);
 	leave();
 }
 

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 
 /*
- * Context: init, before our thread exists. The archive has a constructor of its own,
- * which must not meet our thread in the middle of the heap's first call.
+ * Context: init, before our thread exists. Where jemalloc is the program's it begins
+ * now, in case the program begins with threads or fork handlers.
  */
 void sp_heap_init(void);
 
