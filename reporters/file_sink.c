@@ -1,5 +1,7 @@
 /*
- * A temporary file that gets its name when it is complete. Context: collector;
+ * A file that gets its name when it is complete, so that a kill leaves nothing half
+ * written: it has no name at all before, or, where the file system cannot do that, one
+ * that nobody looks for. Context: collector;
  * sp_directory_open() also init. Plain system calls throughout: they cannot be
  * interposed, are no cancellation points and leave errno alone. No name that
  * exists already is ever written through.
@@ -44,6 +46,17 @@ static int link_at(int dir_fd, const char *from, const char *to)
 	return (int)sp_syscall6(SYS_linkat, dir_fd, (long)from, dir_fd, (long)to, 0, 0);
 }
 
+/* Without /proc there is no way that needs no privileges. */
+static int link_unnamed(const struct sp_file_sink *file, const char *name)
+{
+	char path[64];
+
+	/* The thread's own descriptors, which may not be the process's. */
+	(void)snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", file->fd);
+	return (int)sp_syscall6(SYS_linkat, AT_FDCWD, (long)path, file->dir_fd,
+				(long)name, AT_SYMLINK_FOLLOW, 0);
+}
+
 static int close_descriptor(int fd)
 {
 	return (int)sp_syscall1(SYS_close, fd);
@@ -77,10 +90,37 @@ static bool is_file_name(const char *name)
 	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
+/* Pids repeat in containers that share a directory: the time tells those apart, and
+ * O_EXCL whatever it does not. */
+static void make_temporary_name(struct sp_file_sink *file)
+{
+	(void)snprintf(file->temporary_name, sizeof(file->temporary_name),
+		       ".spanprof-%d-%llx.tmp", (int)sp_syscall0(SYS_getpid),
+		       (unsigned long long)sp_clock_monotonic_ns());
+}
+
+static int open_named(struct sp_file_sink *file)
+{
+	int fd = -EEXIST;
+
+	for (int i = 0; i < TEMPORARY_TRIES && fd == -EEXIST; i++) {
+		make_temporary_name(file);
+		fd = open_at(file->dir_fd, file->temporary_name,
+			     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE);
+	}
+	if (fd < 0)
+		file->temporary_name[0] = '\0';
+	return fd;
+}
+
+static bool is_unnamed(const struct sp_file_sink *file)
+{
+	return file->temporary_name[0] == '\0';
+}
+
 int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name)
 {
-	int pid = (int)sp_syscall0(SYS_getpid);
-	int fd = -EEXIST;
+	int fd;
 
 	if (!is_file_name(name))
 		return -EINVAL;
@@ -88,19 +128,41 @@ int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name)
 	file->sink.write = write_to_file;
 	file->dir_fd = dir_fd;
 	memcpy(file->name, name, strlen(name));
-	/* Pids repeat in containers that share a directory: the time tells those
-	 * apart, and O_EXCL whatever it does not. */
-	for (int i = 0; i < TEMPORARY_TRIES && fd == -EEXIST; i++) {
-		(void)snprintf(file->temporary_name, sizeof(file->temporary_name),
-			       ".spanprof-%d-%llx.tmp", pid,
-			       (unsigned long long)sp_clock_monotonic_ns());
-		fd = open_at(dir_fd, file->temporary_name,
-			     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE);
-	}
+	fd = open_at(dir_fd, ".", O_RDWR | O_TMPFILE, FILE_MODE);
+	if (fd < 0)
+		fd = open_named(file);
 	if (fd < 0)
 		return fd;
 	file->fd = fd;
 	return 0;
+}
+
+/* Where there are no links, a second file with a name takes what the first one has. */
+static int copy_to_named(struct sp_file_sink *file)
+{
+	long copied, offset = 0;
+	int fd = open_named(file);
+
+	if (fd < 0)
+		return fd;
+	do
+		copied = sp_syscall4(SYS_sendfile, fd, file->fd, &offset, INT32_MAX);
+	while (copied > 0 || copied == -EINTR);
+	close_descriptor(file->fd);
+	file->fd = fd;
+	return (int)copied;
+}
+
+/* What is to replace another file needs a name for that. */
+static int give_temporary_name(struct sp_file_sink *file)
+{
+	int err = -EEXIST;
+
+	for (int i = 0; i < TEMPORARY_TRIES && err == -EEXIST; i++) {
+		make_temporary_name(file);
+		err = link_unnamed(file, file->temporary_name);
+	}
+	return err ? copy_to_named(file) : 0;
 }
 
 /*
@@ -109,11 +171,19 @@ int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name)
  * rename have links, and where there are none either, an empty file of our own
  * holds the place for the moment.
  */
-static int take_free_name(const struct sp_file_sink *file, const char *name)
+static int take_free_name(struct sp_file_sink *file, const char *name)
 {
-	int fd, err = rename_at(file->dir_fd, file->temporary_name, name,
-				RENAME_NOREPLACE);
+	int fd, err;
 
+	if (is_unnamed(file)) {
+		err = link_unnamed(file, name);
+		if (err == 0 || err == -EEXIST)
+			return err;
+		err = copy_to_named(file);
+		if (err)
+			return err;
+	}
+	err = rename_at(file->dir_fd, file->temporary_name, name, RENAME_NOREPLACE);
 	if (err != -EINVAL && err != -ENOSYS)
 		return err;
 	err = link_at(file->dir_fd, file->temporary_name, name);
@@ -183,8 +253,11 @@ static int take_name(struct sp_file_sink *file, bool may_replace)
 
 	/* rename() replaces a link itself, not what it points to; so one that comes
 	 * between the look and the rename leads nowhere. */
-	if (may_replace && is_regular_file(file))
-		return rename_at(file->dir_fd, file->temporary_name, file->name, 0);
+	if (may_replace && is_regular_file(file)) {
+		err = is_unnamed(file) ? give_temporary_name(file) : 0;
+		return err ? err
+			   : rename_at(file->dir_fd, file->temporary_name, file->name, 0);
+	}
 	err = take_free_name(file, file->name);
 	for (int number = 2; err == -EEXIST && number <= NUMBER_MAX; number++) {
 		numbered_name(file->name, number, name);
@@ -195,17 +268,29 @@ static int take_name(struct sp_file_sink *file, bool may_replace)
 	return err;
 }
 
+/* Some file systems tell only when a descriptor is closed that there was no room. */
+static int flush_by_closing(const struct sp_file_sink *file)
+{
+	int err, copy = (int)sp_syscall3(SYS_fcntl, file->fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		return 0;
+	err = close_descriptor(copy);
+	return err == -EINTR ? 0 : err;
+}
+
 int sp_file_sink_commit(struct sp_file_sink *file, bool may_replace)
 {
-	/* Some file systems tell only here that there was no room. */
-	int err, close_err = close_descriptor(file->fd);
+	int err;
 
-	file->fd = -1;
-	if (file->error == 0 && close_err != -EINTR)
-		file->error = close_err;
+	if (file->error == 0)
+		file->error = flush_by_closing(file);
 	err = file->error ? file->error : take_name(file, may_replace);
 	if (err)
-		unlink_at(file->dir_fd, file->temporary_name);
+		sp_file_sink_abort(file);
+	else
+		close_descriptor(file->fd);
+	file->fd = -1;
 	return err;
 }
 
@@ -213,7 +298,8 @@ void sp_file_sink_abort(struct sp_file_sink *file)
 {
 	close_descriptor(file->fd);
 	file->fd = -1;
-	unlink_at(file->dir_fd, file->temporary_name);
+	if (!is_unnamed(file))
+		unlink_at(file->dir_fd, file->temporary_name);
 }
 
 /* The first thing that kept a part of the path from being made, or 0. */

@@ -13,14 +13,15 @@ struct sp_file_sink {
 	int dir_fd;	     /* owned by the caller; AT_FDCWD allowed */
 	int fd;
 	char name[NAME_MAX + 1];
-	char temporary_name[NAME_MAX + 1];
+	char temporary_name[NAME_MAX + 1]; /* "": it has no name yet */
 	int error;
 };
 
 /*
- * Starts a new file beside its final place: mode 0600, O_EXCL, O_NOFOLLOW.
- * name has no slash. The calling thread blocks SIGXFSZ, so that a file size limit
- * is an error like any other. 0 or -errno.
+ * Starts a new file beside its final place, mode 0600: without a name where the file
+ * system can do that, else under a temporary one (O_EXCL, O_NOFOLLOW). name has no slash.
+ * The calling thread blocks SIGXFSZ, so that a file size limit is an error like any
+ * other. 0 or -errno.
  */
 int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name);
 

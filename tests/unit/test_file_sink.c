@@ -1,5 +1,7 @@
 /*
- * Files that appear whole or not at all, whatever lies in their place.
+ * Files that appear whole or not at all, whatever lies in their place. All of it twice:
+ * with files that have no name at first, where the folder's file system has them, and
+ * without.
  */
 #include "sp_file_sink.h"
 
@@ -24,12 +26,16 @@ static char folder[] = "/tmp/file_sink_XXXXXX";
 static char command[sizeof(folder) + 32];
 static struct sp_file_sink file;
 static int dir_fd;
+static bool has_unnamed;
 
 static void setup_empty_folder(void)
 {
 	strcpy(folder, "/tmp/file_sink_XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	ck_assert_int_eq(sp_directory_open(folder, &dir_fd), 0);
+	ck_assert_int_eq(sp_file_sink_open(&file, dir_fd, "any.pb.gz"), 0);
+	has_unnamed = file.temporary_name[0] == '\0';
+	sp_file_sink_abort(&file);
 }
 
 static void teardown(void)
@@ -107,7 +113,7 @@ START_TEST(file_that_is_given_up_leaves_nothing)
 {
 	ck_assert_int_eq(sp_file_sink_open(&file, dir_fd, "app.cpu.pb.gz"), 0);
 	ck_assert_int_eq(write_text("half"), 0);
-	ck_assert_int_eq(count_entries(), 1);
+	ck_assert_int_eq(count_entries(), has_unnamed ? 0 : 1);
 	sp_file_sink_abort(&file);
 	ck_assert_int_eq(count_entries(), 0);
 }
@@ -230,9 +236,10 @@ START_TEST(folder_that_is_gone_is_an_error)
 {
 	ck_assert_int_eq(sp_file_sink_open(&file, dir_fd, "a.cpu.pb.gz"), 0);
 	ck_assert_int_eq(write_text("new"), 0);
-	ck_assert_int_eq(unlinkat(dir_fd, file.temporary_name, 0), 0);
-	ck_assert_int_eq(sp_file_sink_commit(&file, false), -ENOENT);
+	if (!has_unnamed)
+		ck_assert_int_eq(unlinkat(dir_fd, file.temporary_name, 0), 0);
 	ck_assert_int_eq(rmdir(folder), 0);
+	ck_assert_int_eq(sp_file_sink_commit(&file, false), -ENOENT);
 	ck_assert_int_eq(sp_file_sink_open(&file, dir_fd, "a.cpu.pb.gz"), -ENOENT);
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
 }
@@ -309,6 +316,29 @@ START_TEST(file_size_limit_is_an_error_and_leaves_nothing)
 }
 END_TEST
 
+static int be_killed_while_writing(void)
+{
+	if (sp_file_sink_open(&file, dir_fd, "app.cpu.pb.gz") != 0 ||
+	    write_text("half") != 0)
+		return 1;
+	raise(SIGKILL);
+	return 2;
+}
+
+START_TEST(kill_leaves_nothing)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		_exit(be_killed_while_writing());
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	/* But for a file that had to have a name. */
+	ck_assert_int_eq(count_entries(), has_unnamed ? 0 : 1);
+}
+END_TEST
+
 /* Makes a system call fail from now on. */
 static bool refuse(unsigned int call, unsigned int error)
 {
@@ -364,9 +394,11 @@ static int write_two_without_links(void)
 {
 	if (!refuse_rename_with_flags() || !refuse(SYS_linkat, EPERM))
 		return 1;
-	if (write_file("app.cpu.pb.gz", "one", false) != 0)
+	if (write_file("app.cpu.pb.gz", "none", false) != 0)
 		return 2;
-	return write_file("app.cpu.pb.gz", "two", false) == 0 ? 0 : 3;
+	if (write_file("app.cpu.pb.gz", "one", true) != 0)
+		return 3;
+	return write_file("app.cpu.pb.gz", "two", false) == 0 ? 0 : 4;
 }
 
 START_TEST(file_system_without_links_does_too)
@@ -440,7 +472,25 @@ START_TEST(errno_is_left_alone)
 }
 END_TEST
 
-int main(void)
+/* Files without a name, in any folder. */
+static bool refuse_unnamed(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_TMPFILE & ~O_DIRECTORY, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EOPNOTSUPP),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = 6, .filter = filter};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+static int run_suite(void)
 {
 	Suite *suite = suite_create("file_sink");
 	TCase *tc = tcase_create("in an empty folder");
@@ -463,6 +513,7 @@ int main(void)
 	tcase_add_test(tc, error_of_a_write_sticks_and_removes_the_file);
 	tcase_add_test(tc, full_disk_is_an_error_and_leaves_nothing);
 	tcase_add_test(tc, file_size_limit_is_an_error_and_leaves_nothing);
+	tcase_add_test(tc, kill_leaves_nothing);
 	tcase_add_test(tc, file_system_without_that_rename_has_links);
 	tcase_add_test(tc, file_system_without_links_does_too);
 	tcase_add_test(tc, missing_directories_are_made_for_their_owner_only);
@@ -474,5 +525,16 @@ int main(void)
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	return failed;
+}
+
+int main(void)
+{
+	int failed = run_suite();
+
+	/* For the second time, and for good. */
+	if (!refuse_unnamed())
+		return EXIT_FAILURE;
+	failed += run_suite();
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
