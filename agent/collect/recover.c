@@ -6,6 +6,7 @@
 
 #include "sp_absorb.h"
 #include "sp_heap.h"
+#include "sp_process_identity.h"
 #include "sp_recording_reader.h"
 #include "sp_text.h"
 
@@ -98,14 +99,35 @@ static int write_profiles(struct sp_recording *recording, int out_dir_fd,
 	return sp_write_summary_error(&summary);
 }
 
+/* -EBUSY, or 0 where the process is gone. */
+static int judge_unfinished(int pid, const struct sp_recover_options *options,
+			    struct sp_recover_result *result)
+{
+	struct sp_process_identity now;
+
+	result->error[0] = '\0';
+	sp_process_identity_read(&now, pid);
+	if (now.start_ticks != 0 && !options->is_forced) {
+		snprintf(result->error, sizeof(result->error),
+			 "process %d is just making it", pid);
+		return -EBUSY;
+	}
+	snprintf(result->state, sizeof(result->state),
+		 "its process was killed before there was anything to record");
+	return 0;
+}
+
 int sp_recover_file(const char *path, int out_dir_fd,
 		    const struct sp_recover_options *options,
 		    struct sp_recover_result *result)
 {
 	struct sp_recording recording;
-	int err;
+	int pid, err;
 
 	memset(result, 0, sizeof(*result));
+	pid = sp_recording_unfinished_by(path);
+	if (pid)
+		return judge_unfinished(pid, options, result);
 	err = sp_recording_open(&recording, path, result->error, sizeof(result->error));
 	if (err)
 		return err;

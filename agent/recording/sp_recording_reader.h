@@ -33,6 +33,12 @@ void sp_recording_close(struct sp_recording *recording);
  * pid namespace or boot). */
 int sp_recording_is_live(const struct sp_recording *recording);
 
+/*
+ * Context: collector. The process that is making the recording at path, or was when it
+ * was killed, so that there is nothing in it; 0: it is made, or no recording of ours.
+ */
+int sp_recording_unfinished_by(const char *path);
+
 /* String at an offset of the strings section; "" if out of range. */
 const char *sp_recording_string(const struct sp_recording *recording, uint64_t offset);
 

@@ -324,6 +324,83 @@ START_TEST(process_that_ended_by_itself_leaves_nothing_to_do)
 }
 END_TEST
 
+/* The file of a process that was killed while it made it, as far as it had come. */
+static void leave_unfinished(int progress)
+{
+	const char nothing[8] = "";
+	struct stat status;
+
+	ck_assert_int_eq(stat(path, &status), 0);
+	ck_assert_int_eq(truncate(path, 0), 0);
+	if (progress >= 1)
+		ck_assert_int_eq(truncate(path, status.st_size), 0);
+	if (progress < 2)
+		return;
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(test_recording_make(&recording, folder, SP_RECORDING_BYTES_MIN),
+			 0);
+	recording.header->cpu_period_ns = 0;
+	recording.header->heap_rate_bytes = 0;
+	atomic_store(&recording.header->state, SP_RECORDING_STARTING);
+	find_path();
+	if (progress == 2)
+		patch(0, nothing, sizeof(nothing));
+}
+
+static void name_after(pid_t pid)
+{
+	char other[PATH_MAX];
+
+	snprintf(other, sizeof(other), "%s/a.b.%d.18ec928db55ae1ca" SP_RECORDING_SUFFIX,
+		 folder, (int)pid);
+	ck_assert_int_eq(rename(path, other), 0);
+	strcpy(path, other);
+}
+
+static pid_t gone_process(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	return pid;
+}
+
+START_TEST(process_that_was_killed_too_early_leaves_nothing_to_do)
+{
+	leave_unfinished(_i);
+	name_after(gone_process());
+	ck_assert_int_eq(recover(), 0);
+	ck_assert_ptr_nonnull(strstr(result.state, "before there was anything"));
+	assert_nothing_written();
+	/* One that still runs may be at it. */
+	name_after(getpid());
+	ck_assert_int_eq(recover(), -EBUSY);
+	ck_assert_str_ne(result.error, "");
+	assert_nothing_written();
+	sp_recording_detach(&recording);
+}
+END_TEST
+
+START_TEST(empty_file_of_another_name_is_none_of_ours)
+{
+	static const char *const names[] = {
+		"a.17." SP_RECORDING_SUFFIX, "a.17.xyz" SP_RECORDING_SUFFIX,
+		"a.-17.12ab" SP_RECORDING_SUFFIX, "a.12ab" SP_RECORDING_SUFFIX,
+		"a.17.12ab.txt"};
+	char other[PATH_MAX];
+
+	leave_unfinished(0);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(other, sizeof(other), "%s/%s", folder, names[i]);
+		ck_assert_int_eq(rename(path, other), 0);
+		strcpy(path, other);
+		ck_assert_int_eq(recover(), -EINVAL);
+	}
+}
+END_TEST
+
 START_TEST(damaged_recording_writes_nothing)
 {
 	patch_header(storage_bytes_max, 1);
@@ -383,6 +460,9 @@ int main(void)
 	tcase_add_test(tc, process_of_another_namespace_is_left_alone_unless_forced);
 	tcase_add_test(tc, process_of_an_earlier_boot_is_gone);
 	tcase_add_test(tc, process_that_ended_by_itself_leaves_nothing_to_do);
+	tcase_add_loop_test(tc, process_that_was_killed_too_early_leaves_nothing_to_do, 0,
+			    4);
+	tcase_add_test(tc, empty_file_of_another_name_is_none_of_ours);
 	tcase_add_test(tc, damaged_recording_writes_nothing);
 	tcase_add_test(tc, sums_that_cannot_be_write_nothing);
 	tcase_add_test(tc, no_place_for_the_profile_is_an_error);
