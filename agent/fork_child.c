@@ -11,6 +11,7 @@
 #include "sp_capture.h"
 #include "sp_cpu_timer.h"
 #include "sp_heap_capture.h"
+#include "sp_held_signals.h"
 #include "sp_hooks.h"
 #include "sp_recording_writer.h"
 #include "sp_span_capture.h"
@@ -37,9 +38,9 @@ void sp_fork_child_begin(void)
 	/* A vfork child of ours would begin it in its own name. */
 	if (!sp_hooks_is_own_process())
 		return;
-	mask = sp_own_recording_hold_signals();
+	mask = sp_signals_hold();
 	if (atomic_exchange(&is_beginning, true)) {
-		sp_own_recording_release_signals(mask);
+		sp_signals_release(mask);
 		return;
 	}
 	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) !=
@@ -73,7 +74,7 @@ void sp_fork_child_begin(void)
 	sp_agent_begin_spans();
 out:
 	atomic_store(&is_beginning, false);
-	sp_own_recording_release_signals(mask);
+	sp_signals_release(mask);
 }
 
 static void note_forked_stack(void)

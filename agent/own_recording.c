@@ -10,13 +10,14 @@
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_heap_capture.h"
+#include "sp_held_signals.h"
+#include "sp_hooks.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
 #include "sp_span_capture.h"
 #include "sp_syscall.h"
 #include "span_absorb.h"
 
-#include <signal.h>
 #include <stdlib.h>
 
 /* For the threads of the first moments; the reporter thread adds more. */
@@ -98,27 +99,25 @@ static void take_storage_in_need(struct sp_recording_header *header)
 	sp_heap_filter_keep_ahead(&sp_capture.recording);
 }
 
-uint64_t sp_own_recording_hold_signals(void)
-{
-	uint64_t all = ~UINT64_C(0), before = 0;
-
-	sp_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &all, &before, sizeof(all));
-	return before;
-}
-
-void sp_own_recording_release_signals(uint64_t before)
-{
-	sp_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
-}
-
+/*
+ * Hooks work on the recording with the program's signals open. A handler of the program's
+ * that never came back (it jumps, or ends the process) would keep the lock for ever: so
+ * none runs meanwhile. Neither may a vfork child have it, which its parent does not know
+ * to be gone when it is killed.
+ */
 void sp_own_recording_drain(void)
 {
-	uint64_t mask = sp_own_recording_hold_signals();
+	uint64_t mask = sp_signals_hold();
 
-	if (sp_absorber_try_lock(&sp_agent.absorber, (uint32_t)sp_syscall0(SYS_gettid))) {
+	/* Stacks that were put off are walked here, also on a hook's behalf: the modules
+	 * must not go meanwhile. */
+	atomic_fetch_add(&sp_capture.handlers_running, 1);
+	if (sp_hooks_is_own_process() &&
+	    sp_absorber_try_lock(&sp_agent.absorber, (uint32_t)sp_syscall0(SYS_gettid))) {
 		sp_absorber_drain(&sp_agent.absorber);
 		take_storage_in_need(sp_capture.recording.header);
 		sp_absorber_unlock(&sp_agent.absorber);
 	}
-	sp_own_recording_release_signals(mask);
+	atomic_fetch_sub(&sp_capture.handlers_running, 1);
+	sp_signals_release(mask);
 }

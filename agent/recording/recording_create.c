@@ -291,15 +291,22 @@ static void copy_section(const struct sp_recording *recording, unsigned char *co
 	       sp_recording_used(recording, kind) * section->item_bytes);
 }
 
+static long map_nowhere(uint64_t size_bytes, int sharing)
+{
+	return sp_syscall6(SYS_mmap, 0, (long)size_bytes, PROT_READ | PROT_WRITE,
+			   sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
 void sp_recording_cut_off(struct sp_recording *recording)
 {
 	long copy;
 
 	if (!recording->header)
 		return;
-	copy = sp_syscall6(SYS_mmap, 0, (long)recording->mapped_bytes,
-			   PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	copy = map_nowhere(recording->mapped_bytes, MAP_PRIVATE);
+	/* Shared memory does not count against a limit on data. */
+	if (copy < 0 && copy > -4096)
+		copy = map_nowhere(recording->mapped_bytes, MAP_SHARED);
 	if (copy < 0 && copy > -4096)
 		return;
 	sp_syscall3(SYS_madvise, copy, recording->mapped_bytes, MADV_DONTDUMP);
