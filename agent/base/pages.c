@@ -7,10 +7,10 @@
 
 #include <sys/mman.h>
 
-static void *map(size_t size_bytes, int protection)
+static void *map(size_t size_bytes, int protection, int sharing)
 {
 	long pages = sp_syscall6(SYS_mmap, 0, (long)size_bytes, protection,
-				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+				 sharing | MAP_ANONYMOUS, -1, 0);
 
 	if (pages < 0 && pages > -4096)
 		return NULL;
@@ -20,12 +20,17 @@ static void *map(size_t size_bytes, int protection)
 
 void *sp_pages_map(size_t size_bytes)
 {
-	return map(size_bytes, PROT_READ | PROT_WRITE);
+	return map(size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+}
+
+void *sp_pages_map_stack(size_t size_bytes)
+{
+	return map(size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE);
 }
 
 void *sp_pages_reserve(size_t size_bytes)
 {
-	return map(size_bytes, PROT_NONE);
+	return map(size_bytes, PROT_NONE, MAP_PRIVATE);
 }
 
 int sp_pages_open(void *pages, size_t size_bytes)

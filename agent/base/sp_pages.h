@@ -14,6 +14,10 @@
  */
 void *sp_pages_map(size_t size_bytes);
 
+/* Context: signal. As sp_pages_map(), but a fork child shares them, and they do not count
+ * against the program's limit on data: for a stack while it is used. */
+void *sp_pages_map_stack(size_t size_bytes);
+
 /*
  * Context: signal. Addresses without memory, or NULL: what is to be touched is opened
  * first. Only that counts against the program's limit on data, and only that is

@@ -8,11 +8,12 @@
 
 #include "event_reporters.h"
 #include "own_thread.h"
-#include "shortage.h"
+#include "reporter_words.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_file_sink.h"
 #include "sp_heap_capture.h"
+#include "sp_held_signals.h"
 #include "sp_log.h"
 #include "sp_modules.h"
 #include "sp_pages.h"
@@ -278,64 +279,8 @@ static void begin(void)
 	begin_event_reporters();
 	if (!collector->recording->is_file && !reporter.has_told_anonymous) {
 		reporter.has_told_anonymous = true;
-		sp_log_error("no directory takes the recording (tried XDG_RUNTIME_DIR, "
-			     "/dev/shm, "
-			     "%s): if this process is killed, its profile is lost",
-			     reporter.setup.options->out_dir);
+		sp_reporter_tell_no_place(&reporter.setup);
 	}
-}
-
-static void tell_numbers(const struct sp_recording *recording)
-{
-	sp_log_verbose(
-		"%llu modules, %llu frames of stacks, %llu sums; %llu KiB of storage, "
-		"%llu us of the agent's own CPU time",
-		(unsigned long long)sp_recording_used(recording, SP_SECTION_MODULES),
-		(unsigned long long)sp_recording_used(recording, SP_SECTION_NODES),
-		(unsigned long long)sp_recording_used(recording, SP_SECTION_CELLS),
-		(unsigned long long)sp_atomic_value(&recording->header->storage_bytes) /
-			1024,
-		(unsigned long long)sp_atomic_value(&recording->header->agent_cpu_ns) /
-			1000);
-}
-
-static void tell_failure(const struct sp_write_summary *summary)
-{
-	const struct sp_recording *recording = reporter.setup.recording;
-	int err = sp_write_summary_error(summary);
-	char kinds[64];
-	struct sp_text text;
-
-	sp_text_init(&text, kinds, sizeof(kinds));
-	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++) {
-		if (!summary->kinds[kind].error)
-			continue;
-		sp_text_string(&text, text.used_bytes ? ", " : " (");
-		sp_text_string(&text, sp_profile_kind_name(kind));
-	}
-	sp_text_string(&text, text.used_bytes ? ")" : "");
-	sp_log_error("cannot write profiles%s to %s: %s; %s%s", kinds,
-		     reporter.setup.options->out_dir, strerrordesc_np(-err),
-		     recording->is_file ? "spanprof recover takes them from "
-					: "the recording is lost",
-		     recording->is_file ? recording->path : "");
-}
-
-static void tell_summary(const struct sp_write_summary *summary)
-{
-	const struct sp_recording *recording = reporter.setup.recording;
-	char line[1024], shortage[64];
-	struct sp_text text;
-
-	if (sp_write_summary_error(summary)) {
-		tell_failure(summary);
-		return;
-	}
-	tell_numbers(recording);
-	sp_text_init(&text, line, sizeof(line));
-	sp_write_summary_say(summary, reporter.setup.options->out_dir, &text);
-	sp_shortage_say(recording->header, shortage, sizeof(shortage));
-	sp_log_note("wrote %s%s", line, shortage);
 }
 
 static unsigned int wishes(bool is_end)
@@ -370,7 +315,7 @@ static void write_profiles(bool is_end)
 	if (!is_end)
 		return;
 	if (sp_event_reporters_leave_profiles(reporter.setup.options) || summary->error)
-		tell_summary(summary);
+		sp_reporter_tell_end(&reporter.setup, summary);
 	if (!sp_write_summary_error(summary)) {
 		atomic_store_explicit(&recording->header->state, SP_RECORDING_ENDED,
 				      memory_order_relaxed);
@@ -497,8 +442,6 @@ static void write_here(void)
 {
 	reporter.collector.own_tid = 0;
 	reporter.out_dir_fd = -1;
-	sp_log_init(STDERR_FILENO, reporter.setup.options->is_quiet,
-		    reporter.setup.options->is_verbose);
 	sp_reporter_thread_prepare(&reporter.setup);
 	sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd);
 	begin_event_reporters();
@@ -539,24 +482,26 @@ static void drop_own_signals(void)
 void sp_reporter_write_here(const struct sp_reporter_setup *setup)
 {
 	static _Atomic bool is_busy;
-	unsigned char *stack;
-	sigset_t all, before;
+	/* Before it is said that we are at it: a handler that ends the process would
+	 * find us so for ever. */
+	uint64_t mask = sp_signals_hold();
 
-	if (atomic_exchange(&is_busy, true))
-		return;
-	stack = sp_pages_map(STACK_BYTES);
-	if (!stack) {
+	if (!atomic_exchange(&is_busy, true)) {
+		unsigned char *stack = sp_pages_map_stack(STACK_BYTES);
+
+		reporter.setup = *setup;
+		sp_log_init(STDERR_FILENO, setup->options->is_quiet,
+			    setup->options->is_verbose);
+		if (stack) {
+			call_on_stack(write_here, stack + STACK_BYTES);
+			drop_own_signals();
+			sp_pages_unmap(stack, STACK_BYTES);
+		} else {
+			sp_reporter_tell_no_stack(setup);
+		}
 		atomic_store(&is_busy, false);
-		return;
 	}
-	reporter.setup = *setup;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	call_on_stack(write_here, stack + STACK_BYTES);
-	drop_own_signals();
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	sp_pages_unmap(stack, STACK_BYTES);
-	atomic_store(&is_busy, false);
+	sp_signals_release(mask);
 }
 
 int sp_reporter_thread_start(const struct sp_reporter_setup *setup)

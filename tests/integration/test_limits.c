@@ -202,15 +202,17 @@ struct place {
 	const char *recording; /* SPANPROF_RECORDING_DIR, or NULL */
 	const char *out;       /* SPANPROF_OUT, or NULL for the usual */
 	bool is_profile_owed;
+	bool is_recording_lost;
 };
 
 static const struct place places[] = {
-	{"/nonexistent/folder", NULL, true},
-	{"/proc/self", NULL, true},
-	{NULL, "/nonexistent/folder", false},
-	{NULL, "/proc", false},
-	{"/nonexistent/folder", "/nonexistent/folder", false},
-	{"/dev/null", "/dev/null", false},
+	{"/nonexistent/folder", NULL, true, false},
+	{"/proc/self", NULL, true, false},
+	{NULL, "/nonexistent/folder", false, false},
+	{NULL, "/proc", false, false},
+	{"/proc/none", "/proc", false, true},
+	{"/nonexistent/folder", "/nonexistent/folder", false, false},
+	{"/dev/null", "/dev/null", false, true},
 };
 
 START_TEST(impossible_places_are_said_and_harmless)
@@ -240,6 +242,12 @@ START_TEST(impossible_places_are_said_and_harmless)
 	victim_assert_same(bare, agent);
 	ck_assert_msg(strstr(agent->agent_lines, "spanprof[") != NULL,
 		      "nothing was said");
+	if (places[_i].is_recording_lost) {
+		snprintf(path, sizeof(path), "takes the recording (tried %s, %s)",
+			 places[_i].recording, places[_i].out);
+		ck_assert_msg(strstr(agent->agent_lines, path) != NULL, "%s",
+			      agent->agent_lines);
+	}
 	if (places[_i].is_profile_owed) {
 		profile = cpu_profile_read(victim_profile(agent, 0, path));
 		ck_assert(cpu_profile_total_ns(profile) > 250000000);
