@@ -143,6 +143,7 @@ static void prepare_spans(void)
 				 sp_agent.options.track_cpu != SP_SWITCH_NO,
 		.has_ids = sp_options_list_has(sp_agent.options.spans, "id"),
 		.probability_millionths = sp_agent.options.span_probability_millionths,
+		.seed = sp_agent.options.span_seed,
 		.labels = sp_agent.options.span_labels,
 	};
 

@@ -82,6 +82,11 @@ static const struct sp_option table[] = {
 	      "part of them, 0 to 1, chosen at random. The profile of spans stands for "
 	      "all of them."),
 	 .kind = SP_OPTION_PROBABILITY, MEMBER(span_probability_millionths)},
+	{HELP("span:seed", "SPANPROF_SPAN_SEED", "N", "0",
+	      "Start of the random numbers that choose these spans: the same one chooses "
+	      "the same spans again where threads come in the same order. 0 is another "
+	      "one in each process."),
+	 .kind = SP_OPTION_NUMBER, MEMBER(span_seed), .maximum = UINT64_MAX},
 	{HELP("track_all", "SPANPROF_TRACK_ALL", "", "yes",
 	      "What is known of each span: all that follows, or with no only what is "
 	      "named."),

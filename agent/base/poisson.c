@@ -26,6 +26,19 @@ uint64_t sp_random_next(uint64_t *state)
 	return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
+#define BEGIN_STEPS 8U
+
+uint64_t sp_random_begin(uint64_t seed, uint64_t number)
+{
+	uint64_t state = (seed + number) * UINT64_C(0x9e3779b97f4a7c15);
+
+	state = state ? state : 1;
+	/* Neighbouring seeds give neighbouring first numbers. */
+	for (unsigned int i = 0; i < BEGIN_STEPS; i++)
+		sp_random_next(&state);
+	return state;
+}
+
 /* log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)]: 2 atanh(f / (2 + f)), whose series
  * converges fast there, and which keeps the precision of a tiny f. */
 static double log_near_1(double f)

@@ -49,6 +49,7 @@ struct sp_options {
 	char span_sources[512];	  /* SPANPROF_SOURCES; "" = those on by default */
 	enum sp_span_cpu_kind span_cpu;	      /* SPANPROF_SPAN_CPU */
 	uint32_t span_probability_millionths; /* SPANPROF_SPAN_SAMPLER */
+	uint64_t span_seed;		      /* SPANPROF_SPAN_SEED; 0 = a random one */
 	bool is_all_tracked;		      /* SPANPROF_TRACK_ALL */
 	enum sp_switch track_cpu, track_wall; /* SPANPROF_TRACK_… */
 	enum sp_switch track_allocations, track_heap;

@@ -11,6 +11,10 @@
 /* xorshift64*: any state but 0; never returns 0's successor twice in 2^64 - 1 steps. */
 uint64_t sp_random_next(uint64_t *state);
 
+/* A state to begin with, for number of a seed: numbers that have nothing to do with those
+ * of neighbouring seeds and numbers. */
+uint64_t sp_random_begin(uint64_t seed, uint64_t number);
+
 /*
  * Bytes from here to the next point, at least 1: exponential with mean rate_bytes,
  * rounded up, so that a block of S whole bytes is met with 1 - exp(-S / rate).

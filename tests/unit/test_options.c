@@ -120,6 +120,7 @@ static const struct effect effects[] = {
 	{"heap:rate=1G,cpu", "SPANPROF_HEAP_RATE=1073741824", AT(heap_rate_bytes),
 	 1 << 30, NULL},
 	{"heap:seed=7,cpu", "SPANPROF_HEAP_SEED=7", AT(heap_seed), 7, NULL},
+	{"span:seed=8", "SPANPROF_SPAN_SEED=8", AT(span_seed), 8, NULL},
 	{"leaks", "SPANPROF_LEAKS=yes", AT(wants_leaks), 1, NULL},
 	{"allocator=jemalloc", "SPANPROF_ALLOCATOR=jemalloc", AT(allocator),
 	 SP_ALLOCATOR_JEMALLOC, NULL},

@@ -155,17 +155,12 @@ static void prepare(struct sp_heap_thread *thread, struct sp_slot *slot)
 {
 	static _Atomic uint64_t born;
 	uint64_t birth = atomic_fetch_add_explicit(&born, 1, memory_order_relaxed) + 1;
-	uint64_t state =
-		sp_heap_global.seed
-			? sp_heap_global.seed
-			: sp_clock_monotonic_ns() ^
-				  (uint64_t)(uintptr_t)__builtin_frame_address(0);
+	uint64_t seed = sp_heap_global.seed
+				? sp_heap_global.seed
+				: sp_clock_monotonic_ns() ^
+					  (uint64_t)(uintptr_t)__builtin_frame_address(0);
 
-	state = (state + birth) * UINT64_C(0x9e3779b97f4a7c15);
-	thread->random_state = state ? state : 1;
-	/* Neighbouring seeds give neighbouring first numbers. */
-	for (unsigned int i = 0; i < 8; i++)
-		sp_random_next(&thread->random_state);
+	thread->random_state = sp_random_begin(seed, birth);
 	thread->bytes = 0;
 	thread->allocations = 0;
 	thread->frees = 0;

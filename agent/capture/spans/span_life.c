@@ -116,7 +116,7 @@ static void give_ids(struct sp_span *span, struct sp_span_thread *self,
 static bool is_left_out(struct sp_span_thread *self)
 {
 	return sp_span_settings.probability_millionths < 1000000 && self &&
-	       sp_random_next(&self->random_state) >> 32 >=
+	       sp_random_next(&self->sampler_state) >> 32 >=
 		       ((uint64_t)sp_span_settings.probability_millionths << 32) /
 			       1000000;
 }

@@ -7,6 +7,7 @@
 #include "sp_clock.h"
 #include "sp_heap_capture.h"
 #include "sp_pages.h"
+#include "sp_poisson.h"
 #include "sp_thread.h"
 #include "span_stays.h"
 #include "span_table.h"
@@ -24,6 +25,17 @@ static SP_TLS bool has_ended;
 
 /* --- threads --- */
 
+static void seed_numbers(struct sp_span_thread *self)
+{
+	static _Atomic uint64_t born;
+	uint64_t birth = atomic_fetch_add_explicit(&born, 1, memory_order_relaxed) + 1;
+	uint64_t other = sp_clock_monotonic_ns() ^ (uint64_t)(uintptr_t)self;
+
+	self->random_state = sp_random_begin(other, birth);
+	self->sampler_state = sp_random_begin(
+		sp_span_settings.seed ? sp_span_settings.seed : ~other, birth);
+}
+
 static struct sp_span_thread *begin_thread(struct sp_slot *slot)
 {
 	struct sp_span_thread *self = sp_pages_map(FRAMES_FIRST_BYTES);
@@ -35,7 +47,7 @@ static struct sp_span_thread *begin_thread(struct sp_slot *slot)
 	self->capacity = (uint32_t)((FRAMES_FIRST_BYTES - sizeof(*self)) /
 				    sizeof(struct sp_span_frame));
 	self->slot = slot;
-	self->random_state = sp_clock_monotonic_ns() ^ (uint64_t)(uintptr_t)self;
+	seed_numbers(self);
 	sp_span_self = self;
 	return self;
 }

@@ -33,7 +33,8 @@ struct sp_span_thread {
 	struct sp_slot *slot;
 	/* Of the coroutine that it runs, where that is known; 0: its own. */
 	uint64_t stack_low, stack_high;
-	uint64_t random_state;
+	uint64_t random_state;	/* of ids, which are never the same twice */
+	uint64_t sampler_state; /* of the head sampler */
 	uint64_t mapped_bytes;
 };
 
