@@ -122,6 +122,17 @@ pkg_config_knows_what_to_preload() {
 	expect_match '^/.*/libspanprof\.so$' "$preload"
 }
 
+# As cmake --install --prefix puts it elsewhere than it was configured for.
+pkg_config_file_follows_where_it_is_installed() {
+	local folder=$scratch/moved/usr/lib/pkgconfig
+
+	command -v pkg-config >/dev/null || return 0
+	mkdir -p "$folder"
+	cp "$built_dir/spanprof.pc" "$folder"
+	expect_match "^$scratch/" "$(PKG_CONFIG_PATH=$folder \
+		pkg-config --variable=preload spanprof)"
+}
+
 version_is_one() {
 	local version
 
@@ -154,6 +165,7 @@ check man_page_and_help_know_the_same_commands
 check man_page_knows_every_option_of_recover
 check what_readme_points_to_is_there
 check pkg_config_knows_what_to_preload
+check pkg_config_file_follows_where_it_is_installed
 check version_is_one
 check readme_shows_a_mistake_as_it_is_told
 finish_checks
