@@ -23,7 +23,14 @@
 #define MOST_COUNTERS (UINT64_C(64) << 20)
 /* Counters for each live block, so that few other addresses meet one. */
 #define COUNTERS_A_BLOCK 64U
-#define STICKY UINT8_MAX
+
+/*
+ * What a counter is: how many blocks it stands for; or, of one block alone, bits of the
+ * whole address, so that its neighbours, and whoever else falls there, need not be looked
+ * for in the table. Which of two blocks is left is not known: a count does for that one.
+ */
+#define ALONE 0x80U
+#define STICKY 0x7fU /* as many or more: never counted down */
 
 /* One counter that never says yes, and one that always does. */
 static union {
@@ -58,6 +65,23 @@ static bool is_constant(const struct sp_heap_filter *filter)
 	return filter == &none.filter || filter == &all.filter;
 }
 
+static uint8_t alone(const void *ptr)
+{
+	return (uint8_t)(sp_heap_hash(ptr) >> 57 | ALONE);
+}
+
+static uint8_t one_more(uint8_t value, const void *ptr)
+{
+	if (value & ALONE)
+		return 2;
+	return value ? (uint8_t)(value + 1) : alone(ptr);
+}
+
+static uint8_t one_less(uint8_t value)
+{
+	return value & ALONE ? 0 : (uint8_t)(value - 1);
+}
+
 static void count_up(struct sp_heap_filter *filter, const void *ptr)
 {
 	_Atomic uint8_t *counter;
@@ -69,7 +93,7 @@ static void count_up(struct sp_heap_filter *filter, const void *ptr)
 	value = atomic_load_explicit(counter, memory_order_relaxed);
 	/* Relaxed: the store that publishes the block comes later. */
 	while (value != STICKY && !atomic_compare_exchange_weak_explicit(
-					  counter, &value, (uint8_t)(value + 1),
+					  counter, &value, one_more(value, ptr),
 					  memory_order_relaxed, memory_order_relaxed))
 		;
 }
@@ -84,9 +108,9 @@ static void count_down(struct sp_heap_filter *filter, const void *ptr)
 	counter = counter_of(filter, ptr);
 	value = atomic_load_explicit(counter, memory_order_relaxed);
 	while (value != STICKY && value != 0 &&
-	       !atomic_compare_exchange_weak_explicit(
-		       counter, &value, (uint8_t)(value - 1), memory_order_relaxed,
-		       memory_order_relaxed))
+	       !atomic_compare_exchange_weak_explicit(counter, &value, one_less(value),
+						      memory_order_relaxed,
+						      memory_order_relaxed))
 		;
 }
 
@@ -146,6 +170,14 @@ void sp_heap_filter_check_added(const void *ptr, struct sp_heap_filter *added,
 struct sp_heap_filter *sp_heap_filter_now(void)
 {
 	return atomic_load_explicit(&sp_heap_filter, memory_order_acquire);
+}
+
+bool sp_heap_filter_may_be(struct sp_heap_filter *filter, const void *ptr)
+{
+	uint8_t value =
+		atomic_load_explicit(counter_of(filter, ptr), memory_order_relaxed);
+
+	return value & ALONE ? value == alone(ptr) : value != 0;
 }
 
 void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr)

@@ -165,10 +165,12 @@ static bool is_filter_ours(void)
 void sp_heap_free_sampled(void *ptr)
 {
 	struct sp_heap_filter *filter = sp_heap_filter_now();
-	uint64_t work = sp_heap_work_begin();
 	struct sp_live_block *block = NULL;
-	uint64_t word = 0;
+	uint64_t word = 0, work;
 
+	if (!sp_heap_filter_may_be(filter, ptr))
+		return;
+	work = sp_heap_work_begin();
 	if (is_filter_ours())
 		block = sp_heap_live_find(&sp_capture.recording, ptr, SP_LIVE_LEVELS_MAX,
 					  &word);
@@ -180,8 +182,11 @@ void sp_heap_free_sampled(void *ptr)
 struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
 {
 	struct sp_heap_hold hold = {NULL, 0, sp_heap_filter_now(), sp_heap_global.forks};
-	uint64_t work = sp_heap_work_begin();
+	uint64_t work;
 
+	if (!sp_heap_filter_may_be(hold.filter, ptr))
+		return hold;
+	work = sp_heap_work_begin();
 	if (is_filter_ours())
 		hold.block = sp_heap_live_find(&sp_capture.recording, ptr,
 					       SP_LIVE_LEVELS_MAX, &hold.word);
@@ -314,7 +319,7 @@ static void end_stale(void *ptr)
 	struct sp_live_block *block;
 	uint64_t word;
 
-	if (sp_likely(!sp_heap_may_be_sampled(ptr)))
+	if (!sp_heap_filter_may_be(filter, ptr))
 		return;
 	block = sp_heap_live_find(
 		&sp_capture.recording, ptr,

@@ -89,6 +89,8 @@ void sp_heap_filter_check_added(const void *ptr, struct sp_heap_filter *added,
 				struct sp_heap_filter *added_in_the_making);
 /* The filter in force, asked before the block leaves the table; then that one. */
 struct sp_heap_filter *sp_heap_filter_now(void);
+/* sp_heap_may_be_sampled() said yes; a closer look. Relaxed as there. */
+bool sp_heap_filter_may_be(struct sp_heap_filter *filter, const void *ptr);
 void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr);
 
 /* --- heap_stacks.c; context: hook --- */
