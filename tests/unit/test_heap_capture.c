@@ -99,10 +99,11 @@ static uint64_t callers(void)
 
 static struct sp_live_block *find(uint64_t number)
 {
+	struct sp_heap_spot spot =
+		sp_heap_live_spot(&sp_capture.recording, address(number));
 	uint64_t word;
 
-	return sp_heap_live_find(&sp_capture.recording, address(number),
-				 SP_LIVE_LEVELS_MAX, &word);
+	return sp_heap_live_find(&sp_capture.recording, &spot, SP_LIVE_LEVELS_MAX, &word);
 }
 
 /* Of all cells, when everything is absorbed. */

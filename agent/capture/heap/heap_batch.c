@@ -16,7 +16,7 @@
 /* Where every block is sampled, more cells are met. */
 #define BATCHES_FIRST_EXACT 4U
 /* A thread that finds no line for this many blocks a batch gets more batches: so many
- * times those it has. */
+ * times those it has. Their number is a power of two. */
 #define MISSES_A_BATCH 8U
 #define GROWTH 8U
 #define BATCHES_MAX 8U
@@ -90,7 +90,7 @@ static struct sp_heap_batch *find_line(struct sp_heap_thread *self, uint32_t cel
 	if (sp_unlikely(!self->batch) &&
 	    !take_batches(self, sp_heap_global.is_exact ? BATCHES_FIRST_EXACT : 1))
 		return NULL;
-	set = (cell * UINT32_C(0x9e3779b9) >> 16) % (self->batch_count * SETS);
+	set = cell * UINT32_C(0x9e3779b9) >> 16 & (self->batch_count * SETS - 1);
 	batch = first_batch(self) + set / SETS;
 	first = set % SETS * SP_HEAP_BATCH_WAYS;
 	for (uint32_t line = first; line < first + SP_HEAP_BATCH_WAYS; line++)

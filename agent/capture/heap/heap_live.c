@@ -15,9 +15,9 @@ _Static_assert(SP_LIVE_LEVEL0_BLOCKS / SP_LIVE_BUCKET_BLOCKS == 1U << LEVEL0_BUC
 	       "bits of the smallest level");
 
 #define PAGE_SHIFT 12U
-/* A bucket has a place for each 16 bytes of so many, and is filled from its begin, as
- * few programs need more than one or two of them. */
-#define BUCKET_SHIFT 7U
+/* A bucket has a place for each 32 bytes of so many, the C library's smallest blocks, and
+ * is filled from its begin, as most programs need half of them. */
+#define BUCKET_SHIFT 8U
 
 /*
  * Where every block is sampled, each is looked for twice, and mostly in vain when it is
@@ -33,50 +33,34 @@ _Static_assert(SP_LIVE_BUCKET_BLOCKS == sizeof(uint64_t), "tags of a bucket are 
 
 #define EACH_BYTE UINT64_C(0x0101010101010101)
 
-/* What an address comes to: a hash of its page, and one of all of it. */
-struct spot {
-	uint64_t address, page, scattered;
-};
-
 /* Pages that are full of small blocks may fall together on all levels: what then finds no
  * room beside its neighbours lies by the hash of its whole address. Has any? */
 static _Atomic bool has_scattered;
 
-static struct spot spot_of(const void *ptr)
+static uint8_t tag_of(const struct sp_heap_spot *spot)
 {
-	uint64_t address = (uint64_t)(uintptr_t)ptr;
-
-	return (struct spot){
-		.address = address,
-		.page = sp_heap_hash((const void *)(uintptr_t)(address >> PAGE_SHIFT)),
-		.scattered = sp_heap_hash(ptr),
-	};
-}
-
-static uint8_t tag_of(struct spot spot)
-{
-	uint8_t tag = (uint8_t)(spot.page ^ spot.address >> 4);
+	uint8_t tag = (uint8_t)(spot->page ^ spot->address >> 4);
 
 	return tag ? tag : 1;
 }
 
 /* Pages lie anywhere, the blocks of one side by side: what is allocated and freed
  * together is found together. Returns the index of the bucket's first entry. */
-static uint64_t bucket_of(struct spot spot, uint32_t level)
+static uint64_t bucket_of(uint64_t address, uint64_t page, uint32_t level)
 {
 	uint32_t bits = LEVEL0_BUCKET_BITS + 2 * level;
-	uint64_t bucket = ((spot.page >> (64 - bits)) + (spot.address >> BUCKET_SHIFT)) &
+	uint64_t bucket = ((page >> (64 - bits)) + (address >> BUCKET_SHIFT)) &
 			  ((UINT64_C(1) << bits) - 1);
 
 	return sp_live_blocks_of_levels(level) + bucket * SP_LIVE_BUCKET_BLOCKS;
 }
 
-static uint64_t scattered_bucket_of(struct spot spot, uint32_t level)
+static uint64_t scattered_bucket_of(uint64_t scattered, uint32_t level)
 {
 	uint32_t bits = LEVEL0_BUCKET_BITS + 2 * level;
 
 	return sp_live_blocks_of_levels(level) +
-	       (spot.scattered >> (64 - bits)) * SP_LIVE_BUCKET_BLOCKS;
+	       (scattered >> (64 - bits)) * SP_LIVE_BUCKET_BLOCKS;
 }
 
 static uint32_t levels_of(const struct sp_recording *recording)
@@ -102,12 +86,6 @@ static _Atomic uint8_t *tags_at(uint64_t bucket)
 	_Atomic uint8_t *all = atomic_load_explicit(&tags, memory_order_acquire);
 
 	return all && bucket + SP_LIVE_BUCKET_BLOCKS <= tag_count ? all + bucket : NULL;
-}
-
-/* Nearly all blocks are in the first line of their bucket. */
-static void prefetch_bucket(const struct sp_live_block *table, uint64_t bucket)
-{
-	__builtin_prefetch(&table[bucket], 1);
 }
 
 /* The top bit of the byte of each entry that is worth a look; perhaps of others. */
@@ -139,35 +117,68 @@ static struct sp_live_block *find_in(struct sp_live_block *table, uint64_t bucke
 	return NULL;
 }
 
-struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
-					const void *ptr, uint32_t levels_max,
-					uint64_t *word)
+struct sp_heap_spot sp_heap_live_spot(const struct sp_recording *recording,
+				      const void *ptr)
 {
-	struct sp_live_block *table =
+	const struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-	uint32_t levels = levels_of(recording);
-	uint32_t lowest = levels > levels_max ? levels - levels_max : 0;
-	struct spot spot = spot_of(ptr);
-	struct sp_live_block *block;
+	uint64_t address = (uint64_t)(uintptr_t)ptr;
+	struct sp_heap_spot spot = {
+		.address = address,
+		.page = sp_heap_hash((const void *)(uintptr_t)(address >> PAGE_SHIFT)),
+		.levels = levels_of(recording),
+	};
 
-	*word = (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE;
-	/* While the tags are on their way. */
-	prefetch_bucket(table, bucket_of(spot, levels - 1));
-	for (uint32_t level = levels; level-- > lowest;) {
-		block = find_in(table, bucket_of(spot, level), tag_of(spot), *word);
+	spot.bucket = bucket_of(address, spot.page, spot.levels - 1);
+	/* Most blocks are in the first line of their bucket. */
+	__builtin_prefetch(&table[spot.bucket], 1);
+	return spot;
+}
+
+/* In the levels from below the largest down to lowest. */
+static SP_NOINLINE struct sp_live_block *find_elsewhere(struct sp_live_block *table,
+							const struct sp_heap_spot *spot,
+							uint32_t lowest, uint64_t word)
+{
+	uint64_t scattered;
+
+	for (uint32_t level = spot->levels - 1; level-- > lowest;) {
+		struct sp_live_block *block =
+			find_in(table, bucket_of(spot->address, spot->page, level),
+				tag_of(spot), word);
+
 		if (block)
 			return block;
 	}
 	/* Relaxed: whoever frees a block got it from whoever has put it there. */
 	if (sp_likely(!atomic_load_explicit(&has_scattered, memory_order_relaxed)))
 		return NULL;
-	for (uint32_t level = levels; level-- > lowest;) {
-		block = find_in(table, scattered_bucket_of(spot, level), tag_of(spot),
-				*word);
+	scattered = sp_heap_hash((const void *)(uintptr_t)spot->address); // NOLINT
+	for (uint32_t level = spot->levels; level-- > lowest;) {
+		struct sp_live_block *block = find_in(
+			table, scattered_bucket_of(scattered, level), tag_of(spot), word);
+
 		if (block)
 			return block;
 	}
 	return NULL;
+}
+
+struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
+					const struct sp_heap_spot *spot,
+					uint32_t levels_max, uint64_t *word)
+{
+	struct sp_live_block *table =
+		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
+	struct sp_live_block *block;
+
+	*word = spot->address << 2 | SP_LIVE_LIVE;
+	block = find_in(table, spot->bucket, tag_of(spot), *word);
+	if (sp_likely(block != NULL))
+		return block;
+	return find_elsewhere(table, spot,
+			      spot->levels > levels_max ? spot->levels - levels_max : 0,
+			      *word);
 }
 
 static bool claim(struct sp_live_block *block)
@@ -232,29 +243,38 @@ static void note_full(bool *is_crowded)
 		*is_crowded = true;
 }
 
+static SP_NOINLINE struct sp_live_block *claim_elsewhere(struct sp_live_block *table,
+							 const struct sp_heap_spot *spot)
+{
+	struct sp_live_block *block = NULL;
+	uint64_t scattered;
+
+	for (uint32_t level = spot->levels - 1; level-- > 0 && !block;)
+		block = claim_in(table, bucket_of(spot->address, spot->page, level),
+				 tag_of(spot));
+	if (block)
+		return block;
+	if (!atomic_load_explicit(&has_scattered, memory_order_relaxed))
+		atomic_store_explicit(&has_scattered, true, memory_order_relaxed);
+	scattered = sp_heap_hash((const void *)(uintptr_t)spot->address); // NOLINT
+	for (uint32_t level = spot->levels; level-- > 0 && !block;)
+		block = claim_in(table, scattered_bucket_of(scattered, level),
+				 tag_of(spot));
+	return block;
+}
+
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
-					 const void *ptr, bool *is_crowded)
+					 const struct sp_heap_spot *spot,
+					 bool *is_crowded)
 {
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-	uint32_t levels = levels_of(recording);
-	struct spot spot = spot_of(ptr);
-	struct sp_live_block *block;
+	struct sp_live_block *block = claim_in(table, spot->bucket, tag_of(spot));
 
-	for (uint32_t level = levels; level-- > 0;) {
-		block = claim_in(table, bucket_of(spot, level), tag_of(spot));
-		if (sp_likely(block != NULL))
-			return block;
-		note_full(is_crowded);
-	}
-	if (!atomic_load_explicit(&has_scattered, memory_order_relaxed))
-		atomic_store_explicit(&has_scattered, true, memory_order_relaxed);
-	for (uint32_t level = levels; level-- > 0;) {
-		block = claim_in(table, scattered_bucket_of(spot, level), tag_of(spot));
-		if (block)
-			return block;
-	}
-	return NULL;
+	if (sp_likely(block != NULL))
+		return block;
+	note_full(is_crowded);
+	return claim_elsewhere(table, spot);
 }
 
 bool sp_heap_live_grow(struct sp_recording *recording)
@@ -264,12 +284,4 @@ bool sp_heap_live_grow(struct sp_recording *recording)
 	return levels < SP_LIVE_LEVELS_MAX &&
 	       sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
 				    sp_live_blocks_of_levels(levels + 1)) == 0;
-}
-
-void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr)
-{
-	const struct sp_live_block *table =
-		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-
-	prefetch_bucket(table, bucket_of(spot_of(ptr), levels_of(recording) - 1));
 }

@@ -162,6 +162,13 @@ static bool is_filter_ours(void)
 	return false;
 }
 
+static struct sp_live_block *find(const void *ptr, uint64_t *word)
+{
+	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
+
+	return sp_heap_live_find(&sp_capture.recording, &spot, SP_LIVE_LEVELS_MAX, word);
+}
+
 void sp_heap_free_sampled(void *ptr)
 {
 	struct sp_heap_filter *filter = sp_heap_filter_now();
@@ -172,8 +179,7 @@ void sp_heap_free_sampled(void *ptr)
 		return;
 	work = sp_heap_work_begin();
 	if (is_filter_ours())
-		block = sp_heap_live_find(&sp_capture.recording, ptr, SP_LIVE_LEVELS_MAX,
-					  &word);
+		block = find(ptr, &word);
 	if (block && end_block(block, word))
 		sp_heap_filter_remove(filter, ptr);
 	sp_heap_work_end(work);
@@ -188,8 +194,7 @@ struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
 		return hold;
 	work = sp_heap_work_begin();
 	if (is_filter_ours())
-		hold.block = sp_heap_live_find(&sp_capture.recording, ptr,
-					       SP_LIVE_LEVELS_MAX, &hold.word);
+		hold.block = find(ptr, &hold.word);
 	if (hold.block && !atomic_compare_exchange_strong_explicit(
 				  &hold.block->word, &hold.word, SP_LIVE_LIVE,
 				  memory_order_relaxed, memory_order_relaxed))
@@ -313,7 +318,7 @@ find_cell(struct sp_heap_thread *self, size_t size_bytes, uint32_t label_set)
 }
 
 /* Its address is another block's now: it left behind our back. */
-static void end_stale(void *ptr)
+static void end_stale(void *ptr, const struct sp_heap_spot *spot)
 {
 	struct sp_heap_filter *filter = sp_heap_filter_now();
 	struct sp_live_block *block;
@@ -322,7 +327,7 @@ static void end_stale(void *ptr)
 	if (!sp_heap_filter_may_be(filter, ptr))
 		return;
 	block = sp_heap_live_find(
-		&sp_capture.recording, ptr,
+		&sp_capture.recording, spot,
 		sp_heap_global.is_exact ? STALE_LEVELS_MAX : SP_LIVE_LEVELS_MAX, &word);
 	if (!block || !end_block(block, word))
 		return;
@@ -355,24 +360,42 @@ static bool may_take_storage(void)
 	return now_ns - before_ns >= TAKE_AGAIN_NS;
 }
 
-static void add_block(struct sp_heap_thread *self, void *ptr, size_t size_bytes,
-		      uint32_t cell, uint32_t span, uint64_t now_cycles)
+/* With the table as it is by now. */
+static struct sp_live_block *claim_again(const void *ptr, bool *is_crowded)
+{
+	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
+
+	return sp_heap_live_claim(&sp_capture.recording, &spot, is_crowded);
+}
+
+/* No bucket of the address has room. */
+static SP_COLD struct sp_live_block *claim_with_more_room(const void *ptr,
+							  bool *is_crowded)
+{
+	struct sp_live_block *block;
+
+	/* Freed blocks hold the room that there is, before it is their time. */
+	if (may_take_storage())
+		sp_heap_capture_ask_absorb();
+	sp_capture_take_storage();
+	block = claim_again(ptr, is_crowded);
+	/* Whoever drains may be a thread that does not run. */
+	if (!block && sp_heap_live_grow(&sp_capture.recording))
+		block = claim_again(ptr, is_crowded);
+	return block;
+}
+
+static void add_block(struct sp_heap_thread *self, void *ptr,
+		      const struct sp_heap_spot *spot, size_t size_bytes, uint32_t cell,
+		      uint32_t span, uint64_t now_cycles)
 {
 	bool is_crowded = false;
 	struct sp_live_block *block =
-		sp_heap_live_claim(&sp_capture.recording, ptr, &is_crowded);
+		sp_heap_live_claim(&sp_capture.recording, spot, &is_crowded);
 	struct sp_heap_filter *filter, *in_the_making;
 
-	if (sp_unlikely(!block)) {
-		/* Freed blocks hold the room that there is, before it is their time. */
-		if (may_take_storage())
-			sp_heap_capture_ask_absorb();
-		sp_capture_take_storage();
-		block = sp_heap_live_claim(&sp_capture.recording, ptr, &is_crowded);
-	}
-	/* Whoever drains may be a thread that does not run. */
-	if (sp_unlikely(!block) && sp_heap_live_grow(&sp_capture.recording))
-		block = sp_heap_live_claim(&sp_capture.recording, ptr, &is_crowded);
+	if (sp_unlikely(!block))
+		block = claim_with_more_room(ptr, &is_crowded);
 	if (sp_unlikely(!block)) {
 		count_untracked(cell, size_bytes);
 		return;
@@ -400,10 +423,10 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	struct sp_span_mark mark = sp_span_mark();
 	uint64_t now_cycles = sp_clock_cycles();
 	uint32_t forks = sp_heap_global.forks;
+	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
 	uint32_t cell;
 
 	mark.label_set = sp_sample_label_set(self->slot, mark.label_set, now_cycles);
-	sp_heap_live_prefetch(&sp_capture.recording, ptr);
 	if (!sp_heap_global.is_exact) {
 		self->sample_at =
 			self->bytes + sp_poisson_distance(&self->random_state,
@@ -411,12 +434,12 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 		self->variance +=
 			sp_poisson_variance(size_bytes, sp_heap_global.rate_bytes);
 	}
-	end_stale(ptr);
+	end_stale(ptr, &spot);
 	cell = find_cell(self, size_bytes, mark.label_set);
 	/* In a child that was forked meanwhile the cell is another recording's. */
 	if (sp_unlikely(forks != sp_heap_global.forks))
 		return;
-	add_block(self, ptr, size_bytes, cell, mark.span, now_cycles);
+	add_block(self, ptr, &spot, size_bytes, cell, mark.span, now_cycles);
 	if (self->slot &&
 	    (!sp_heap_global.is_exact || self->allocations % PUBLISH_EVERY == 0))
 		sp_heap_thread_publish(self);

@@ -152,18 +152,27 @@ void sp_heap_batch_finish(struct sp_heap_thread *self);
 
 /* Context: signal, before the recording's first use. Look-ups will be many. */
 void sp_heap_live_use_tags(const struct sp_recording *recording);
-/* The live block at ptr, in the levels_max largest levels, and its word. */
+/* Where an address is looked for, and put, in the table as it was then. */
+struct sp_heap_spot {
+	uint64_t address, page; /* page: its hash */
+	uint64_t bucket;	/* first entry, in the largest level */
+	uint32_t levels;
+};
+
+/* A look-up or a claim will follow soon. */
+struct sp_heap_spot sp_heap_live_spot(const struct sp_recording *recording,
+				      const void *ptr);
+/* The live block of that address, in the levels_max largest levels, and its word. */
 struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
-					const void *ptr, uint32_t levels_max,
-					uint64_t *word);
+					const struct sp_heap_spot *spot,
+					uint32_t levels_max, uint64_t *word);
 /* One more level, here and now; false: no storage. System calls. */
 bool sp_heap_live_grow(struct sp_recording *recording);
-/* A look-up or a claim will follow soon. */
-void sp_heap_live_prefetch(const struct sp_recording *recording, const void *ptr);
 /* An entry that is this thread's until its word is stored; NULL: no room. is_crowded:
  * the caller is to have more room made, once. */
 struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
-					 const void *ptr, bool *is_crowded);
+					 const struct sp_heap_spot *spot,
+					 bool *is_crowded);
 
 /* A claimed or live entry is about to be freed. */
 void sp_heap_live_untag(const struct sp_recording *recording,
