@@ -16,7 +16,8 @@
 #include <string.h>
 #include <zlib.h>
 
-#define COMPRESSION_LEVEL 6
+/* As Go writes its own: a quarter larger than the usual level, in half the time. */
+#define COMPRESSION_LEVEL Z_BEST_SPEED
 #define WINDOW_BITS_GZIP 16 /* added to the window's: write gzip's header */
 #define WINDOW_BITS 15
 #define MEMORY_LEVEL 8
