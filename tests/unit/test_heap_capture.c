@@ -2,89 +2,11 @@
  * What the heap hooks do when they are interrupted, left by a jump, or outlived: blocks
  * are addresses that nobody looks at, and a mark of unfinished work is a stack pointer.
  */
-#include "heap_absorb.h"
-#include "heap_batches.h"
-#include "heap_threads.h"
-#include "sp_capture.h"
 #include "sp_clock.h"
-#include "sp_heap_capture.h"
-#include "test_recording_fixture.h"
+#include "test_heap_capture_fixture.h"
 
-#include "sp_double.h"
-#include "sp_recording_heap.h"
-
-#include <check.h>
-#include <pthread.h>
-
-#define BLOCK_BYTES UINT64_C(48)
 /* Further than any frame of ours between a test and what it calls. */
 #define BELOW_BYTES UINT64_C(16384)
-
-static struct sp_own_process own_process;
-static struct sp_absorber *absorber;
-static struct sp_slot *slot;
-
-static struct sp_recording_header *header(void)
-{
-	return sp_capture.recording.header;
-}
-
-static void *address(uint64_t number)
-{
-	return (void *)(uintptr_t)(number << 12);
-}
-
-static uint64_t loss(enum sp_loss which)
-{
-	return atomic_load(&header()->losses[which]);
-}
-
-static struct sp_slot *begin_thread(void)
-{
-	struct sp_slot *new_slot = test_thread(&sp_capture.recording, 1, false);
-	pthread_attr_t attributes;
-	void *low;
-	size_t bytes;
-
-	ck_assert_ptr_nonnull(new_slot);
-	ck_assert_int_eq(pthread_getattr_np(pthread_self(), &attributes), 0);
-	pthread_attr_getstack(&attributes, &low, &bytes);
-	pthread_attr_destroy(&attributes);
-	atomic_store(&new_slot->stack_low, (uint64_t)(uintptr_t)low);
-	atomic_store(&new_slot->stack_high, (uint64_t)(uintptr_t)low + bytes);
-	sp_heap_thread_begin(new_slot);
-	ck_assert_ptr_nonnull(sp_heap_self);
-	return new_slot;
-}
-
-static void setup(void)
-{
-	static const struct sp_heap_settings settings = {.rate_bytes = 1, .seed = 1};
-	struct sp_recording *recording = &sp_capture.recording;
-
-	ck_assert_int_eq(test_recording_make(recording, "/proc/nonexistent", 64 << 20),
-			 0);
-	atomic_store(&own_process.is_ours, 1);
-	sp_capture.own_process = &own_process;
-	sp_capture.depth_frames_max = 32;
-	ck_assert_int_eq(sp_heap_capture_init(&settings), 0);
-	sp_heap_capture_begin(recording);
-	absorber = calloc(1, sizeof(*absorber));
-	ck_assert_ptr_nonnull(absorber);
-	ck_assert_int_eq(sp_absorber_init(absorber, recording), 0);
-	sp_heap_keep_ahead(absorber);
-	sp_capture_set_state(SP_CAPTURE_RUNNING);
-	slot = begin_thread();
-}
-
-static void teardown(void)
-{
-	sp_capture_set_state(SP_CAPTURE_OFF);
-	sp_heap_capture_forked();
-	sp_absorber_fini(absorber);
-	free(absorber);
-	sp_recording_detach(&sp_capture.recording);
-}
 
 /* A stack pointer of frames that are gone, and of some that are not. */
 static uint64_t gone(void)
@@ -99,32 +21,8 @@ static uint64_t callers(void)
 
 static struct sp_live_block *find(uint64_t number)
 {
-	struct sp_heap_spot spot =
-		sp_heap_live_spot(&sp_capture.recording, address(number));
-	uint64_t word;
-
-	return sp_heap_live_find(&sp_capture.recording, &spot, SP_LIVE_LEVELS_MAX, &word);
+	return find_at(address(number));
 }
-
-/* Of all cells, when everything is absorbed. */
-static double sum_of(size_t offset)
-{
-	uint64_t cells = sp_recording_used(&sp_capture.recording, SP_SECTION_HEAP_CELLS);
-	double sum = 0;
-
-	sp_heap_batches_absorb(absorber);
-	sp_heap_absorb(absorber);
-	for (uint64_t i = 0; i < cells; i++) {
-		const char *cell = sp_recording_item(&sp_capture.recording,
-						     SP_SECTION_HEAP_CELLS, i);
-
-		sum += sp_double_from_bits(
-			atomic_load((const _Atomic uint64_t *)(cell + offset)));
-	}
-	return sum;
-}
-
-#define SUM(member) sum_of(offsetof(struct sp_heap_cell, member))
 
 /* --- samples --- */
 
@@ -304,30 +202,6 @@ START_TEST(free_under_way_is_absorbed_once)
 }
 END_TEST
 
-/* Sizes of as many classes: four to each doubling. */
-static uint64_t size_of_class(uint64_t number)
-{
-	return (UINT64_C(32) << number / 4) * (5 + number % 4);
-}
-
-/* Nobody absorbs lines meanwhile; what finds none waits in the table. */
-START_TEST(blocks_of_many_cells_soon_wait_for_nobody)
-{
-	const uint64_t cells = 40, rounds = 64;
-	uint64_t waiting = 0;
-
-	for (uint64_t round = 0; round < rounds; round++) {
-		for (uint64_t i = 1; i <= cells; i++)
-			sp_heap_note_alloc(address(i), size_of_class(i));
-		for (uint64_t i = 1; i <= cells; i++)
-			sp_heap_note_free(address(i));
-		waiting = sp_heap_absorb(absorber);
-	}
-	ck_assert_uint_eq(waiting, 0);
-	ck_assert_double_eq(SUM(freed_objects), (double)(cells * rounds));
-}
-END_TEST
-
 START_TEST(batches_of_ended_threads_serve_the_next)
 {
 	uint64_t used;
@@ -466,10 +340,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("heap capture");
 	TCase *tests = tcase_create("hooks");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests,
@@ -485,7 +356,6 @@ int main(void)
 	tcase_add_test(tests,
 		       free_in_a_handler_that_interrupted_one_leaves_the_batch_alone);
 	tcase_add_test(tests, free_under_way_is_absorbed_once);
-	tcase_add_test(tests, blocks_of_many_cells_soon_wait_for_nobody);
 	tcase_add_test(tests, batches_of_ended_threads_serve_the_next);
 	tcase_add_test(tests, jump_on_a_stack_without_bounds_leaves_memo_and_batches);
 	tcase_add_test(tests, free_that_a_thread_ended_in_is_finished);
@@ -496,10 +366,5 @@ int main(void)
 	tcase_add_test(tests, peak_beyond_all_bits_of_the_mark_does_not_move_downwards);
 	tcase_add_test(tests, age_is_right_when_the_bits_of_births_are_used_up);
 	tcase_add_test(tests, block_from_a_core_whose_clock_is_ahead_has_no_age);
-	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_tests("heap capture", tests);
 }

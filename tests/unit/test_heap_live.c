@@ -1,0 +1,264 @@
+/*
+ * The live table where it is crowded, and the filter before it: no block is ever lost
+ * sight of, and what cannot be followed is counted.
+ */
+#include "test_heap_capture_fixture.h"
+
+/* Of a bucket of the table, and of a counter of the filter. */
+#define BUCKET_BYTES UINT64_C(256)
+#define COUNTER_BYTES (UINT64_C(1) << SP_HEAP_FILTER_SHIFT)
+#define PAGE UINT64_C(0x7f0000400000)
+
+static void *at(uint64_t number)
+{
+	return (void *)(uintptr_t)number; // NOLINT
+}
+
+static void make(uint64_t first, uint64_t count, uint64_t distance_bytes)
+{
+	for (uint64_t i = 0; i < count; i++)
+		sp_heap_note_alloc(at(first + i * distance_bytes), BLOCK_BYTES);
+}
+
+static void check_all_live(uint64_t first, uint64_t count, uint64_t distance_bytes)
+{
+	for (uint64_t i = 0; i < count; i++)
+		ck_assert_ptr_nonnull(find_at(at(first + i * distance_bytes)));
+}
+
+static void free_all(uint64_t first, uint64_t count, uint64_t distance_bytes)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		void *ptr = at(first + i * distance_bytes);
+
+		sp_heap_note_free(ptr);
+		ck_assert_ptr_null(find_at(ptr));
+	}
+}
+
+static int64_t live_bytes(void)
+{
+	return atomic_load(&header()->heap_live_bytes) + sp_heap_self->pending_live_bytes;
+}
+
+static void check_crowd(uint64_t count, uint64_t distance_bytes)
+{
+	make(PAGE, count, distance_bytes);
+	check_all_live(PAGE, count, distance_bytes);
+	ck_assert_int_eq(live_bytes(), (int64_t)(count * BLOCK_BYTES));
+	free_all(PAGE, count, distance_bytes);
+	ck_assert_int_eq(live_bytes(), 0);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_UNTRACKED), 0);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_STALE), 0);
+	ck_assert_double_eq(SUM(freed_objects), (double)count);
+}
+
+/* --- the table --- */
+
+START_TEST(page_full_of_small_blocks_is_followed)
+{
+	check_crowd(4096 / 32, 32);
+}
+END_TEST
+
+START_TEST(blocks_beyond_those_of_a_bucket_lie_on_other_levels)
+{
+	check_crowd(2 * SP_LIVE_BUCKET_BLOCKS, BUCKET_BYTES / 2 / SP_LIVE_BUCKET_BLOCKS);
+	ck_assert(atomic_load(&sp_heap_global.wants_room));
+}
+END_TEST
+
+START_TEST(blocks_beyond_those_of_all_levels_lie_elsewhere)
+{
+	/* In one bucket, which no table has so many levels for. */
+	check_crowd(BUCKET_BYTES / 2, 2);
+}
+END_TEST
+
+START_TEST(block_left_behind_our_back_in_a_crowd_is_noticed)
+{
+	const uint64_t count = SP_LIVE_BUCKET_BLOCKS, distance = 16;
+
+	make(PAGE, count, distance);
+	make(PAGE, count, distance);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_STALE), count);
+	ck_assert_int_eq(live_bytes(), (int64_t)(count * BLOCK_BYTES));
+	free_all(PAGE, count, distance);
+	ck_assert_double_eq(SUM(freed_objects), 2 * (double)count);
+}
+END_TEST
+
+START_TEST(table_grows_where_it_is_full)
+{
+	const uint64_t count = 60000, distance = 64;
+	uint64_t reserved =
+		sp_recording_reserved(&sp_capture.recording, SP_SECTION_LIVE_BLOCKS);
+
+	ck_assert_uint_lt(reserved, count);
+	make(PAGE, count, distance);
+	check_all_live(PAGE, count, distance);
+	ck_assert_uint_gt(
+		sp_recording_reserved(&sp_capture.recording, SP_SECTION_LIVE_BLOCKS),
+		count);
+	free_all(PAGE, count, distance);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_UNTRACKED), 0);
+	ck_assert_double_eq(SUM(freed_objects), (double)count);
+}
+END_TEST
+
+static double untracked_objects(void)
+{
+	uint64_t cells = sp_recording_used(&sp_capture.recording, SP_SECTION_HEAP_CELLS);
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < cells; i++) {
+		const struct sp_heap_cell *cell = sp_recording_item(
+			&sp_capture.recording, SP_SECTION_HEAP_CELLS, i);
+
+		sum += atomic_load(&cell->untracked_objects_q8);
+	}
+	return (double)sum / 256;
+}
+
+START_TEST(blocks_that_find_no_room_are_counted_as_allocated)
+{
+	const uint64_t count = 60000, distance = 64;
+	uint64_t untracked;
+
+	/* A stack and its cells first, then no storage any more. */
+	make(PAGE, 1, distance);
+	header()->storage_bytes_max = atomic_load(&header()->storage_bytes);
+	make(PAGE + distance, count - 1, distance);
+	untracked = loss(SP_LOSS_HEAP_UNTRACKED);
+	ck_assert_uint_gt(untracked, 0);
+	ck_assert_double_eq(untracked_objects(), (double)untracked);
+	ck_assert_int_eq(live_bytes(), (int64_t)((count - untracked) * BLOCK_BYTES));
+	free_all(PAGE, count, distance);
+	ck_assert_int_eq(live_bytes(), 0);
+	ck_assert_double_eq(SUM(freed_objects), (double)(count - untracked));
+}
+END_TEST
+
+/* --- the filter --- */
+
+#define SAMPLED_RATE_BYTES UINT64_C(4096)
+/* Of blocks so large each is sampled. */
+#define LARGE_BYTES (64 * SAMPLED_RATE_BYTES)
+
+static void setup_sampled(void)
+{
+	begin_capture(SAMPLED_RATE_BYTES, 64 << 20);
+}
+
+static bool is_asked_for(uint64_t number)
+{
+	return sp_heap_may_be_sampled(at(number)) &&
+	       sp_heap_filter_may_be(sp_heap_filter_now(), at(number));
+}
+
+static struct sp_heap_filter *add(uint64_t number)
+{
+	struct sp_heap_filter *in_the_making;
+
+	return sp_heap_filter_add(at(number), &in_the_making);
+}
+
+START_TEST(neighbours_of_a_sampled_block_are_not_looked_for)
+{
+	unsigned int asked = 0;
+
+	add(PAGE + 16);
+	ck_assert(is_asked_for(PAGE + 16));
+	ck_assert(!sp_heap_may_be_sampled(at(PAGE + COUNTER_BYTES)));
+	for (uint64_t offset = 0; offset < COUNTER_BYTES; offset += 16)
+		asked += is_asked_for(PAGE + offset);
+	/* One in 128 by chance. */
+	ck_assert_uint_le(asked, 4);
+}
+END_TEST
+
+START_TEST(blocks_that_share_a_counter_are_known_until_the_last_is_gone)
+{
+	const uint64_t count = 5;
+	struct sp_heap_filter *filter = NULL;
+
+	for (uint64_t i = 0; i < count; i++)
+		filter = add(PAGE + 16 * i);
+	for (uint64_t gone = 0; gone < count; gone++) {
+		for (uint64_t i = gone; i < count; i++)
+			ck_assert(is_asked_for(PAGE + 16 * i));
+		sp_heap_filter_remove(filter, at(PAGE + 16 * gone));
+	}
+	ck_assert(!sp_heap_may_be_sampled(at(PAGE)));
+	/* And a lone one is again known by its address. */
+	add(PAGE + 16);
+	ck_assert(is_asked_for(PAGE + 16));
+	sp_heap_filter_remove(filter, at(PAGE + 16));
+	ck_assert(!sp_heap_may_be_sampled(at(PAGE)));
+}
+END_TEST
+
+START_TEST(counter_that_is_full_says_yes_for_ever)
+{
+	const uint64_t count = 300;
+	struct sp_heap_filter *filter = NULL;
+
+	for (uint64_t i = 0; i < count; i++)
+		filter = add(PAGE + i);
+	for (uint64_t i = 0; i < count; i++) {
+		ck_assert(is_asked_for(PAGE + i));
+		sp_heap_filter_remove(filter, at(PAGE + i));
+	}
+	ck_assert(is_asked_for(PAGE));
+}
+END_TEST
+
+START_TEST(larger_filter_knows_all_that_live)
+{
+	const uint64_t count = 20000, distance = 4096 + 32;
+	struct sp_heap_filter *first = sp_heap_filter_now();
+
+	for (uint64_t i = 0; i < count; i++) {
+		sp_heap_note_alloc(at(PAGE + i * distance), LARGE_BYTES);
+		if (i % 1000 == 0)
+			sp_heap_filter_keep_ahead(&sp_capture.recording);
+	}
+	ck_assert_ptr_ne(sp_heap_filter_now(), first);
+	ck_assert_uint_gt(sp_heap_filter_now()->mask, first->mask);
+	for (uint64_t i = 0; i < count; i++)
+		ck_assert(is_asked_for(PAGE + i * distance));
+	free_all(PAGE, count, distance);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_UNTRACKED), 0);
+	ck_assert_int_eq(live_bytes(), 0);
+	ck_assert_double_eq(SUM(freed_bytes), (double)(count * LARGE_BYTES));
+}
+END_TEST
+
+int main(void)
+{
+	TCase *tests = tcase_create("table"), *filter = tcase_create("filter");
+	Suite *suite = suite_create("live blocks");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests, page_full_of_small_blocks_is_followed);
+	tcase_add_test(tests, blocks_beyond_those_of_a_bucket_lie_on_other_levels);
+	tcase_add_test(tests, blocks_beyond_those_of_all_levels_lie_elsewhere);
+	tcase_add_test(tests, block_left_behind_our_back_in_a_crowd_is_noticed);
+	tcase_add_test(tests, table_grows_where_it_is_full);
+	tcase_add_test(tests, blocks_that_find_no_room_are_counted_as_allocated);
+	tcase_add_checked_fixture(filter, setup_sampled, teardown);
+	tcase_add_test(filter, neighbours_of_a_sampled_block_are_not_looked_for);
+	tcase_add_test(filter,
+		       blocks_that_share_a_counter_are_known_until_the_last_is_gone);
+	tcase_add_test(filter, counter_that_is_full_says_yes_for_ever);
+	tcase_add_test(filter, larger_filter_knows_all_that_live);
+	suite_add_tcase(suite, tests);
+	suite_add_tcase(suite, filter);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
