@@ -418,6 +418,12 @@ static void add_block(struct sp_heap_thread *self, void *ptr,
 		sp_capture_take_storage();
 }
 
+static void count(struct sp_heap_thread *self, size_t size_bytes)
+{
+	self->allocations++;
+	self->bytes += size_bytes;
+}
+
 static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
 	struct sp_span_mark mark = sp_span_mark();
@@ -446,7 +452,7 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 }
 
 /* A copy of the process that nobody told us of: its thread is a wiped one. */
-static bool is_recording(struct sp_heap_thread *self)
+static bool is_recording(struct sp_heap_thread *self, size_t size_bytes)
 {
 	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
 
@@ -462,9 +468,9 @@ static bool is_recording(struct sp_heap_thread *self)
 	if (sp_capture_is_running())
 		return true;
 	if (!sp_heap_global.is_exact)
-		self->sample_at =
-			self->bytes + sp_poisson_distance(&self->random_state,
-							  sp_heap_global.rate_bytes);
+		self->sample_at = self->bytes + size_bytes +
+				  sp_poisson_distance(&self->random_state,
+						      sp_heap_global.rate_bytes);
 	return false;
 }
 
@@ -474,10 +480,9 @@ static bool is_point_in(struct sp_heap_thread *self, size_t size_bytes)
 {
 	if (sp_likely(self->sample_at || sp_heap_global.is_exact || !self->number))
 		return true;
-	self->sample_at =
-		self->bytes - size_bytes +
-		sp_poisson_distance(&self->random_state, sp_heap_global.rate_bytes);
-	return self->bytes >= self->sample_at;
+	self->sample_at = self->bytes + sp_poisson_distance(&self->random_state,
+							    sp_heap_global.rate_bytes);
+	return self->bytes + size_bytes >= self->sample_at;
 }
 
 void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
@@ -487,18 +492,22 @@ void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	/* Before the first question, as a fork may change the answer. */
 	uint64_t work = sp_heap_work_begin();
 
-	if (!is_point_in(self, size_bytes) || !is_recording(self)) {
-		/* Nothing is sampled. */
+	if (!is_point_in(self, size_bytes) || !is_recording(self, size_bytes)) {
+		count(self, size_bytes);
 	} else if (sp_likely(!self->sampling_at) ||
 		   sp_heap_was_left(self, self->sampling_at, here)) {
 		if (sp_unlikely(self->sampling_at))
 			sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_LEFT, 1);
+		/* From here on a jump is told, so that no block is counted without a
+		 * sample and without a word. */
 		self->sampling_at = here;
 		atomic_signal_fence(memory_order_seq_cst);
+		count(self, size_bytes);
 		sample(self, ptr, size_bytes);
 		atomic_signal_fence(memory_order_seq_cst);
 		self->sampling_at = 0;
 	} else {
+		count(self, size_bytes);
 		sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_REENTERED, 1);
 	}
 	sp_heap_work_end(work);

@@ -87,7 +87,7 @@ static inline uint64_t sp_heap_hash(const void *ptr)
 /* On a thread without state: counts, and makes it where it can. */
 void sp_heap_first_alloc(void *ptr, size_t size_bytes);
 void sp_heap_first_free(void);
-/* A block that got bytes to sample_at, counted already: a point may fall into it. */
+/* A block that gets bytes to sample_at: counts it, and a point may fall into it. */
 void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes);
 /* A call has failed: until one succeeds, none is counted before it is made. */
 void sp_heap_note_failure(void);
@@ -129,10 +129,12 @@ static inline void sp_heap_note_alloc(void *ptr, size_t size_bytes)
 		sp_heap_first_alloc(ptr, size_bytes);
 		return;
 	}
+	if (sp_unlikely(self->bytes + size_bytes >= self->sample_at)) {
+		sp_heap_sample(self, ptr, size_bytes);
+		return;
+	}
 	self->allocations++;
 	self->bytes += size_bytes;
-	if (sp_unlikely(self->bytes >= self->sample_at))
-		sp_heap_sample(self, ptr, size_bytes);
 }
 
 static inline bool sp_heap_may_be_sampled(const void *ptr)
