@@ -48,7 +48,12 @@ START_TEST(fates_are_told_to_the_block)
 
 	for (size_t i = 0; i < sizeof(sites) / sizeof(sites[0]); i++) {
 		const char *site = sites[i].site;
-		struct heap_sums sums = heap_profile_with(heap, site);
+		const struct heap_sums expected = {
+			.alloc_objects = sites[i].freed + sites[i].inuse,
+			.alloc_bytes = sites[i].freed_bytes + sites[i].inuse_bytes,
+			.inuse_objects = sites[i].inuse,
+			.inuse_bytes = sites[i].inuse_bytes,
+		};
 
 		ck_assert_int_eq(heap_profile_column(lifetimes, site, "freed_objects"),
 				 sites[i].freed);
@@ -57,11 +62,7 @@ START_TEST(fates_are_told_to_the_block)
 		ck_assert_int_eq(
 			heap_profile_column(lifetimes, site, "cross_thread_objects"),
 			sites[i].crossing);
-		ck_assert_int_eq(sums.inuse_objects, sites[i].inuse);
-		ck_assert_int_eq(sums.inuse_bytes, sites[i].inuse_bytes);
-		ck_assert_int_eq(sums.alloc_objects, sites[i].freed + sites[i].inuse);
-		ck_assert_int_eq(sums.alloc_bytes,
-				 sites[i].freed_bytes + sites[i].inuse_bytes);
+		heap_profile_assert_site(heap, site, &expected);
 		ck_assert_int_eq(heap_profile_with(leaks, site).inuse_bytes,
 				 sites[i].inuse_bytes);
 	}

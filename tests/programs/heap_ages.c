@@ -2,7 +2,7 @@
  * Blocks of different fates, a function for each: freed at once, or after a while, by
  * another thread, resized again and again, or kept.
  */
-#include "burn.h"
+#include "heap_sites.h"
 
 #include <pthread.h>
 
@@ -11,29 +11,12 @@
 #define WHILE_MS 50
 #define CHAIN 10
 
-#define PLACE(name)                                                                      \
-	NOINLINE void *name(size_t bytes);                                               \
-	void *name(size_t bytes)                                                         \
-	{                                                                                \
-		void *block = malloc(bytes);                                             \
-                                                                                         \
-		__asm__ volatile("" : "+r"(block));                                      \
-		return block;                                                            \
-	}
-
-PLACE(age_short)
-PLACE(age_long)
-PLACE(age_crossing)
-PLACE(age_chain_begin)
-PLACE(age_kept)
-NOINLINE void *age_chain_link(void *block, size_t bytes);
-
-void *age_chain_link(void *block, size_t bytes)
-{
-	block = realloc(block, bytes);
-	__asm__ volatile("" : "+r"(block));
-	return block;
-}
+HEAP_SITE(age_short)
+HEAP_SITE(age_long)
+HEAP_SITE(age_crossing)
+HEAP_SITE(age_chain_begin)
+HEAP_SITE(age_kept)
+HEAP_RESITE(age_chain_link)
 
 static void *crossing[THREADS][BLOCKS];
 
@@ -68,8 +51,7 @@ static void *work(void *number)
 			free(block);
 	}
 	for (int i = 0; i < BLOCKS; i++)
-		if (!age_kept(400))
-			_exit(4);
+		age_kept(400);
 	return NULL;
 }
 

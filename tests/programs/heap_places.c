@@ -10,7 +10,7 @@
  *
  * Tells for each place how much was allocated there.
  */
-#include "burn.h"
+#include "heap_sites.h"
 
 #include <alloca.h>
 #include <errno.h>
@@ -28,26 +28,13 @@
 extern void *heap_early_blocks[EARLY_BLOCKS];
 extern void *heap_late_block;
 
-/* Each place has a name in the profile. */
-#define PLACE(name)                                                                      \
-	NOINLINE void *name(size_t bytes);                                               \
-	void *name(size_t bytes)                                                         \
-	{                                                                                \
-		void *block = malloc(bytes);                                             \
-                                                                                         \
-		__asm__ volatile("" : "+r"(block));                                      \
-		if (block == NULL)                                                       \
-			_exit(4);                                                        \
-		return block;                                                            \
-	}
-
-PLACE(main_allocate)
-PLACE(handler_allocate)
-PLACE(specific_allocate)
-PLACE(cancelled_allocate)
-PLACE(exiting_allocate)
-PLACE(small_allocate)
-PLACE(coroutine_allocate)
+HEAP_SITE(main_allocate)
+HEAP_SITE(handler_allocate)
+HEAP_SITE(specific_allocate)
+HEAP_SITE(cancelled_allocate)
+HEAP_SITE(exiting_allocate)
+HEAP_SITE(small_allocate)
+HEAP_SITE(coroutine_allocate)
 
 /* --- ends --- */
 

@@ -9,34 +9,18 @@
  *
  * Tells how often that was, and what was allocated for certain.
  */
+#include "heap_sites.h"
 #include "steps.h"
 
 #define AFTER_BLOCKS 100
 #define STAY_CPU_NS (30 * NS_PER_MS)
 #define COROUTINE_STACK_BYTES (256 * 1024)
 
-#define PLACE(name)                                                                      \
-	NOINLINE void *name(size_t bytes);                                               \
-	void *name(size_t bytes)                                                         \
-	{                                                                                \
-		void *block = malloc(bytes);                                             \
-                                                                                         \
-		__asm__ volatile("" : "+r"(block));                                      \
-		return block;                                                            \
-	}
-
-PLACE(steps_allocate)
-PLACE(child_allocate)
-PLACE(handler_allocate)
-PLACE(after_allocate)
-NOINLINE void *steps_resize(void *block, size_t bytes);
-
-void *steps_resize(void *block, size_t bytes)
-{
-	block = realloc(block, bytes);
-	__asm__ volatile("" : "+r"(block));
-	return block;
-}
+HEAP_SITE(steps_allocate)
+HEAP_SITE(child_allocate)
+HEAP_SITE(handler_allocate)
+HEAP_SITE(after_allocate)
+HEAP_RESITE(steps_resize)
 
 static const char *mode;
 

@@ -105,6 +105,26 @@ struct heap_sums heap_profile_with(const struct heap_profile *profile,
 	return sums;
 }
 
+void heap_profile_assert_site(const struct heap_profile *profile, const char *function,
+			      const struct heap_sums *expected)
+{
+	struct heap_sums sums = heap_profile_with(profile, function);
+
+	if (sums.alloc_objects == expected->alloc_objects &&
+	    sums.alloc_bytes == expected->alloc_bytes &&
+	    sums.inuse_objects == expected->inuse_objects &&
+	    sums.inuse_bytes == expected->inuse_bytes)
+		return;
+	heap_profile_show(profile);
+	ck_abort_msg(
+		"%s: %lld blocks, %lld bytes, of which %lld and %lld in use; should be "
+		"%lld, %lld, %lld and %lld",
+		function, (long long)sums.alloc_objects, (long long)sums.alloc_bytes,
+		(long long)sums.inuse_objects, (long long)sums.inuse_bytes,
+		(long long)expected->alloc_objects, (long long)expected->alloc_bytes,
+		(long long)expected->inuse_objects, (long long)expected->inuse_bytes);
+}
+
 int64_t heap_profile_column(const struct heap_profile *profile, const char *function,
 			    const char *type)
 {

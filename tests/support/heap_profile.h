@@ -39,6 +39,10 @@ struct heap_sums heap_profile_total(const struct heap_profile *profile);
 struct heap_sums heap_profile_with(const struct heap_profile *profile,
 				   const char *function);
 
+/* Asserts that they are just those; the number of samples does not matter. */
+void heap_profile_assert_site(const struct heap_profile *profile, const char *function,
+			      const struct heap_sums *expected);
+
 /* The same of any column; asserts that there is one of that type. */
 int64_t heap_profile_column(const struct heap_profile *profile, const char *function,
 			    const char *type);
