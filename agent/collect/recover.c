@@ -61,7 +61,8 @@ static int drain(struct sp_recording *recording, struct sp_recover_result *resul
 	return err;
 }
 
-/* What is lost is told with the first of the files. */
+/* What is lost, and which sources of spans were found, is told with the first of the
+ * files. */
 static void list_file(const struct sp_write_summary *summary, enum sp_profile_kind kind,
 		      struct sp_recover_result *result)
 {
@@ -77,6 +78,7 @@ static void list_file(const struct sp_write_summary *summary, enum sp_profile_ki
 		sp_text_string(&text, ", ");
 		sp_text_decimal(&text, summary->lost_samples);
 		sp_text_string(&text, " samples lost");
+		sp_write_summary_say_sources(summary, &text);
 	}
 }
 

@@ -117,6 +117,10 @@ int sp_write_summary_error(const struct sp_write_summary *summary);
 void sp_write_summary_say_kind(const struct sp_write_summary *summary,
 			       enum sp_profile_kind kind, struct sp_text *text);
 
+/* "; found: api, otel", or nothing: sources of spans. */
+void sp_write_summary_say_sources(const struct sp_write_summary *summary,
+				  struct sp_text *text);
+
 /* All that was written, and all sums: "DIR/redis.17.{cpu,heap}.pb.gz: ...". */
 void sp_write_summary_say(const struct sp_write_summary *summary, const char *folder,
 			  struct sp_text *text);

@@ -20,7 +20,7 @@ struct sp_recover_result {
 	char state[128]; /* why there was nothing to write, or "" */
 	struct {
 		char name[NAME_MAX + 1];
-		char summary[128];
+		char summary[256];
 	} files[SP_PROFILE_KINDS];
 	unsigned int file_count;
 };

@@ -4,10 +4,12 @@
  */
 #include "span_sources.h"
 
+#include "sp_options_value.h"
 #include "sp_recording_spans.h"
 #include "sp_span_capture.h"
 #include "sp_text.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -52,16 +54,35 @@ static bool is_source(const char *name, size_t name_bytes)
 	return false;
 }
 
-static void say_unknown(const char *name, size_t name_bytes, struct sp_text *error)
+/* The source that was probably meant; of equally near ones the first. */
+static const char *find_nearest(const char *name, size_t name_bytes)
 {
-	sp_text_char(error, '"');
-	for (size_t i = 0; i < name_bytes; i++)
-		sp_text_char(error, name[i]);
-	sp_text_string(error, "\" is no source of spans; there are ");
+	const char *nearest = name_of(0);
+	unsigned int least = UINT_MAX;
+
 	for (size_t i = 0; i < SOURCES; i++) {
-		sp_text_string(error, i ? ", " : "");
-		sp_text_string(error, name_of(i));
+		unsigned int distance = sp_word_distance(name, name_bytes, name_of(i),
+							 strlen(name_of(i)));
+
+		if (distance < least) {
+			least = distance;
+			nearest = name_of(i);
+		}
 	}
+	return nearest;
+}
+
+static void say_unknown(const char *item, size_t item_bytes, struct sp_text *error)
+{
+	bool has_sign = *item == '-';
+
+	sp_text_char(error, '"');
+	for (size_t i = 0; i < item_bytes; i++)
+		sp_text_char(error, item[i]);
+	sp_text_string(error, "\" is unknown (did you mean \"");
+	sp_text_string(error, has_sign ? "-" : "");
+	sp_text_string(error, find_nearest(item + has_sign, item_bytes - has_sign));
+	sp_text_string(error, "\"?)");
 }
 
 bool sp_spans_check(const char *list, char *error, unsigned long error_bytes)
@@ -70,14 +91,13 @@ bool sp_spans_check(const char *list, char *error, unsigned long error_bytes)
 
 	sp_text_init(&text, error, error_bytes);
 	while (*list) {
-		const char *name = list + (*list == '-');
-		size_t bytes = strcspn(name, ",");
+		size_t bytes = strcspn(list, ","), sign = *list == '-';
 
-		if (!is_source(name, bytes)) {
-			say_unknown(name, bytes, &text);
+		if (!is_source(list + sign, bytes - sign)) {
+			say_unknown(list, bytes, &text);
 			return false;
 		}
-		list = name + bytes + (name[bytes] == ',');
+		list += bytes + (list[bytes] == ',');
 	}
 	return true;
 }

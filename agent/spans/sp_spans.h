@@ -40,7 +40,7 @@ struct sp_span_source_ops {
 
 /*
  * Context: init. Are all items of a list of sources names of such, with or without "-"?
- * If not, error says which one is none, and what there are.
+ * If not, error says which one is none, and the nearest that is.
  */
 bool sp_spans_check(const char *list, char *error, unsigned long error_bytes);
 

@@ -209,8 +209,8 @@ START_TEST(unknown_source_is_told_and_nothing_profiled)
 {
 	struct victim *victim = run_server("10", "200", "SPANPROF_SOURCES=-apy");
 
-	ck_assert_ptr_nonnull(
-		strstr(victim->agent_lines, "\"apy\" is no source of spans"));
+	ck_assert_ptr_nonnull(strstr(victim->agent_lines,
+				     "\"-apy\" is unknown (did you mean \"-api\"?)"));
 	ck_assert_uint_eq(victim_count(victim->profiles, "*"), 0);
 	victim_free(victim);
 }

@@ -324,6 +324,8 @@ START_TEST(environment_makes_a_span_around_the_process)
 		NAMES("/usr/bin/python3", "-c",
 		      "import sqlite3, time\n"
 		      "c = sqlite3.connect(':memory:')\n"
+		      /* Until the library is known stacks end there. */
+		      "time.sleep(1)\n"
 		      "c.execute('create table t(a, b)')\n"
 		      "c.executemany('insert into t values(?, ?)', ((i, str(i)) for i in "
 		      "range(20000)))\n"
@@ -346,29 +348,27 @@ END_TEST
 
 /* --- the list --- */
 
-/* Names that the line about a wrong one lists, in order. */
 static const char *const names[] = {"api",	     "environment", "otel",
 				    "custom-labels", "functions",   "thread-names",
 				    "process-title"};
 #define SOURCE_NAMES (sizeof(names) / sizeof(names[0]))
 
-START_TEST(wrong_source_is_told_with_those_there_are)
+START_TEST(wrong_source_is_told_with_the_nearest)
 {
 	struct victim_setup setup = {
 		.argv = (const char *const[]){"busy", "10", NULL},
 		.environment =
-			(const char *const[]){"SPANPROF_SOURCES=thread-name", NULL},
+			(const char *const[]){"SPANPROF_SOURCES=otel,thread-name", NULL},
 	};
 	struct victim *victim = victim_run(&setup);
-	const char *at = victim->agent_lines;
+	const char *line = strstr(victim->agent_lines,
+				  "SPANPROF_SOURCES: \"thread-name\" is unknown (did "
+				  "you mean \"thread-names\"?); the program runs "
+				  "unprofiled\n");
 
 	victim_assert_success(victim);
-	ck_assert_ptr_nonnull(strstr(at, "\"thread-name\" is no source"));
-	for (size_t i = 0; i < SOURCE_NAMES; i++) {
-		at = strstr(at, names[i]);
-		ck_assert_msg(at != NULL, "no %s in: %s", names[i], victim->agent_lines);
-	}
-	ck_assert_ptr_eq(strchr(victim->agent_lines, '\n'), strrchr(at, '\n'));
+	ck_assert_msg(line != NULL, "said: %s", victim->agent_lines);
+	ck_assert_ptr_eq(strchr(victim->agent_lines, '\n'), strchr(line, '\n'));
 	ck_assert_uint_eq(victim_count(victim->profiles, "*"), 0);
 	victim_free(victim);
 }
@@ -397,7 +397,7 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, name_and_title_of_perl_are_on_samples);
 	tcase_add_test(tcase, threads_of_redis_have_their_names);
 	tcase_add_test(tcase, environment_makes_a_span_around_the_process);
-	tcase_add_test(tcase, wrong_source_is_told_with_those_there_are);
+	tcase_add_test(tcase, wrong_source_is_told_with_the_nearest);
 	tcase_add_loop_test(tcase, each_source_can_be_named, 0, SOURCE_NAMES);
 }
 

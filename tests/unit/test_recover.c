@@ -2,6 +2,7 @@
  * From the recording of a process that is gone to a profile: when, and with what sums.
  */
 #include "profile_decode.h"
+#include "sp_recording_span.h"
 #include "sp_recover.h"
 #include "test_heap_fixture.h"
 
@@ -40,6 +41,8 @@ static void write_recording(void)
 	atomic_store(&live->cpu_ns, LIVE_CPU_NS);
 	test_thread_end(ended, ENDED_CPU_NS);
 	atomic_store(&recording.header->process_cpu_ns, PROCESS_CPU_NS);
+	atomic_store(&recording.header->found_sources,
+		     1U << SP_SPAN_SOURCE_API | 1U << SP_SPAN_SOURCE_THREAD_NAMES);
 	raise(SIGKILL);
 }
 
@@ -155,7 +158,8 @@ START_TEST(killed_process_becomes_a_profile_with_its_sums)
 	ck_assert_int_eq(profile_total(profile, "cpu"), PROCESS_CPU_NS);
 	ck_assert_ptr_nonnull(strstr(result.files[0].summary, "300 samples"));
 	ck_assert_ptr_nonnull(strstr(result.files[0].summary, "7.000 s"));
-	ck_assert_ptr_nonnull(strstr(result.files[0].summary, "0 samples lost"));
+	ck_assert_ptr_nonnull(strstr(result.files[0].summary,
+				     "0 samples lost; found: api, thread-names"));
 	profile_free(profile);
 }
 END_TEST

@@ -180,7 +180,7 @@ static void say_files(const struct sp_write_summary *summary, const char *folder
 	}
 }
 
-static void say_sources(const struct sp_write_summary *summary, struct sp_text *text)
+void sp_write_summary_say_sources(const struct sp_write_summary *summary, struct sp_text *text)
 {
 	const char *separator = "; found: ";
 
@@ -212,5 +212,5 @@ void sp_write_summary_say(const struct sp_write_summary *summary, const char *fo
 	}
 	sp_text_decimal(text, summary->lost_samples);
 	sp_text_string(text, " samples lost");
-	say_sources(summary, text);
+	sp_write_summary_say_sources(summary, text);
 }
