@@ -310,14 +310,19 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 	pop(self);
 }
 
-/* Its number + 1 among the frames, 0: none. Counted, as it is not where it should be. */
+/*
+ * Its number + 1 among the frames, 0: none. Counted where it is not the last: but of
+ * scoped spans those that were entered later on the same stack have ended by now, and who
+ * is left is on another, a coroutine's.
+ */
 static SP_COLD uint32_t find_misused(const struct sp_span_thread *self, uint64_t handle)
 {
 	uint32_t at = self->depth;
 
-	sp_span_count_misuse(handle);
 	while (at > 0 && self->frames[at - 1].handle != handle)
 		at--;
+	if (!at || !self->frames[at - 1].stack_pointer)
+		sp_span_count_misuse(handle);
 	return at;
 }
 
