@@ -24,6 +24,7 @@
 
 #define CACHED_PAGES 256U
 #define NAME_BYTES 256U
+#define STORE_TRIES 16U
 #define MODULES_MAX 16384U
 #define HASH_PRIME UINT64_C(0x100000001b3)
 
@@ -78,7 +79,7 @@ static bool is_still_there(const struct walk *walk, uint64_t address)
 	return is_loaded(walk->link_map, address);
 }
 
-static int store_read_only(const struct walk *walk, uint64_t slot, uint64_t value)
+static int store_once(const struct walk *walk, uint64_t slot, uint64_t value)
 {
 	uint64_t page = slot & ~(uint64_t)(SP_PAGE_BYTES - 1);
 	int err = (int)sp_syscall3(SYS_mprotect, page, SP_PAGE_BYTES,
@@ -91,6 +92,16 @@ static int store_read_only(const struct walk *walk, uint64_t slot, uint64_t valu
 	err = sp_guarded_store(slot, value);
 	if (is_still_there(walk, slot))
 		sp_syscall3(SYS_mprotect, page, SP_PAGE_BYTES, PROT_READ);
+	return err;
+}
+
+/* Another thread that patches the module may have made the page read-only again. */
+static int store_read_only(const struct walk *walk, uint64_t slot, uint64_t value)
+{
+	int err = -EFAULT;
+
+	for (unsigned int tries = 0; tries < STORE_TRIES && err == -EFAULT; tries++)
+		err = store_once(walk, slot, value);
 	return err;
 }
 

@@ -174,11 +174,9 @@ static void tell_failed(const struct sp_got_result *result)
 		     result->failed);
 }
 
-/* Of two threads that look at modules one gives up: their stores to read-only
- * memory would get into each other's way. */
+/* Two threads may look at one module at once: they store the same. */
 bool sp_function_module_loaded(uint64_t start, const struct link_map *link_map)
 {
-	static _Atomic bool is_patching;
 	static bool is_kept = false;
 	const struct sp_got_patch patch = {is_wanted, replacement_for,
 					   replacement_for_waiting, &is_kept, NULL};
@@ -187,12 +185,7 @@ bool sp_function_module_loaded(uint64_t start, const struct link_map *link_map)
 
 	if (!patterns)
 		return true;
-	if (atomic_exchange(&is_patching, true)) {
-		atomic_store(&has_unbound, true);
-		return false;
-	}
 	err = sp_got_patch_module(start, link_map, &patch, &result);
-	atomic_store(&is_patching, false);
 	tell_failed(&result);
 	if (result.unbound)
 		atomic_store(&has_unbound, true);
