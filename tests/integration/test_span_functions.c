@@ -136,6 +136,14 @@ START_TEST(results_are_the_same)
 }
 END_TEST
 
+START_TEST(what_leaves_calls_otherwise_goes_on)
+{
+	if (has_victims())
+		victim_free(run_with("SPANPROF_SPANS=fn_call",
+				     NAMES(kinds[_i], "leave", "20")));
+}
+END_TEST
+
 START_TEST(spans_end_however_a_call_is_left)
 {
 	char path[PATH_MAX];
@@ -143,7 +151,7 @@ START_TEST(spans_end_however_a_call_is_left)
 
 	if (!has_victims())
 		return;
-	victim = run_with("SPANPROF_SPANS=fn_call", NAMES(kinds[_i], "leave", "800"));
+	victim = run_long("SPANPROF_SPANS=fn_call", NAMES(kinds[_i], "leave", "1500"));
 	ck_assert_int_eq(spans_told(victim), 4);
 	assert_shares(victim, victim_profile(victim, 0, path), "fn_call");
 	victim_free(victim);
@@ -247,7 +255,8 @@ static void add(TCase *tcase)
 	const int count = (int)(sizeof(kinds) / sizeof(kinds[0]));
 
 	tcase_add_loop_test(tcase, results_are_the_same, 0, count);
-	tcase_add_test(tcase, spans_end_however_a_call_is_left);
+	tcase_add_loop_test(tcase, what_leaves_calls_otherwise_goes_on, 0, count);
+	tcase_add_loop_test(tcase, spans_end_however_a_call_is_left, 0, count);
 	tcase_add_test(tcase, modules_opened_later_are_followed);
 	tcase_add_test(tcase, lazy_modules_are_followed_from_the_second_call);
 	tcase_add_test(tcase, functions_found_by_name_are_followed);
