@@ -180,7 +180,8 @@ static void say_files(const struct sp_write_summary *summary, const char *folder
 	}
 }
 
-void sp_write_summary_say_sources(const struct sp_write_summary *summary, struct sp_text *text)
+void sp_write_summary_say_sources(const struct sp_write_summary *summary,
+				  struct sp_text *text)
 {
 	const char *separator = "; found: ";
 
