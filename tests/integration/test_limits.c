@@ -89,6 +89,49 @@ START_TEST(limited_program_runs_as_without_us)
 }
 END_TEST
 
+static void limit_data(void *context)
+{
+	const struct rlimit limit = {.rlim_cur = 20 << 20, .rlim_max = 20 << 20};
+
+	(void)context;
+	if (setrlimit(RLIMIT_DATA, &limit) != 0)
+		_exit(77);
+}
+
+/* The program and a child of its have no memory left when they end. Each says where what
+ * it recorded is. */
+START_TEST(no_data_left_at_the_end_is_said)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"/usr/bin/python3", "-c",
+					      "import os\n"
+					      "kept = []\n"
+					      "try:\n"
+					      "    while True:\n"
+					      "        kept.append(bytearray(100000))\n"
+					      "except MemoryError:\n"
+					      "    print('full', flush=True)\n"
+					      "child = os.fork()\n"
+					      "if not child: os._exit(0)\n"
+					      "os.waitpid(child, 0)\n"
+					      "os._exit(0)\n",
+					      NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
+		.before_exec = limit_data,
+	};
+	struct victim *victim = victim_run(&setup);
+	int lines = 0;
+
+	victim_assert_success(victim);
+	ck_assert_str_eq(victim->output, "full\n");
+	for (const char *at = victim->agent_lines; (at = strstr(at, "spanprof[")); at++)
+		lines += strstr(at, ": wrote ") != NULL ||
+			 strstr(at, "spanprof recover takes them from ") != NULL;
+	ck_assert_msg(lines >= 2, "%s", victim->agent_lines);
+	victim_free(victim);
+}
+END_TEST
+
 /* A user whom nobody else's timers count against. */
 static void allow_one_pending_signal(void *context)
 {
@@ -354,6 +397,7 @@ static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, limited_program_runs_as_without_us, 0,
 			    sizeof(limits) / sizeof(limits[0]));
+	tcase_add_test(tcase, no_data_left_at_the_end_is_said);
 	tcase_add_test(tcase, one_pending_signal_is_enough_for_main);
 	tcase_add_test(tcase, threads_without_timer_are_counted);
 	tcase_add_test(tcase, limited_data_suffices_for_the_programs_threads);
