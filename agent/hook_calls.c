@@ -8,6 +8,7 @@
 #include "agent.h"
 #include "fork_child.h"
 #include "heap_jemalloc.h"
+#include "own_rights.h"
 #include "process_end.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
@@ -20,6 +21,7 @@
 #include "sp_thread.h"
 
 #include <errno.h>
+#include <sys/single_threaded.h>
 
 /* False when there is none and none can be had. */
 static bool ensure_reporter_thread(void)
@@ -90,6 +92,16 @@ static void resume_reporter(void)
 	ensure_reporter_thread();
 }
 
+/* In a program of several threads the C library has seen to ours as to all. */
+static void rights_changed(void)
+{
+	if (!__libc_single_threaded ||
+	    !atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
+		return;
+	sp_own_rights_note();
+	sp_reporter_thread_ask(SP_REQUEST_TAKE_RIGHTS, SP_AGENT_END_TIMEOUT_NS);
+}
+
 /*
  * Any system call may end the program from here on, in any thread. What was recorded
  * is written, and nothing of ours runs again but hooks that pass everything through.
@@ -147,6 +159,7 @@ const struct sp_hook_calls sp_agent_hook_calls = {
 	.before_exit = before_exit,
 	.before_chroot = before_chroot,
 	.before_confinement = before_confinement,
+	.rights_changed = rights_changed,
 	.forked = sp_fork_child_note,
 	.pause_reporter = pause_reporter,
 	.resume_reporter = resume_reporter,

@@ -7,6 +7,7 @@
 #include "sp_reporter_thread.h"
 
 #include "event_reporters.h"
+#include "own_rights.h"
 #include "own_thread.h"
 #include "reporter_words.h"
 #include "sp_capture.h"
@@ -336,6 +337,8 @@ static bool serve_requests(void)
 	if (tickets == atomic_load_explicit(&reporter.served, memory_order_relaxed))
 		return false;
 	wanted = atomic_exchange(&reporter.wanted, 0);
+	if (wanted & 1U << SP_REQUEST_TAKE_RIGHTS)
+		sp_own_rights_take();
 	if (wanted & ANY_WRITE)
 		write_profiles(wanted & ~(1U << SP_REQUEST_WRITE) & ANY_WRITE);
 	if (wanted & 1U << SP_REQUEST_WRITE_CONFINED) {

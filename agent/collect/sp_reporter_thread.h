@@ -15,6 +15,7 @@ enum sp_reporter_request {
 	SP_REQUEST_WRITE,	   /* write the profiles, go on */
 	SP_REQUEST_WRITE_END,	   /* write them, the process is about to end or exec */
 	SP_REQUEST_WRITE_CONFINED, /* as WRITE_END: the program goes on without us */
+	SP_REQUEST_TAKE_RIGHTS,	   /* those that were noted (own_rights.h) */
 	SP_REQUEST_STOP,	   /* end the thread; it can be started again */
 };
 

@@ -25,6 +25,8 @@ struct sp_hook_calls {
 	void (*before_chroot)(void);
 	/* The program gives up system calls that we need: make none from here on. */
 	void (*before_confinement)(void);
+	/* The calling thread acts for another user or group, or may do less. */
+	void (*rights_changed)(void);
 	/* In a fork child, where no fork handler ran. System calls only. */
 	void (*forked)(void);
 	/* Our thread must not exist across this call (unshare and setns refuse

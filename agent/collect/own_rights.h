@@ -1,0 +1,13 @@
+/*
+ * The rights that our thread has: those of the program, when it changes its own.
+ */
+#ifndef SP_OWN_RIGHTS_H
+#define SP_OWN_RIGHTS_H
+
+/* Context: hook. Notes what the calling thread may do. */
+void sp_own_rights_note(void);
+
+/* Context: collector, on our thread. Takes over what was noted. */
+void sp_own_rights_take(void);
+
+#endif

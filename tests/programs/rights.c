@@ -1,0 +1,129 @@
+/*
+ * rights MODE: gives up rights as servers do, and prints after each step whom its threads
+ * act for and what they may do: once, as all are alike. 77: not permitted here.
+ *
+ *   drop        group, supplementary groups and user, for good
+ *   switch      the effective user, there and back
+ *   keep        the user, but for a capability
+ *   less        a capability, as the same user
+ */
+#include "burn.h"
+
+#include <dirent.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#define NOBODY 65534
+#define TEXT_BYTES 512
+
+int capset(struct __user_cap_header_struct *header,
+	   const struct __user_cap_data_struct *data);
+
+static void read_rights(const char *thread, char text[TEXT_BYTES])
+{
+	static const char *const kinds[] = {
+		"Uid:", "Gid:", "Groups:", "CapPrm:", "CapEff:", "CapInh:"};
+	char path[300], line[200];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%s/status", thread);
+	file = fopen(path, "r");
+	text[0] = '\0';
+	while (file && fgets(line, sizeof(line), file))
+		for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+			if (strncmp(line, kinds[i], strlen(kinds[i])) == 0)
+				strncat(text, line, TEXT_BYTES - strlen(text) - 1);
+	if (file)
+		fclose(file);
+}
+
+/* Those of the other threads where they differ. */
+static void print_rights(const char *step)
+{
+	char first[TEXT_BYTES], text[TEXT_BYTES];
+	DIR *threads = opendir("/proc/self/task");
+	struct dirent *entry;
+
+	snprintf(text, sizeof(text), "%d", (int)getpid());
+	read_rights(text, first);
+	printf("%s\n%s", step, first);
+	while (threads && (entry = readdir(threads)) != NULL) {
+		if (entry->d_name[0] == '.')
+			continue;
+		read_rights(entry->d_name, text);
+		if (text[0] && strcmp(text, first) != 0)
+			printf("another thread:\n%s", text);
+	}
+	if (threads)
+		closedir(threads);
+}
+
+static int keep_only(uint32_t capability)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {
+		{.effective = 1U << capability, .permitted = 1U << capability}};
+
+	return capset(&header, data);
+}
+
+static int drop(void)
+{
+	const gid_t groups[] = {NOBODY, 4242};
+
+	if (setgroups(2, groups) != 0 || setgid(NOBODY) != 0)
+		return 3;
+	print_rights("groups");
+	if (setuid(NOBODY) != 0)
+		return 4;
+	print_rights("user");
+	return setuid(0) == 0;
+}
+
+static int change_and_return(void)
+{
+	if (setegid(NOBODY) != 0 || seteuid(NOBODY) != 0)
+		return 3;
+	print_rights("there");
+	if (seteuid(0) != 0 || setegid(0) != 0)
+		return 4;
+	print_rights("back");
+	return 0;
+}
+
+static int keep(void)
+{
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 ||
+	    setresuid(NOBODY, NOBODY, NOBODY) || keep_only(CAP_NET_BIND_SERVICE) != 0)
+		return 3;
+	print_rights("kept");
+	return 0;
+}
+
+static int less(void)
+{
+	if (keep_only(CAP_SETGID) != 0)
+		return 3;
+	print_rights("less");
+	return setuid(NOBODY) == 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc > 1 ? argv[1] : "";
+
+	if (getuid() != 0)
+		return 77;
+	burn(100 * NS_PER_MS);
+	if (strcmp(mode, "drop") == 0)
+		return drop();
+	if (strcmp(mode, "switch") == 0)
+		return change_and_return();
+	if (strcmp(mode, "keep") == 0)
+		return keep();
+	if (strcmp(mode, "less") == 0)
+		return less();
+	return 2;
+}
