@@ -320,7 +320,7 @@ static void write_profiles(bool is_end)
 	if (!sp_write_summary_error(summary)) {
 		atomic_store_explicit(&recording->header->state, SP_RECORDING_ENDED,
 				      memory_order_relaxed);
-		sp_recording_remove(recording);
+		sp_reporter_tell_left(&reporter.setup, sp_recording_remove(recording));
 	}
 }
 

@@ -85,3 +85,12 @@ void sp_reporter_tell_end(const struct sp_reporter_setup *setup,
 	sp_shortage_say(recording->header, shortage, sizeof(shortage));
 	sp_log_note("wrote %s%s", line, shortage);
 }
+
+/* Of a program that gave up its user, for one. */
+void sp_reporter_tell_left(const struct sp_reporter_setup *setup, int err)
+{
+	if (err)
+		sp_log_error("cannot remove the recording %s: %s; spanprof recover "
+			     "--remove does",
+			     setup->recording->path, strerrordesc_np(-err));
+}

@@ -16,4 +16,7 @@ void sp_reporter_tell_no_stack(const struct sp_reporter_setup *setup);
 void sp_reporter_tell_end(const struct sp_reporter_setup *setup,
 			  const struct sp_write_summary *summary);
 
+/* That the recording could not be removed; err 0: it was. */
+void sp_reporter_tell_left(const struct sp_reporter_setup *setup, int err);
+
 #endif

@@ -262,16 +262,21 @@ int sp_recording_create(struct sp_recording *recording,
 	return err;
 }
 
-void sp_recording_remove(struct sp_recording *recording)
+int sp_recording_remove(struct sp_recording *recording)
 {
 	struct stat status;
+	long err;
 
 	if (!recording->header || !recording->is_file)
-		return;
-	if (sp_syscall4(SYS_newfstatat, AT_FDCWD, recording->path, &status,
-			AT_SYMLINK_NOFOLLOW) == 0 &&
-	    status.st_dev == recording->device && status.st_ino == recording->inode)
-		sp_syscall3(SYS_unlinkat, AT_FDCWD, recording->path, 0);
+		return 0;
+	err = sp_syscall4(SYS_newfstatat, AT_FDCWD, recording->path, &status,
+			  AT_SYMLINK_NOFOLLOW);
+	if (err == -ENOENT)
+		return 0;
+	if (!err &&
+	    (status.st_dev != recording->device || status.st_ino != recording->inode))
+		return 0;
+	return (int)(err ? err : sp_syscall3(SYS_unlinkat, AT_FDCWD, recording->path, 0));
 }
 
 void sp_recording_detach(struct sp_recording *recording)

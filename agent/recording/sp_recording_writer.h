@@ -32,8 +32,9 @@ int sp_recording_create(struct sp_recording *recording,
 int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind kind,
 			 uint64_t items);
 
-/* Context: collector. Removes the file; memory stays mapped. */
-void sp_recording_remove(struct sp_recording *recording);
+/* Context: collector. Removes the file, if it is still there; memory stays mapped. 0 or
+ * -errno. */
+int sp_recording_remove(struct sp_recording *recording);
 
 /*
  * Context: signal, in a fork child with one thread. Whoever still writes to the parent's
