@@ -218,18 +218,24 @@ static void check_open_spans(const struct victim *victim, const struct profile *
 	ck_assert_int_ge(of_c, least_ns - least_ns / 10000);
 	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "a"),
 			 victim_number(victim->output, "a_ns") * 999 / 1000);
-	ck_assert(has_comment(spans, "unfinished: 3 spans were open"));
-	ck_assert(has_comment(spans, "unfinished: 2 of them had a thread in them"));
 }
 
 START_TEST(open_spans_are_told_when_the_program_ends)
 {
 	struct victim *victim = live("exit");
 	struct profile *spans = spans_of(victim);
+	int64_t e_cpu_ns = victim_number(victim->output, "e_cpu_ns");
 
 	check_open_spans(victim, spans);
-	/* Of the thread that ended the program. */
+	ck_assert(has_comment(spans, "unfinished: 5 spans were open"));
+	ck_assert(has_comment(spans, "unfinished: 4 of them had a thread in them"));
+	/* Of the thread that ended the program, and of one that did not. */
 	ck_assert_int_ge(profile_sum_leaf(spans, "cpu", "a"), BURN_NS);
+	ck_assert_int_gt(e_cpu_ns, 0);
+	ck_assert_int_ge(profile_sum_leaf(spans, "cpu", "e"), e_cpu_ns);
+	ck_assert_int_le(profile_sum_leaf(spans, "cpu", "e"),
+			 profile_sum_leaf(spans, "wall_busy", "e"));
+	ck_assert_int_lt(profile_sum_leaf(spans, "cpu", "d"), BURN_NS);
 	/* It is over when the profile is written. */
 	ck_assert_int_le(profile_sum_leaf(spans, "wall_busy", "b"),
 			 last_number(victim->output, "b_least_ns") * 11 / 10);
@@ -254,6 +260,8 @@ START_TEST(open_spans_of_a_killed_program_are_told)
 	ck_assert_int_eq(victim_cli(arguments), 0);
 	spans = spans_of(victim);
 	check_open_spans(victim, spans);
+	ck_assert(has_comment(spans, "unfinished: 3 spans were open"));
+	ck_assert(has_comment(spans, "unfinished: 2 of them had a thread in them"));
 	ck_assert(has_comment(spans, "last sign of life"));
 	profile_free(spans);
 	victim_free(victim);

@@ -5,11 +5,12 @@
  *   held N    N spans, each closed while a block of it is in use
  *   thread    a thread ends with spans entered
  *   exit      the program ends with spans open: one entered here, one on another
- *             thread, one by nobody
+ *             thread, one by nobody; and two, one in the other, on a thread that burns
+ *             CPU time
  *   fork      a child works for a span of its parent and one of its own
- *   open      as exit, but goes on until it is killed, and tells how long b has been
- *             entered, at least, while it lives
- *   flood N   N spans, each of a name, and with a label, of its own
+ *   open      as exit, without these two, but goes on until it is killed, and tells how
+ * long b has been entered, at least, while it lives flood N   N spans, each of a name,
+ * and with a label, of its own
  */
 #include "burn.h"
 
@@ -29,6 +30,7 @@ static struct spanprof_callsite site_a = SPANPROF_CALLSITE("a", NULL);
 static struct spanprof_callsite site_b = SPANPROF_CALLSITE("b", NULL);
 static struct spanprof_callsite site_c = SPANPROF_CALLSITE("c", NULL);
 static struct spanprof_callsite site_d = SPANPROF_CALLSITE("d", NULL);
+static struct spanprof_callsite site_e = SPANPROF_CALLSITE("e", NULL);
 
 static void *blocks[BLOCKS];
 
@@ -142,9 +144,29 @@ static void leave_open(void)
 	tell("a_ns", burn_in(&site_a));
 }
 
+static _Atomic int64_t e_inside_cpu_ns;
+
+static void *burn_in_e(void *unused)
+{
+	spanprof_begin(&site_d);
+	spanprof_begin(&site_e);
+	e_inside_cpu_ns = thread_cpu_ns();
+	for (;;)
+		burn(BURN_NS);
+	return unused;
+}
+
 static __attribute__((noreturn)) void live_exit(void)
 {
+	pthread_t thread;
+	clockid_t clock;
+
+	pthread_create(&thread, NULL, burn_in_e, NULL);
+	while (e_inside_cpu_ns == 0)
+		usleep(1000);
 	leave_open();
+	pthread_getcpuclockid(thread, &clock);
+	tell("e_cpu_ns", clock_ns(clock) - e_inside_cpu_ns);
 	tell("b_from_ns", b_outside_ns);
 	tell("b_least_ns", clock_ns(CLOCK_MONOTONIC) - b_inside_ns);
 	exit(0);

@@ -1,6 +1,7 @@
 /*
  * Spans that several threads work for, and those that a thread leaves when it ends.
  */
+#include "sp_thread.h"
 #include "test_span_capture_fixture.h"
 
 #include <pthread.h>
@@ -153,6 +154,78 @@ START_TEST(threads_without_spans_are_the_process_spans)
 }
 END_TEST
 
+/* --- the end of the program, told by another thread --- */
+
+static _Atomic bool is_over, is_inside;
+static uint64_t cpu_least, cpu_most;
+
+static uint64_t own_cpu_ns(void)
+{
+	return sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static void take_slot(void)
+{
+	uint32_t index;
+	struct sp_slot *slot = test_append(recorded(), SP_SECTION_SLOTS, 1, &index);
+
+	ck_assert_ptr_nonnull(slot);
+	atomic_store(&slot->tid, (uint32_t)sp_syscall0(SYS_gettid));
+	atomic_store(&slot->state, SP_SLOT_LIVE);
+	sp_thread_set_own_slot(slot);
+}
+
+/* Short stays, and at the end one in which it waits, with another inside. */
+static void *stay_on(void *unused)
+{
+	uint64_t inner, before, in;
+
+	take_slot();
+	inner = create("inner", SP_SPAN_NONE);
+	for (unsigned int i = 0; i < STAYS; i++) {
+		before = own_cpu_ns();
+		sp_span_enter(shared_span, 0);
+		in = own_cpu_ns();
+		sp_span_enter(inner, 0);
+		atomic_store(&is_inside, i == STAYS - 1);
+		while (i == STAYS - 1 && !atomic_load(&is_over))
+			;
+		sp_span_exit(inner);
+		cpu_least += own_cpu_ns() - in;
+		sp_span_exit(shared_span);
+		cpu_most += own_cpu_ns() - before;
+	}
+	sp_span_thread_end();
+	sp_thread_set_own_slot(NULL);
+	return unused;
+}
+
+START_TEST(cpu_time_of_others_is_added_up_once)
+{
+	uint64_t cpu_ns;
+	pthread_t thread;
+
+	cpu_least = cpu_most = 0;
+	atomic_store(&is_over, false);
+	atomic_store(&is_inside, false);
+	shared_span = create("shared", SP_SPAN_NONE);
+	ck_assert_int_eq(pthread_create(&thread, NULL, stay_on, NULL), 0);
+	while (!atomic_load(&is_inside))
+		sp_span_settle();
+	cpu_ns = sp_atomic_value(&span_of(shared_span)->cpu_ns);
+	/* It stays inside, and uses more. */
+	while (sp_atomic_value(&span_of(shared_span)->cpu_ns) <= cpu_ns)
+		sp_span_settle();
+	ck_assert_uint_eq(entered_now(shared_span), 1);
+	atomic_store(&is_over, true);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(entered_now(shared_span), 0);
+	cpu_ns = sp_atomic_value(&span_of(shared_span)->cpu_ns);
+	ck_assert_uint_ge(cpu_ns, cpu_least);
+	ck_assert_uint_le(cpu_ns, cpu_most);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("span_threads");
@@ -166,6 +239,7 @@ int main(void)
 	tcase_add_test(tc, exit_on_another_thread_ends_nobodys_stay);
 	tcase_add_test(tc, thread_that_ends_leaves_its_spans);
 	tcase_add_test(tc, threads_without_spans_are_the_process_spans);
+	tcase_add_test(tc, cpu_time_of_others_is_added_up_once);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

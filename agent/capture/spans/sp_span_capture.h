@@ -111,7 +111,8 @@ void sp_span_end_within(uint64_t handle);
 void sp_span_exit(uint64_t handle);
 void sp_span_close(uint64_t handle);
 
-/* What the calling thread's spans have come to so far: the process may end now. */
+/* What the calling thread's spans have come to so far, and in CPU time those of others:
+ * the process may end now. */
 void sp_span_settle(void);
 
 /* handle SP_SPAN_NONE: the current one. */

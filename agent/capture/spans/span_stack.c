@@ -49,6 +49,7 @@ static struct sp_span_thread *begin_thread(struct sp_slot *slot)
 	self->slot = slot;
 	seed_numbers(self);
 	sp_span_self = self;
+	sp_span_others_add(self);
 	return self;
 }
 
@@ -64,16 +65,20 @@ static SP_COLD struct sp_span_thread *enlarge(struct sp_span_thread *self)
 	uint64_t bytes = self->mapped_bytes * 2;
 	struct sp_span_thread *larger =
 		self->depth < DEPTH_MAX ? sp_pages_map(bytes) : NULL;
+	bool is_ours;
 
 	if (!larger)
 		return NULL;
+	is_ours = sp_span_others_remove(self);
 	memcpy(larger, self, self->mapped_bytes);
 	larger->mapped_bytes = bytes;
 	larger->frames = (struct sp_span_frame *)(larger + 1);
 	larger->capacity =
 		(uint32_t)((bytes - sizeof(*self)) / sizeof(struct sp_span_frame));
 	sp_span_self = larger;
-	sp_pages_unmap(self, self->mapped_bytes);
+	sp_span_others_add(larger);
+	if (is_ours)
+		sp_pages_unmap(self, self->mapped_bytes);
 	return larger;
 }
 
@@ -181,7 +186,8 @@ static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 	frame->label_set = sp_span_mark_self.label_set;
 	frame->stack_pointer = stack_pointer;
 	frame->handle = handle;
-	frame->enter_cpu_ns = thread_cpu_ns();
+	atomic_store_explicit(&frame->enter_cpu_ns, thread_cpu_ns(),
+			      memory_order_release);
 	/* Reading the thread's clock takes long: that is before the stay. */
 	if (!now_ticks || sp_span_settings.has_exact_cpu)
 		now_ticks = sp_clock_ticks();
@@ -230,11 +236,12 @@ static struct moment read_moment(void)
 /* What the thread's clock has gone on since the last look; the next one is from now. */
 static void add_cpu(struct sp_span_frame *frame, struct moment now)
 {
-	uint64_t before_ns = frame->enter_cpu_ns;
+	uint64_t before_ns;
 
 	if (!sp_span_settings.has_exact_cpu)
 		return;
-	frame->enter_cpu_ns = now.cpu_ns;
+	before_ns = atomic_exchange_explicit(&frame->enter_cpu_ns, now.cpu_ns,
+					     memory_order_acq_rel);
 	atomic_signal_fence(memory_order_seq_cst);
 	atomic_fetch_add_explicit(&frame->span->cpu_ns, now.cpu_ns - before_ns,
 				  memory_order_relaxed);
@@ -276,6 +283,8 @@ void sp_span_settle(void)
 
 	if (self && self->depth && sp_span_is_on())
 		settle(self);
+	if (sp_span_settings.has_exact_cpu && sp_span_is_on())
+		sp_span_others_settle();
 	sp_span_end_change(before);
 }
 
@@ -394,8 +403,10 @@ void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at)
 
 void sp_span_thread_begin(struct sp_slot *slot)
 {
-	if (sp_span_self)
-		sp_span_self->slot = slot;
+	if (!sp_span_self)
+		return;
+	sp_span_self->slot = slot;
+	sp_span_others_add(sp_span_self);
 }
 
 static void leave_all(struct sp_span_thread *self)
@@ -422,7 +433,7 @@ void sp_span_thread_end(void)
 	if (self && sp_span_is_on())
 		leave_all(self);
 	sp_span_self = NULL;
-	if (self)
+	if (self && sp_span_others_remove(self))
 		sp_pages_unmap(self, self->mapped_bytes);
 	sp_span_end_change(before);
 }
@@ -430,5 +441,6 @@ void sp_span_thread_end(void)
 void sp_span_stack_forked(void)
 {
 	sp_span_self = NULL;
+	sp_span_others_forked();
 	sp_span_mark_self = (struct sp_span_mark){0, 0};
 }

@@ -18,7 +18,8 @@
 struct sp_span_frame {
 	uint64_t handle;
 	struct sp_span *span; /* that it has joined; NULL: not yet, or not sampled */
-	uint64_t enter_cpu_ns;
+	/* Also by who ends the program (span_others.c); 0: not yet. */
+	_Atomic uint64_t enter_cpu_ns;
 	uint64_t stack_pointer; /* 0: not scoped */
 	uint32_t label_set;	/* of the thread, before this frame */
 	bool is_begun;		/* counted in the span's time */
@@ -36,6 +37,7 @@ struct sp_span_thread {
 	uint64_t random_state;	/* of ids, which are never the same twice */
 	uint64_t sampler_state; /* of the head sampler */
 	uint64_t mapped_bytes;
+	uint32_t tid; /* as its slot says */
 };
 
 /* NULL: has none yet, or no more. */
@@ -67,6 +69,17 @@ struct sp_span_stack sp_span_stack_of(const struct sp_span_thread *self,
 /* Ends the stay in that frame, and its span; nothing if self is no longer the thread's.
  */
 void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at);
+
+/* The thread's stack is there for who ends the program, and is no more. False: somebody
+ * looks at it, so that its memory has to stay. */
+void sp_span_others_add(struct sp_span_thread *self);
+bool sp_span_others_remove(struct sp_span_thread *self);
+
+/* CPU time so far of all stays of other threads. */
+void sp_span_others_settle(void);
+
+/* Context: signal, in a fork child. */
+void sp_span_others_forked(void);
 
 /* Samples are the innermost span's, as it is labelled now. */
 void sp_span_publish_top(struct sp_span_thread *self);

@@ -138,8 +138,8 @@ static void say_entered(struct sp_profile_comments *comments,
 	sp_text_string(
 		&line,
 		sp_atomic_value(&header->are_clocks_final)
-			? "until now, its cpu and allocations since it came, but for the "
-			  "thread that ended the program, are missing"
+			? "until now, its allocations since it came, but for the thread "
+			  "that ended the program, are missing"
 			: "until the last sign of life of the killed process, its cpu "
 			  "and allocations since it came are missing");
 }

@@ -1,0 +1,105 @@
+/*
+ * Who ends the program adds up what the other threads have used in the spans that they
+ * are in: their CPU clocks can be read by all, and their stacks of spans are found here
+ * by their slots. A stack is borrowed while it is looked at: a thread that ends, or needs
+ * a larger one, meanwhile leaves it where it is. An interval of CPU time is whose who
+ * replaces its beginning, so that it is added once. Context: hook; no lock, no wait.
+ */
+#include "sp_clock.h"
+#include "sp_thread.h"
+#include "span_stack.h"
+#include "span_table.h"
+
+/* Of slots beyond these it is not known; the address space is the program's, too. */
+#define KNOWN_MAX 4096U
+
+static _Atomic(struct sp_span_thread *) known[KNOWN_MAX];
+
+static _Atomic(struct sp_span_thread *) *place_of(const struct sp_span_thread *self)
+{
+	uint32_t index = self->slot ? sp_thread_slot_index(self->slot) : KNOWN_MAX;
+
+	return index < KNOWN_MAX ? &known[index] : NULL;
+}
+
+void sp_span_others_add(struct sp_span_thread *self)
+{
+	_Atomic(struct sp_span_thread *) *place = place_of(self);
+
+	if (!place)
+		return;
+	self->tid = atomic_load_explicit(&self->slot->tid, memory_order_relaxed);
+	/* Release: whoever finds it finds it filled. */
+	atomic_store_explicit(place, self, memory_order_release);
+}
+
+bool sp_span_others_remove(struct sp_span_thread *self)
+{
+	_Atomic(struct sp_span_thread *) *place = place_of(self);
+	struct sp_span_thread *expected = self;
+
+	/* Acquire: pairs with the release of who has looked at it. */
+	return !place || atomic_compare_exchange_strong_explicit(place, &expected, NULL,
+								 memory_order_acq_rel,
+								 memory_order_acquire);
+}
+
+/* --- the end --- */
+
+static void settle_frame(struct sp_span_frame *frame, uint64_t cpu_ns)
+{
+	/* Acquire, first: while the beginning is the same the stay is. */
+	uint64_t enter_ns =
+		atomic_load_explicit(&frame->enter_cpu_ns, memory_order_acquire);
+	uint64_t handle = frame->handle;
+	struct sp_span *span =
+		enter_ns && sp_span_is_real(handle) ? sp_span_find(handle) : NULL;
+
+	if (!span || cpu_ns <= enter_ns ||
+	    !atomic_compare_exchange_strong_explicit(&frame->enter_cpu_ns, &enter_ns,
+						     cpu_ns, memory_order_acq_rel,
+						     memory_order_relaxed))
+		return;
+	atomic_fetch_add_explicit(&span->cpu_ns, cpu_ns - enter_ns, memory_order_relaxed);
+}
+
+static void settle_thread(const struct sp_slot *slot, struct sp_span_thread *thread)
+{
+	uint32_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
+	uint64_t cpu_ns;
+
+	/* The slot may be another thread's by now, where one ended unseen. */
+	if (tid != thread->tid ||
+	    atomic_load_explicit(&slot->state, memory_order_acquire) != SP_SLOT_LIVE)
+		return;
+	cpu_ns = sp_clock_read_ns(sp_clock_of_thread((int)tid));
+	/* Inner ones first, as when they are left. */
+	for (uint32_t at = thread->capacity; at-- > 0;)
+		settle_frame(&thread->frames[at], cpu_ns);
+}
+
+void sp_span_others_settle(void)
+{
+	uint64_t slots = sp_recording_used(&sp_capture.recording, SP_SECTION_SLOTS);
+
+	for (uint32_t i = 0; i < slots && i < KNOWN_MAX; i++) {
+		struct sp_span_thread *thread =
+			atomic_exchange_explicit(&known[i], NULL, memory_order_acquire);
+		struct sp_span_thread *nobody = NULL;
+
+		if (!thread)
+			continue;
+		if (thread != sp_span_self)
+			settle_thread(sp_thread_slot_at(i), thread);
+		atomic_compare_exchange_strong_explicit(&known[i], &nobody, thread,
+							memory_order_release,
+							memory_order_relaxed);
+	}
+}
+
+void sp_span_others_forked(void)
+{
+	for (uint32_t i = 0; i < KNOWN_MAX; i++)
+		if (atomic_load_explicit(&known[i], memory_order_relaxed))
+			atomic_store_explicit(&known[i], NULL, memory_order_relaxed);
+}
