@@ -2,9 +2,8 @@
  * spanprof/span.h as programs use it: from C and C++, also where code is not
  * position-independent, and from another language by the exported functions.
  */
-#include "profile_decode.h"
 #include "real_program.h"
-#include "victim.h"
+#include "victim_profile.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,32 +22,6 @@ static struct victim *run_api(const char *const *argv)
 	return victim_run_both(&setup);
 }
 
-static struct profile *read_spans(const struct victim *victim)
-{
-	struct victim_files files;
-	char error[256] = "";
-	struct profile *profile;
-
-	victim_list(victim->profiles, "*.spans.pb.gz", &files);
-	ck_assert_msg(files.count == 1, "%zu profiles of spans: %s", files.count,
-		      victim->agent_lines);
-	profile = profile_decode_file(files.paths[0], error, sizeof(error));
-	ck_assert_msg(profile != NULL, "%s", error);
-	ck_assert_msg(profile_check(profile, error, sizeof(error)), "%s", error);
-	victim_files_free(&files);
-	return profile;
-}
-
-static bool has_comment(const struct profile *profile, const char *part)
-{
-	const char *comment;
-
-	for (size_t i = 0; (comment = profile_comment(profile, i)) != NULL; i++)
-		if (strstr(comment, part) != NULL)
-			return true;
-	return false;
-}
-
 static const char *const programs[] = {"span_example", "span_example_fixed",
 				       "span_example_cpp"};
 
@@ -61,14 +34,14 @@ START_TEST(every_call_is_followed)
 	if (access(victim_program_path(programs[_i], path), X_OK) != 0)
 		return;
 	victim = run_api(NAMES(programs[_i], "100"));
-	profile = read_spans(victim);
+	profile = victim_read_profile(victim->profiles, "*.spans.pb.gz");
 	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "round"), ROUNDS);
 	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "job"), ROUNDS);
 	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "decode"), ROUNDS);
 	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "notice"), ROUNDS);
-	ck_assert(!has_comment(profile, "misuse"));
-	ck_assert(!has_comment(profile, "unfinished:"));
-	ck_assert(!has_comment(profile, "loss:"));
+	ck_assert(!profile_has_comment(profile, "misuse"));
+	ck_assert(!profile_has_comment(profile, "unfinished:"));
+	ck_assert(!profile_has_comment(profile, "loss:"));
 	profile_free(profile);
 	victim_free(victim);
 }
@@ -104,9 +77,9 @@ START_TEST(other_languages_call_the_exported_functions)
 	if (!real_program_has_commands(NAMES("python3")))
 		return;
 	victim = run_api(NAMES("/usr/bin/python3", "-c", script));
-	profile = read_spans(victim);
+	profile = victim_read_profile(victim->profiles, "*.spans.pb.gz");
 	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "from python"), ROUNDS);
-	ck_assert(!has_comment(profile, "misuse"));
+	ck_assert(!profile_has_comment(profile, "misuse"));
 	profile_free(profile);
 	victim_free(victim);
 }

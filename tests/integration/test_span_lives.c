@@ -2,8 +2,7 @@
  * Spans and their memory that come to an unusual end: exact where every allocation is
  * recorded.
  */
-#include "profile_decode.h"
-#include "victim.h"
+#include "victim_profile.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -36,34 +35,9 @@ static struct victim *live(const char *how)
 	return victim;
 }
 
-static struct profile *read_profile(const char *folder, const char *pattern)
-{
-	struct victim_files files;
-	char error[256] = "";
-	struct profile *profile;
-
-	victim_list(folder, pattern, &files);
-	ck_assert_msg(files.count == 1, "%zu files %s", files.count, pattern);
-	profile = profile_decode_file(files.paths[0], error, sizeof(error));
-	ck_assert_msg(profile != NULL, "%s: %s", files.paths[0], error);
-	ck_assert_msg(profile_check(profile, error, sizeof(error)), "%s", error);
-	victim_files_free(&files);
-	return profile;
-}
-
 static struct profile *spans_of(const struct victim *victim)
 {
-	return read_profile(victim->profiles, "*.spans.pb.gz");
-}
-
-static bool has_comment(const struct profile *profile, const char *part)
-{
-	const char *comment;
-
-	for (size_t i = 0; (comment = profile_comment(profile, i)) != NULL; i++)
-		if (strstr(comment, part) != NULL)
-			return true;
-	return false;
+	return victim_read_profile(victim->profiles, "*.spans.pb.gz");
 }
 
 /* --- memory --- */
@@ -72,7 +46,7 @@ START_TEST(memory_is_the_allocating_spans_whoever_frees_it)
 {
 	struct victim *victim = live("memory");
 	struct profile *spans = spans_of(victim);
-	struct profile *heap = read_profile(victim->profiles, "*.heap.pb.gz");
+	struct profile *heap = victim_read_profile(victim->profiles, "*.heap.pb.gz");
 
 	ck_assert_int_eq(profile_sum_leaf(spans, "alloc_objects", "a"), 100);
 	ck_assert_int_eq(profile_sum_leaf(spans, "alloc_space", "a"), 100000);
@@ -82,8 +56,8 @@ START_TEST(memory_is_the_allocating_spans_whoever_frees_it)
 	ck_assert_int_eq(profile_sum_label(heap, "inuse_objects", "span_name", "a"), 50);
 	ck_assert_int_eq(profile_sum_label(heap, "inuse_space", "span_name", "a"), 50000);
 	ck_assert_int_eq(profile_sum_label(heap, "inuse_space", "span_name", "b"), 0);
-	ck_assert(has_comment(spans, "inuse_objects, inuse_space (exact)"));
-	ck_assert(has_comment(spans, "held: 1 closed spans have memory in use"));
+	ck_assert(profile_has_comment(spans, "inuse_objects, inuse_space (exact)"));
+	ck_assert(profile_has_comment(spans, "held: 1 closed spans have memory in use"));
 	profile_free(spans);
 	profile_free(heap);
 	victim_free(victim);
@@ -98,8 +72,10 @@ START_TEST(closed_spans_beyond_those_kept_are_counted)
 
 	/* What is in use is known for all of them: only which one it was is not. */
 	ck_assert_int_eq(profile_sum_leaf(spans, "inuse_objects", "a"), 1500);
-	ck_assert(has_comment(spans, "held: 1000 closed spans have memory in use"));
-	ck_assert(has_comment(spans, "500 closed spans no longer told from each other"));
+	ck_assert(
+		profile_has_comment(spans, "held: 1000 closed spans have memory in use"));
+	ck_assert(profile_has_comment(spans,
+				      "500 closed spans no longer told from each other"));
 	profile_free(spans);
 	victim_free(victim);
 }
@@ -112,8 +88,8 @@ START_TEST(without_heap_tracking_no_span_waits_for_its_memory)
 
 	ck_assert_int_eq(profile_sum_leaf(spans, "inuse_objects", "a"), 0);
 	ck_assert_int_eq(profile_sum_leaf(spans, "alloc_objects", "a"), 300);
-	ck_assert(!has_comment(spans, "held:"));
-	ck_assert(has_comment(spans, "not tracked (track_heap)"));
+	ck_assert(!profile_has_comment(spans, "held:"));
+	ck_assert(profile_has_comment(spans, "not tracked (track_heap)"));
 	profile_free(spans);
 	victim_free(victim);
 }
@@ -150,8 +126,8 @@ static void check_flood(const char *setting)
 	ck_assert_int_eq(profile_total(spans, "alloc_space"), FLOOD * INT64_C(1000));
 	ck_assert_int_eq(profile_sum_leaf(spans, "spans", "name 0"), 1);
 	ck_assert_int_gt(profile_sum_leaf(spans, "spans", "[other]"), FLOOD / 2);
-	ck_assert(has_comment(spans, "names, labels or ids without room"));
-	ck_assert(!has_comment(spans, "not followed: no room"));
+	ck_assert(profile_has_comment(spans, "names, labels or ids without room"));
+	ck_assert(!profile_has_comment(spans, "not followed: no room"));
 	profile_free(spans);
 	victim_free(victim);
 }
@@ -178,7 +154,7 @@ START_TEST(thread_that_ends_leaves_its_spans)
 	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "a"), BURN_NS);
 	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "b"), BURN_NS);
 	ck_assert_int_ge(profile_sum_leaf(spans, "cpu", "b"), BURN_NS);
-	ck_assert(has_comment(spans, "unfinished: 2 spans were open"));
+	ck_assert(profile_has_comment(spans, "unfinished: 2 spans were open"));
 	profile_free(spans);
 	victim_free(victim);
 }
@@ -227,8 +203,9 @@ START_TEST(open_spans_are_told_when_the_program_ends)
 	int64_t e_cpu_ns = victim_number(victim->output, "e_cpu_ns");
 
 	check_open_spans(victim, spans);
-	ck_assert(has_comment(spans, "unfinished: 5 spans were open"));
-	ck_assert(has_comment(spans, "unfinished: 4 of them had a thread in them"));
+	ck_assert(profile_has_comment(spans, "unfinished: 5 spans were open"));
+	ck_assert(
+		profile_has_comment(spans, "unfinished: 4 of them had a thread in them"));
 	/* Of the thread that ended the program, and of one that did not. */
 	ck_assert_int_ge(profile_sum_leaf(spans, "cpu", "a"), BURN_NS);
 	ck_assert_int_gt(e_cpu_ns, 0);
@@ -260,9 +237,10 @@ START_TEST(open_spans_of_a_killed_program_are_told)
 	ck_assert_int_eq(victim_cli(arguments), 0);
 	spans = spans_of(victim);
 	check_open_spans(victim, spans);
-	ck_assert(has_comment(spans, "unfinished: 3 spans were open"));
-	ck_assert(has_comment(spans, "unfinished: 2 of them had a thread in them"));
-	ck_assert(has_comment(spans, "last sign of life"));
+	ck_assert(profile_has_comment(spans, "unfinished: 3 spans were open"));
+	ck_assert(
+		profile_has_comment(spans, "unfinished: 2 of them had a thread in them"));
+	ck_assert(profile_has_comment(spans, "last sign of life"));
 	profile_free(spans);
 	victim_free(victim);
 }
@@ -276,13 +254,13 @@ START_TEST(child_of_a_fork_has_spans_of_its_own)
 
 	snprintf(pattern, sizeof(pattern), "*.%lld.spans.pb.gz",
 		 victim_number(victim->output, "child"));
-	spans = read_profile(victim->profiles, pattern);
+	spans = victim_read_profile(victim->profiles, pattern);
 	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "b"), BURN_NS);
 	ck_assert_int_ge(profile_sum_leaf(spans, "cpu", "b"), BURN_NS);
 	ck_assert_int_eq(profile_sum_leaf(spans, "inuse_objects", "b"), 1);
 	profile_free(spans);
 	snprintf(pattern, sizeof(pattern), "*.%d.spans.pb.gz", victim->pid);
-	spans = read_profile(victim->profiles, pattern);
+	spans = victim_read_profile(victim->profiles, pattern);
 	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "a"), BURN_NS);
 	ck_assert_int_eq(profile_sum_leaf(spans, "spans", "a"), 1);
 	ck_assert_int_eq(profile_sum_leaf(spans, "wall", "b"), 0);

@@ -2,8 +2,7 @@
  * The profile of spans of a server that knows what its spans took, and what the options
  * make of it.
  */
-#include "profile_decode.h"
-#include "victim.h"
+#include "victim_profile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,31 +22,6 @@ static struct victim *run_server(const char *requests, const char *part_us,
 	victim_assert_success(victim);
 	victim_assert_clean(victim);
 	return victim;
-}
-
-static struct profile *read_profile(const char *folder, const char *pattern)
-{
-	struct victim_files files;
-	char error[256] = "";
-	struct profile *profile;
-
-	victim_list(folder, pattern, &files);
-	ck_assert_msg(files.count == 1, "%zu files %s", files.count, pattern);
-	profile = profile_decode_file(files.paths[0], error, sizeof(error));
-	ck_assert_msg(profile != NULL, "%s: %s", files.paths[0], error);
-	ck_assert_msg(profile_check(profile, error, sizeof(error)), "%s", error);
-	victim_files_free(&files);
-	return profile;
-}
-
-static bool has_comment(const struct profile *profile, const char *part)
-{
-	const char *comment;
-
-	for (size_t i = 0; (comment = profile_comment(profile, i)) != NULL; i++)
-		if (strstr(comment, part) != NULL)
-			return true;
-	return false;
 }
 
 static long long told(const struct victim *victim, const char *span, const char *what)
@@ -94,7 +68,7 @@ START_TEST(spans_took_what_the_program_measured)
 	/* Five seconds of work in parts. */
 	struct victim *victim = run_server(
 		"1250", "1000", "SPANPROF=heap:rate=1,max_closed_heap_spans=5000");
-	struct profile *profile = read_profile(victim->profiles, "*.spans.pb.gz");
+	struct profile *profile = victim_read_profile(victim->profiles, "*.spans.pb.gz");
 	static const char *const spans[] = {"request", "part"};
 
 	for (size_t i = 0; i < 2; i++) {
@@ -115,8 +89,8 @@ START_TEST(spans_took_what_the_program_measured)
 	ck_assert_int_eq(profile_total(profile, "cpu_user") +
 				 profile_total(profile, "cpu_sys"),
 			 profile_total(profile, "cpu"));
-	ck_assert(!has_comment(profile, "loss:"));
-	ck_assert(!has_comment(profile, "unfinished:"));
+	ck_assert(!profile_has_comment(profile, "loss:"));
+	ck_assert(!profile_has_comment(profile, "unfinished:"));
 	profile_free(profile);
 	victim_free(victim);
 }
@@ -125,8 +99,8 @@ END_TEST
 START_TEST(samples_of_all_profiles_carry_their_span)
 {
 	struct victim *victim = run_server("250", "1000", "SPANPROF_HEAP_RATE=1");
-	struct profile *cpu = read_profile(victim->profiles, "*.cpu.pb.gz");
-	struct profile *heap = read_profile(victim->profiles, "*.heap.pb.gz");
+	struct profile *cpu = victim_read_profile(victim->profiles, "*.cpu.pb.gz");
+	struct profile *heap = victim_read_profile(victim->profiles, "*.heap.pb.gz");
 	int64_t in_parts = profile_sum_label(cpu, "cpu", "span_name", "part");
 
 	/* A second of work in parts, and little else. */
@@ -162,7 +136,7 @@ START_TEST(ids_and_labels_come_when_asked_for)
 {
 	struct victim *victim = run_server(
 		"100", "1000", "SPANPROF=spans=id,record_labels=tenant\\,user");
-	struct profile *cpu = read_profile(victim->profiles, "*.cpu.pb.gz");
+	struct profile *cpu = victim_read_profile(victim->profiles, "*.cpu.pb.gz");
 	unsigned int in_parts = 0;
 
 	for (size_t i = 0; i < cpu->message->n_sample; i++) {
@@ -187,7 +161,7 @@ END_TEST
 START_TEST(off_leaves_no_trace_of_spans)
 {
 	struct victim *victim = run_server("50", "200", "SPANPROF_SPANS=off");
-	struct profile *cpu = read_profile(victim->profiles, "*.cpu.pb.gz");
+	struct profile *cpu = victim_read_profile(victim->profiles, "*.cpu.pb.gz");
 
 	ck_assert_uint_eq(victim_count(victim->profiles, "*.spans.pb.gz"), 0);
 	ck_assert_int_eq(profile_sum_label(cpu, "cpu", "span_name", "part"), 0);
@@ -219,14 +193,14 @@ END_TEST
 START_TEST(cpu_time_without_clocks_is_an_estimate)
 {
 	struct victim *victim = run_server("250", "1000", "SPANPROF_SPAN_CPU=off");
-	struct profile *profile = read_profile(victim->profiles, "*.spans.pb.gz");
+	struct profile *profile = victim_read_profile(victim->profiles, "*.spans.pb.gz");
 	long long cpu_ns = profile_sum_with(profile, "cpu", "request");
 	long long truth_ns = told(victim, "request", "cpu_least");
 
 	/* Some 100 samples. */
 	ck_assert_int_gt(cpu_ns, truth_ns / 2);
 	ck_assert_int_lt(cpu_ns, truth_ns * 3 / 2);
-	ck_assert(has_comment(profile, "cpu (estimate)"));
+	ck_assert(profile_has_comment(profile, "cpu (estimate)"));
 	check_between(victim, profile, "part", "wall_busy", "wall", 1000);
 	profile_free(profile);
 	victim_free(victim);
@@ -236,14 +210,14 @@ END_TEST
 START_TEST(part_of_all_requests_stands_for_all)
 {
 	struct victim *victim = run_server("4000", "20", "SPANPROF_SPAN_SAMPLER=0.25");
-	struct profile *profile = read_profile(victim->profiles, "*.spans.pb.gz");
+	struct profile *profile = victim_read_profile(victim->profiles, "*.spans.pb.gz");
 	int64_t requests = profile_sum_leaf(profile, "spans", "request");
 
 	/* 1000 are followed, with a standard deviation of 27. */
 	ck_assert_int_gt(requests, 4000 - 5 * 4 * 27);
 	ck_assert_int_lt(requests, 4000 + 5 * 4 * 27);
 	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "part"), 4 * requests);
-	ck_assert(has_comment(profile, "0.250000 of all outermost spans"));
+	ck_assert(profile_has_comment(profile, "0.250000 of all outermost spans"));
 	profile_free(profile);
 	victim_free(victim);
 }
@@ -273,7 +247,7 @@ START_TEST(killed_server_loses_no_span_that_was_closed)
 	int64_t requests;
 
 	ck_assert_int_eq(victim_cli(arguments), 0);
-	profile = read_profile(victim->profiles, "*.spans.pb.gz");
+	profile = victim_read_profile(victim->profiles, "*.spans.pb.gz");
 	requests = profile_sum_leaf(profile, "spans", "request");
 	ck_assert_int_ge(requests, last_number(victim->output, "closed="));
 	ck_assert_int_gt(requests, 100);
@@ -282,8 +256,8 @@ START_TEST(killed_server_loses_no_span_that_was_closed)
 	ck_assert_int_le(profile_sum_leaf(profile, "spans", "part"), 4 * requests + 100);
 	ck_assert_int_ge(profile_sum_leaf(profile, "alloc_objects", "part"),
 			 12 * requests);
-	ck_assert(has_comment(profile, "unfinished:"));
-	ck_assert(!has_comment(profile, "loss:"));
+	ck_assert(profile_has_comment(profile, "unfinished:"));
+	ck_assert(!profile_has_comment(profile, "loss:"));
 	profile_free(profile);
 	victim_free(victim);
 }

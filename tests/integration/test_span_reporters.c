@@ -1,8 +1,7 @@
 /*
  * Reporters that a program is run with: which, and what options make of them.
  */
-#include "profile_decode.h"
-#include "victim.h"
+#include "victim_profile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,16 +22,6 @@ static struct victim *run_server(const char *settings)
 	return victim;
 }
 
-static struct profile *decode(const char *path)
-{
-	char error[256] = "";
-	struct profile *profile = profile_decode_file(path, error, sizeof(error));
-
-	ck_assert_msg(profile != NULL, "%s: %s", path, error);
-	ck_assert_msg(profile_check(profile, error, sizeof(error)), "%s", error);
-	return profile;
-}
-
 struct parts {
 	size_t files;
 	int64_t total;
@@ -51,7 +40,7 @@ static struct parts add_up(const struct victim *victim, const char *kind,
 	victim_list(victim->profiles, pattern, &files);
 	parts.files = files.count;
 	for (size_t i = 0; i < files.count; i++) {
-		struct profile *profile = decode(files.paths[i]);
+		struct profile *profile = victim_decode(files.paths[i]);
 
 		parts.total += profile_total(profile, type);
 		if (profile->message->n_sample > parts.samples)
@@ -64,14 +53,7 @@ static struct parts add_up(const struct victim *victim, const char *kind,
 
 static struct profile *all_of(const struct victim *victim)
 {
-	struct victim_files files;
-	struct profile *profile;
-
-	victim_list(victim->profiles, "*.spans.pb.gz", &files);
-	ck_assert_uint_eq(files.count, 1);
-	profile = decode(files.paths[0]);
-	victim_files_free(&files);
-	return profile;
+	return victim_read_profile(victim->profiles, "*.spans.pb.gz");
 }
 
 /* Times are whole nanoseconds in each row of each file. */
