@@ -53,21 +53,6 @@ static struct victim *run(const char *script)
 	return victim;
 }
 
-/* Of all processes of a name together. */
-static void check(const struct victim *victim, const char *pattern,
-		  const struct label_rule *rule, const char *what)
-{
-	struct label_shares shares = {0};
-	struct victim_files files;
-
-	victim_list(victim->profiles, pattern, &files);
-	ck_assert_msg(files.count > 0, "no %s; said: %s", pattern, victim->agent_lines);
-	for (size_t i = 0; i < files.count; i++)
-		label_shares_add(files.paths[i], rule, &shares);
-	victim_files_free(&files);
-	label_shares_assert(&shares, what);
-}
-
 static bool is_analyzing(const struct profile *profile, const label_sample *sample,
 			 const void *context)
 {
@@ -99,8 +84,10 @@ START_TEST(titles_of_postgres_are_on_samples)
 		"for i in $(seq 30); do echo 'analyze t; analyze t; analyze t; select "
 		"count(md5(b || a)) from t, generate_series(1, 2);'; done >work\n"
 		"psql -qXf work >rows || exit 1\n" SCRIPT_END);
-	check(victim, "postgres.*.cpu.pb.gz", &rule, "process-title of postgres, cpu");
-	check(victim, "postgres.*.heap.pb.gz", &rule, "process-title of postgres, heap");
+	label_shares_check(victim, "postgres.*.cpu.pb.gz", &rule,
+			   "process-title of postgres, cpu");
+	label_shares_check(victim, "postgres.*.heap.pb.gz", &rule,
+			   "process-title of postgres, heap");
 	victim_free(victim);
 }
 END_TEST
@@ -141,8 +128,8 @@ START_TEST(queries_of_psql_are_spans)
 		    ">rows || exit 1\n"
 		    "wc -l <rows; rm rows\n" SCRIPT_END);
 	ck_assert_ptr_nonnull(strstr(victim->output, "9000000"));
-	check(victim, "psql.*.cpu.pb.gz", &rule, "PQexec of psql, cpu");
-	check(victim, "psql.*.heap.pb.gz", &rule, "PQexec of psql, heap");
+	label_shares_check(victim, "psql.*.cpu.pb.gz", &rule, "PQexec of psql, cpu");
+	label_shares_check(victim, "psql.*.heap.pb.gz", &rule, "PQexec of psql, heap");
 	ck_assert_ptr_nonnull(strstr(victim->agent_lines, "; found: functions"));
 	ck_assert_uint_eq(victim_count(victim->profiles, "psql.*.spans.pb.gz"), 1);
 	victim_free(victim);

@@ -31,21 +31,6 @@ static bool is_found(const struct victim *victim, const char *source)
 	return found && strstr(found, source);
 }
 
-/* The one profile of that kind, or the largest number of samples among several. */
-static void check(const struct victim *victim, const char *pattern,
-		  const struct label_rule *rule, const char *what)
-{
-	struct label_shares shares = {0};
-	struct victim_files files;
-
-	victim_list(victim->profiles, pattern, &files);
-	ck_assert_msg(files.count > 0, "no %s; said: %s", pattern, victim->agent_lines);
-	for (size_t i = 0; i < files.count; i++)
-		label_shares_add(files.paths[i], rule, &shares);
-	victim_files_free(&files);
-	label_shares_assert(&shares, what);
-}
-
 /* --- what libraries publish --- */
 
 static bool has_otel_work(const struct profile *profile, const label_sample *sample,
@@ -120,10 +105,12 @@ START_TEST(what_libraries_publish_is_on_samples)
 		NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1", "SPANPROF_SPANS=id",
 		      "SPANPROF_RECORD_LABELS=tenant,route,nobody"));
 
-	check(victim, "*.cpu.pb.gz", &otel_rule, "otel, cpu");
-	check(victim, "*.heap.pb.gz", &otel_rule, "otel, heap");
-	check(victim, "*.cpu.pb.gz", &custom_labels_rule, "custom-labels, cpu");
-	check(victim, "*.heap.pb.gz", &custom_labels_rule, "custom-labels, heap");
+	label_shares_check(victim, "*.cpu.pb.gz", &otel_rule, "otel, cpu");
+	label_shares_check(victim, "*.heap.pb.gz", &otel_rule, "otel, heap");
+	label_shares_check(victim, "*.cpu.pb.gz", &custom_labels_rule,
+			   "custom-labels, cpu");
+	label_shares_check(victim, "*.heap.pb.gz", &custom_labels_rule,
+			   "custom-labels, heap");
 	ck_assert(is_found(victim, "otel"));
 	ck_assert(is_found(victim, "custom-labels"));
 	victim_free(victim);
@@ -240,10 +227,10 @@ START_TEST(name_and_title_of_perl_are_on_samples)
 	victim = run(NAMES("/usr/bin/perl", "-e", PERL_PROGRAM),
 		     NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1",
 			   "SPANPROF_SOURCES=process-title"));
-	check(victim, "*.cpu.pb.gz", &title_rule, "process-title, cpu");
-	check(victim, "*.heap.pb.gz", &title_rule, "process-title, heap");
-	check(victim, "*.cpu.pb.gz", &thread_rule, "thread-names, cpu");
-	check(victim, "*.heap.pb.gz", &thread_rule, "thread-names, heap");
+	label_shares_check(victim, "*.cpu.pb.gz", &title_rule, "process-title, cpu");
+	label_shares_check(victim, "*.heap.pb.gz", &title_rule, "process-title, heap");
+	label_shares_check(victim, "*.cpu.pb.gz", &thread_rule, "thread-names, cpu");
+	label_shares_check(victim, "*.heap.pb.gz", &thread_rule, "thread-names, heap");
 	ck_assert(is_found(victim, "thread-names, process-title"));
 	victim_free(victim);
 }
@@ -285,8 +272,10 @@ START_TEST(threads_of_redis_have_their_names)
 			   "set,get -n 20000 -r 10000 -q >>bench; done\n"
 			   "redis-cli -s s shutdown nosave; wait $!"),
 		     NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1"));
-	check(victim, "redis-server.*.cpu.pb.gz", &rule, "thread-names of redis, cpu");
-	check(victim, "redis-server.*.heap.pb.gz", &rule, "thread-names of redis, heap");
+	label_shares_check(victim, "redis-server.*.cpu.pb.gz", &rule,
+			   "thread-names of redis, cpu");
+	label_shares_check(victim, "redis-server.*.heap.pb.gz", &rule,
+			   "thread-names of redis, heap");
 	victim_free(victim);
 }
 END_TEST
@@ -339,8 +328,8 @@ START_TEST(environment_makes_a_span_around_the_process)
 		      "OTEL_SERVICE_NAME=shop",
 		      "TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
 		      "01"));
-	check(victim, "*.cpu.pb.gz", &rule, "environment, cpu");
-	check(victim, "*.heap.pb.gz", &rule, "environment, heap");
+	label_shares_check(victim, "*.cpu.pb.gz", &rule, "environment, cpu");
+	label_shares_check(victim, "*.heap.pb.gz", &rule, "environment, heap");
 	ck_assert(is_found(victim, "environment"));
 	victim_free(victim);
 }

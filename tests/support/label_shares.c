@@ -58,6 +58,20 @@ void label_shares_assert(const struct label_shares *shares, const char *what)
 			    SHARE_MIN * (double)shares->out);
 }
 
+void label_shares_check(const struct victim *victim, const char *pattern,
+			const struct label_rule *rule, const char *what)
+{
+	struct label_shares shares = {0};
+	struct victim_files files;
+
+	victim_list(victim->profiles, pattern, &files);
+	ck_assert_msg(files.count > 0, "no %s; said: %s", pattern, victim->agent_lines);
+	for (size_t i = 0; i < files.count; i++)
+		label_shares_add(files.paths[i], rule, &shares);
+	victim_files_free(&files);
+	label_shares_assert(&shares, what);
+}
+
 const char *label_text(const struct profile *profile, const label_sample *sample,
 		       const char *key)
 {

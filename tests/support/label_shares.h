@@ -6,6 +6,7 @@
 #define LABEL_SHARES_H
 
 #include "profile_decode.h"
+#include "victim.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,6 +36,10 @@ void label_shares_add(const char *path, const struct label_rule *rule,
 /* Asserts 1,000 samples, a quarter of them on either side at least, and 99 % right on
  * both. what: for the reader of the test's output. */
 void label_shares_assert(const struct label_shares *shares, const char *what);
+
+/* The same of the victim's profiles of that pattern, all together. */
+void label_shares_check(const struct victim *victim, const char *pattern,
+			const struct label_rule *rule, const char *what);
 
 /* Text of a sample's label; NULL if it has none of that key. */
 const char *label_text(const struct profile *profile, const label_sample *sample,
