@@ -3,26 +3,13 @@
  * every step of every change in turn, and at random moments. Whoever opens its
  * recording finds each sample once.
  */
+#include "test_kill_fixture.h"
 #include "test_recording_fixture.h"
 
 #include <check.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
-
-static char folder[64];
-
-static void setup_folder(void)
-{
-	ck_assert(test_make_folder(folder, sizeof(folder)));
-}
-
-static void teardown(void)
-{
-	test_remove_folder(folder);
-}
 
 /* --- at every step --- */
 
@@ -157,9 +144,8 @@ static void run_victim(unsigned int kill_step, enum full full)
 	struct sp_absorber *absorber = calloc(1, sizeof(*absorber));
 	struct sp_recording recording;
 
-	if (!absorber ||
-	    test_recording_make(&recording, folder, SP_RECORDING_BYTES_MIN) != 0 ||
-	    !recording.is_file || sp_absorber_init(absorber, &recording) != 0)
+	test_kill_make_recording(&recording, SP_RECORDING_BYTES_MIN);
+	if (!absorber || sp_absorber_init(absorber, &recording) != 0)
 		_exit(2);
 	if (full != NOTHING_FULL)
 		fill_tables(&recording, absorber, full);
@@ -170,43 +156,16 @@ static void run_victim(unsigned int kill_step, enum full full)
 	_exit(0);
 }
 
-static void find_recording(char *path, size_t path_bytes)
-{
-	char command[256];
-	FILE *list;
-
-	snprintf(command, sizeof(command), "ls %s/*" SP_RECORDING_SUFFIX, folder);
-	list = popen(command, "r");
-	ck_assert_ptr_nonnull(list);
-	ck_assert_ptr_nonnull(fgets(path, (int)path_bytes, list));
-	pclose(list);
-	path[strcspn(path, "\n")] = '\0';
-}
-
-static int wait_for(pid_t pid)
-{
-	int status;
-
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	return status;
-}
-
 static struct test_tally tally;
 
-/* What is found in the only recording of the folder, which is removed. */
+/* What is found in what the victim left. */
 static void recover_tally(void)
 {
-	char path[512], error[256] = "";
 	struct sp_recording recording;
-	int err;
 
-	find_recording(path, sizeof(path));
-	err = sp_recording_open(&recording, path, error, sizeof(error));
-	ck_assert_msg(err == 0, "%s", error);
-	ck_assert_int_eq(test_drain(&recording), 0);
+	test_kill_recover(&recording);
 	test_tally_read(&recording, &tally);
 	sp_recording_close(&recording);
-	ck_assert_int_eq(unlink(path), 0);
 }
 
 static void count_before(uint64_t *samples)
@@ -221,7 +180,7 @@ START_TEST(kill_at_any_step_neither_loses_nor_doubles)
 	enum full full = (enum full)_i;
 	bool is_full = full != NOTHING_FULL;
 	unsigned int step = 0;
-	int status;
+	bool is_done;
 
 	do {
 		uint64_t before;
@@ -231,14 +190,12 @@ START_TEST(kill_at_any_step_neither_loses_nor_doubles)
 		pid = fork();
 		if (pid == 0)
 			run_victim(step, full);
-		status = wait_for(pid);
-		ck_assert(status == 0 ||
-			  (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+		is_done = test_kill_wait(pid);
 		recover_tally();
 		count_before(&before);
 		ck_assert(is_full ? before > 600 : before == 0);
 		check_scenario(&tally, is_full, before, before);
-	} while (status != 0);
+	} while (!is_done);
 	/* Few steps would mean that nobody calls the test points any more. */
 	ck_assert_uint_gt(step, 100);
 }
@@ -325,9 +282,8 @@ static void run_busy_victim(struct victim_log *log)
 	struct sp_absorber *absorber = calloc(1, sizeof(*absorber));
 	pthread_t thread;
 
-	if (!absorber ||
-	    test_recording_make(&recording, folder, UINT64_C(4) << 20) != 0 ||
-	    sp_absorber_init(absorber, &recording) != 0)
+	test_kill_make_recording(&recording, UINT64_C(4) << 20);
+	if (!absorber || sp_absorber_init(absorber, &recording) != 0)
 		_exit(2);
 	sp_ring_pool_grow(&recording, PRODUCERS * 2);
 	for (int i = 0; i < PRODUCERS; i++) {
@@ -380,29 +336,25 @@ static uint64_t check_against_log(struct victim_log *log)
 
 START_TEST(kill_at_random_moments_neither_loses_nor_doubles)
 {
-	struct victim_log *log = mmap(NULL, sizeof(*log), PROT_READ | PROT_WRITE,
-				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct victim_log *log = test_kill_share(sizeof(*log));
 	uint64_t all = 0;
 
-	ck_assert_ptr_ne(log, MAP_FAILED);
 	for (unsigned int i = 0; i < RANDOM_KILLS; i++) {
 		uint64_t begun = 0;
 		pid_t pid;
-		int status;
 
 		memset(log, 0, sizeof(*log));
 		pid = fork();
 		if (pid == 0)
 			run_busy_victim(log);
-		while (!begun && waitpid(pid, &status, WNOHANG) == 0) {
+		while (!begun && test_kill_is_running(pid)) {
 			sleep_us(100);
 			for (uint32_t stack = 0; stack < LOG_STACKS; stack++)
 				begun += atomic_load(&log->producers[0].begun[stack]);
 		}
 		sleep_us(500 + i * 997 % 20000);
 		kill(pid, SIGKILL);
-		status = wait_for(pid);
-		ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		ck_assert(!test_kill_wait(pid));
 		recover_tally();
 		all += check_against_log(log);
 	}
@@ -419,7 +371,7 @@ int main(void)
 	int failed;
 
 	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, setup_folder, teardown);
+	tcase_add_checked_fixture(tc, test_kill_setup, test_kill_teardown);
 	tcase_add_loop_test(tc, kill_at_any_step_neither_loses_nor_doubles, 0,
 			    FULL_COUNT);
 	tcase_add_test(tc, kill_at_random_moments_neither_loses_nor_doubles);

@@ -4,60 +4,12 @@
  * threads allocate and free. Whoever opens its recording finds each block once.
  */
 #include "test_heap_fixture.h"
+#include "test_kill_fixture.h"
 
 #include <check.h>
-#include <glob.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
-
-static char folder[64];
-
-static void setup_folder(void)
-{
-	ck_assert(test_make_folder(folder, sizeof(folder)));
-}
-
-static void teardown(void)
-{
-	test_remove_folder(folder);
-}
-
-/* --- what is found --- */
-
-static int wait_for(pid_t pid)
-{
-	int status;
-
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	return status;
-}
-
-static void check_killed_or_done(int status)
-{
-	ck_assert(status == 0 || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
-}
-
-/* The only recording of the folder, drained; its file is removed. */
-static void recover(struct sp_recording *recording)
-{
-	char pattern[128], error[256] = "";
-	glob_t found;
-	int err;
-
-	snprintf(pattern, sizeof(pattern), "%s/*" SP_RECORDING_SUFFIX, folder);
-	ck_assert_int_eq(glob(pattern, 0, NULL, &found), 0);
-	ck_assert_uint_eq(found.gl_pathc, 1);
-	err = sp_recording_open(recording, found.gl_pathv[0], error, sizeof(error));
-	ck_assert_msg(err == 0, "%s", error);
-	ck_assert_int_eq(test_drain(recording), 0);
-	err = sp_recording_check_sums(recording, error, sizeof(error));
-	ck_assert_msg(err == 0, "%s", error);
-	ck_assert_int_eq(unlink(found.gl_pathv[0]), 0);
-	globfree(&found);
-}
 
 static uint64_t count_entries(const struct sp_recording *recording,
 			      enum sp_live_state state, uint32_t cell)
@@ -153,9 +105,7 @@ static void kill_at_step(const char *step)
 
 static void make_recording(struct sp_recording *recording)
 {
-	if (test_recording_make(recording, folder, SP_RECORDING_BYTES_MIN) != 0 ||
-	    !recording->is_file)
-		_exit(2);
+	test_kill_make_recording(recording, SP_RECORDING_BYTES_MIN);
 	test_heap_begin(recording);
 }
 
@@ -242,21 +192,12 @@ static void check_scenario(const struct sp_recording *recording)
 	ck_assert_uint_eq(count_entries(recording, SP_LIVE_FREED, UINT32_MAX), 0);
 }
 
-static void *share(size_t size_bytes)
-{
-	void *memory = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	ck_assert_ptr_ne(memory, MAP_FAILED);
-	return memory;
-}
-
 START_TEST(kill_at_any_step_neither_loses_nor_doubles)
 {
 	unsigned int step = 0;
-	int status;
+	bool is_done;
 
-	reborn = share(sizeof(*reborn));
+	reborn = test_kill_share(sizeof(*reborn));
 	do {
 		struct sp_recording recording;
 		pid_t pid;
@@ -266,12 +207,11 @@ START_TEST(kill_at_any_step_neither_loses_nor_doubles)
 		pid = fork();
 		if (pid == 0)
 			run_victim(step);
-		status = wait_for(pid);
-		check_killed_or_done(status);
-		recover(&recording);
+		is_done = test_kill_wait(pid);
+		test_kill_recover(&recording);
 		check_scenario(&recording);
 		sp_recording_close(&recording);
-	} while (status != 0);
+	} while (!is_done);
 	/* All were given back and taken again by then. */
 	ck_assert_uint_eq(atomic_load(reborn), SP_ARRAY_COUNT(freed));
 	/* Few steps would mean that nobody calls the test points any more. */
@@ -298,7 +238,7 @@ static void run_beginner(unsigned int kill_step)
 START_TEST(kill_before_the_first_cell_is_made_leaves_a_readable_recording)
 {
 	unsigned int step = 0;
-	int status;
+	bool is_done;
 
 	victim = NULL;
 	do {
@@ -308,15 +248,14 @@ START_TEST(kill_before_the_first_cell_is_made_leaves_a_readable_recording)
 		step++;
 		if (pid == 0)
 			run_beginner(step);
-		status = wait_for(pid);
-		check_killed_or_done(status);
-		recover(&recording);
+		is_done = test_kill_wait(pid);
+		test_kill_recover(&recording);
 		ck_assert_uint_eq(sp_recording_used(&recording, SP_SECTION_HEAP_CELLS),
 				  1);
 		ck_assert_uint_eq(test_heap_walk(&recording),
 				  sp_frame_pseudo(SP_PSEUDO_DROPPED));
 		sp_recording_close(&recording);
-	} while (status != 0);
+	} while (!is_done);
 	ck_assert_uint_gt(step, 4);
 }
 END_TEST
@@ -474,26 +413,24 @@ static void sleep_us(unsigned int us)
 
 START_TEST(kill_at_random_moments_neither_loses_nor_doubles)
 {
-	struct victim_log *log = share(sizeof(*log));
+	struct victim_log *log = test_kill_share(sizeof(*log));
 	uint64_t all = 0;
 
 	for (unsigned int i = 0; i < RANDOM_KILLS; i++) {
 		struct sp_recording recording;
 		pid_t pid;
-		int status;
 
 		memset(log, 0, sizeof(*log));
 		pid = fork();
 		if (pid == 0)
 			run_busy_victim(log);
 		while (!atomic_load(&log->threads[THREADS - 1].freed_done[0]) &&
-		       waitpid(pid, &status, WNOHANG) == 0)
+		       test_kill_is_running(pid))
 			sleep_us(100);
 		sleep_us(500 + i * 997 % 20000);
 		kill(pid, SIGKILL);
-		status = wait_for(pid);
-		ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-		recover(&recording);
+		ck_assert(!test_kill_wait(pid));
+		test_kill_recover(&recording);
 		all += check_against_log(&recording, log);
 		sp_recording_close(&recording);
 	}
@@ -510,7 +447,7 @@ int main(void)
 	int failed;
 
 	tcase_set_timeout(tc, 120);
-	tcase_add_checked_fixture(tc, setup_folder, teardown);
+	tcase_add_checked_fixture(tc, test_kill_setup, test_kill_teardown);
 	tcase_add_test(tc, kill_at_any_step_neither_loses_nor_doubles);
 	tcase_add_test(tc,
 		       kill_before_the_first_cell_is_made_leaves_a_readable_recording);
