@@ -47,24 +47,24 @@ static const struct sp_option table[] = {
 	      "was in use at the peak, and how long memory lived."),
 	 .kind = SP_OPTION_PROFILE, MEMBER(is_heap_enabled)},
 	{HELP("heap:rate", "SPANPROF_HEAP_RATE", "SIZE", "512K",
-	      "Mean distance between two samples in allocated bytes, 1 to 1G. 1 records "
-	      "every allocation, exactly."),
+	      "Mean distance between two samples in allocated bytes, 1 to 1G. 1 "
+	      "records every allocation, exactly."),
 	 .kind = SP_OPTION_SIZE, MEMBER(heap_rate_bytes), .minimum = 1,
 	 .maximum = UINT64_C(1) << 30},
 	{HELP("heap:seed", "SPANPROF_HEAP_SEED", "N", "0",
-	      "Start of the random numbers that choose the samples: the same one samples "
-	      "the same allocations again where threads come in the same order. 0 is "
-	      "another one in each process."),
+	      "Start of the random numbers that choose the samples: the same one "
+	      "samples the same allocations again where threads come in the same "
+	      "order. 0 is another one in each process."),
 	 .kind = SP_OPTION_NUMBER, MEMBER(heap_seed), .maximum = UINT64_MAX},
 	{HELP("leaks", "SPANPROF_LEAKS", "", "no",
-	      "At exit, list the stacks that allocated most of the memory still in use, "
-	      "and write it as a profile of its own. Needs the heap profile."),
+	      "At exit, list the stacks that allocated most of the memory still in "
+	      "use, and write it as a profile of its own. Needs the heap profile."),
 	 .kind = SP_OPTION_SWITCH, MEMBER(wants_leaks)},
 	{HELP("spans", "SPANPROF_SPANS", "LIST", "none",
-	      "What more is to be known of spans, separated by commas: id (samples carry "
-	      "span_id and trace_id), names of library functions whose calls are spans, "
-	      "with * for any letters (sqlite3_step, PQ*), or off (no spans at all, and "
-	      "no labels of any source)."),
+	      "What more is to be known of spans, separated by commas: id (samples "
+	      "carry span_id and trace_id), names of library functions whose calls are "
+	      "spans, with * for any letters (sqlite3_step, PQ*), or off (no spans at "
+	      "all, and no labels of any source)."),
 	 .kind = SP_OPTION_LIST, MEMBER(spans)},
 	{HELP("sources", "SPANPROF_SOURCES", "LIST", "default",
 	      "Where spans and labels come from, separated by commas: sources that are "
@@ -73,19 +73,18 @@ static const struct sp_option table[] = {
 	      "custom-labels, functions and thread-names; process-title is not."),
 	 .kind = SP_OPTION_LIST, MEMBER(span_sources)},
 	{HELP("span:cpu", "SPANPROF_SPAN_CPU", "NAME", "exact",
-	      "CPU time of each span: exact (two readings of a clock for each stay in a "
-	      "span) or off (estimated from samples)."),
+	      "CPU time of each span: exact (two readings of a clock for each stay in "
+	      "a span) or off (estimated from samples)."),
 	 .kind = SP_OPTION_CHOICE, MEMBER(span_cpu), .choices = span_clocks},
 	{HELP("span:sampler", "SPANPROF_SPAN_SAMPLER", "NUMBER", "always",
 	      "Which outermost spans are followed, with all spans in them: always, or "
-	      "the "
-	      "part of them, 0 to 1, chosen at random. The profile of spans stands for "
-	      "all of them."),
+	      "the part of them, 0 to 1, chosen at random. The profile of spans stands "
+	      "for all of them."),
 	 .kind = SP_OPTION_PROBABILITY, MEMBER(span_probability_millionths)},
 	{HELP("span:seed", "SPANPROF_SPAN_SEED", "N", "0",
-	      "Start of the random numbers that choose these spans: the same one chooses "
-	      "the same spans again where threads come in the same order. 0 is another "
-	      "one in each process."),
+	      "Start of the random numbers that choose these spans: the same one "
+	      "chooses the same spans again where threads come in the same order. 0 is "
+	      "another one in each process."),
 	 .kind = SP_OPTION_NUMBER, MEMBER(span_seed), .maximum = UINT64_MAX},
 	{HELP("track_all", "SPANPROF_TRACK_ALL", "", "yes",
 	      "What is known of each span: all that follows, or with no only what is "
@@ -102,21 +101,19 @@ static const struct sp_option table[] = {
 	 .kind = SP_OPTION_SWITCH, MEMBER(track_allocations), .has_auto = true},
 	{HELP("track_heap", "SPANPROF_TRACK_HEAP", "", "auto",
 	      "Which memory of each span is in use; a span whose memory is in use is "
-	      "then "
-	      "kept when it is closed. Switches track_allocations on."),
+	      "then kept when it is closed. Switches track_allocations on."),
 	 .kind = SP_OPTION_SWITCH, MEMBER(track_heap), .has_auto = true},
 	{HELP("record_labels", "SPANPROF_RECORD_LABELS", "LIST", "none",
-	      "Keys of labels, of spans and of custom-labels, separated by commas, that "
-	      "samples carry; they may tell what a program keeps to itself."),
+	      "Keys of labels, of spans and of custom-labels, separated by commas, "
+	      "that samples carry; they may tell what a program keeps to itself."),
 	 .kind = SP_OPTION_LIST, MEMBER(span_labels)},
 	{HELP("max_closed_heap_spans", "SPANPROF_MAX_CLOSED_HEAP_SPANS", "N", "1000",
 	      "Closed spans that are kept because memory of theirs is in use."),
 	 .kind = SP_OPTION_NUMBER, MEMBER(held_spans_max), .maximum = 262143},
 	{HELP("reporter", "SPANPROF_REPORTER", "LIST", "pprof",
 	      "What takes the results, separated by commas: pprof (a file of each kind "
-	      "of "
-	      "profile, at the end), pyroscope (what spans did, as it goes on, in files "
-	      "for servers such as Pyroscope: wall_END.pb.gz, cpu_END.pb.gz and "
+	      "of profile, at the end), pyroscope (what spans did, as it goes on, in "
+	      "files for servers such as Pyroscope: wall_END.pb.gz, cpu_END.pb.gz and "
 	      "memory_END.pb.gz, END being the end of their time in ns since 1970)."),
 	 .kind = SP_OPTION_LIST, MEMBER(reporters)},
 	{HELP("max_samples", "SPANPROF_MAX_SAMPLES", "N", "1000",
@@ -124,9 +121,8 @@ static const struct sp_option table[] = {
 	      "what they have, 1 to 1000000."),
 	 .kind = SP_OPTION_NUMBER, MEMBER(samples_max), .minimum = 1, .maximum = 1000000},
 	{HELP("heap_snapshot_interval", "SPANPROF_HEAP_SNAPSHOT_INTERVAL", "TIME", "10s",
-	      "Such reporters get the memory in use by each span at least so far apart, "
-	      "0 "
-	      "to 1h, and bring out what they have then, too."),
+	      "Such reporters get the memory in use by each span at least so far "
+	      "apart, 0 to 1h, and bring out what they have then, too."),
 	 .kind = SP_OPTION_DURATION, MEMBER(heap_snapshot_interval_ns),
 	 .maximum = 3600 * SP_NS_PER_SECOND},
 	{HELP("aggregate_samples", "SPANPROF_AGGREGATE_SAMPLES", "", "yes",
