@@ -104,7 +104,7 @@ static const struct sp_option table[] = {
 	      "then kept when it is closed. Switches track_allocations on."),
 	 .kind = SP_OPTION_SWITCH, MEMBER(track_heap), .has_auto = true},
 	{HELP("record_labels", "SPANPROF_RECORD_LABELS", "LIST", "none",
-	      "Keys of labels, of spans and of custom-labels, separated by commas, "
+	      "Keys of labels, of spans, otel and custom-labels, separated by commas, "
 	      "that samples carry; they may tell what a program keeps to itself."),
 	 .kind = SP_OPTION_LIST, MEMBER(span_labels)},
 	{HELP("max_closed_heap_spans", "SPANPROF_MAX_CLOSED_HEAP_SPANS", "N", "1000",

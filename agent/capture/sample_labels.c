@@ -31,7 +31,7 @@ static struct {
 static struct {
 	bool (*_Atomic has_any)(void);
 	bool (*add)(struct sp_span_labels *labels);
-} label_source;
+} label_sources[SP_SAMPLE_LABEL_SOURCES_MAX];
 static _Atomic bool has_sources;
 
 void sp_sample_name_source(enum sp_sample_name which,
@@ -48,9 +48,18 @@ void sp_sample_name_source(enum sp_sample_name which,
 void sp_sample_label_source(bool (*has_any)(void),
 			    bool (*add)(struct sp_span_labels *labels))
 {
-	label_source.add = add;
-	/* Release: who sees that there is a source sees all of it. */
-	atomic_store_explicit(&label_source.has_any, has_any, memory_order_release);
+	for (unsigned int i = 0; i < SP_SAMPLE_LABEL_SOURCES_MAX; i++) {
+		bool (*known)(void) = atomic_load_explicit(&label_sources[i].has_any,
+							   memory_order_relaxed);
+
+		if (known && known != has_any)
+			continue;
+		label_sources[i].add = add;
+		/* Release: who sees that there is a source sees all of it. */
+		atomic_store_explicit(&label_sources[i].has_any, has_any,
+				      memory_order_release);
+		break;
+	}
 	atomic_store_explicit(&has_sources, true, memory_order_relaxed);
 }
 
@@ -150,16 +159,23 @@ static const struct sp_label_set *set_at(uint32_t label_set)
 	return sp_recording_item(&sp_span_recording, SP_SECTION_LABEL_SETS, label_set);
 }
 
-/* As for spans: who has a thread pointer of its own may have none of the variables that
- * sources look at. */
-static bool has_labels(const struct sp_slot *slot)
+/* Sources that have any perhaps, a bit for each. As for spans: who has a thread pointer
+ * of its own may have none of the variables that sources look at. */
+static uint32_t sources_with_labels(const struct sp_slot *slot)
 {
-	bool (*has_any)(void) =
-		atomic_load_explicit(&label_source.has_any, memory_order_acquire);
+	uint32_t found = 0;
 
-	return has_any &&
-	       (!slot || atomic_load_explicit(&slot->stack_high, memory_order_relaxed)) &&
-	       has_any();
+	if (slot && !atomic_load_explicit(&slot->stack_high, memory_order_relaxed))
+		return 0;
+	for (unsigned int i = 0; i < SP_SAMPLE_LABEL_SOURCES_MAX; i++) {
+		bool (*has_any)(void) = atomic_load_explicit(&label_sources[i].has_any,
+							     memory_order_acquire);
+
+		if (!has_any)
+			break;
+		found |= (uint32_t)has_any() << i;
+	}
+	return found;
 }
 
 /* What was found for this set and these names the last time; 0: something else. */
@@ -179,8 +195,18 @@ static uint32_t known_set(struct sp_slot *slot, uint32_t label_set, uint64_t nam
 		       : 0;
 }
 
+static bool add_labels(uint32_t sources_with, struct sp_span_labels *labels)
+{
+	bool has_added = false;
+
+	for (unsigned int i = 0; i < SP_SAMPLE_LABEL_SOURCES_MAX; i++)
+		if (sources_with & 1U << i)
+			has_added |= label_sources[i].add(labels);
+	return has_added;
+}
+
 static SP_NOINLINE uint32_t find_set(uint32_t label_set, uint64_t names,
-				     bool wants_labels)
+				     uint32_t sources_with)
 {
 	const struct sp_label_set *set = set_at(label_set);
 	struct sp_span_labels labels = {
@@ -193,30 +219,29 @@ static SP_NOINLINE uint32_t find_set(uint32_t label_set, uint64_t names,
 	memcpy(labels.trace_id, set->trace_id, sizeof(labels.trace_id));
 	memcpy(labels.span_id, set->span_id, sizeof(labels.span_id));
 	memcpy(labels.texts, set->labels, sizeof(labels.texts));
-	has_added = wants_labels && label_source.add(&labels);
+	has_added = add_labels(sources_with, &labels);
 	return has_added || names ? sp_span_label_set(&labels) : label_set;
 }
 
 uint32_t sp_sample_label_set(struct sp_slot *slot, uint32_t label_set,
 			     uint64_t now_cycles)
 {
-	bool wants_labels;
-	uint32_t found;
+	uint32_t sources_with, found;
 	uint64_t names;
 
 	if (!atomic_load_explicit(&has_sources, memory_order_relaxed) ||
 	    !sp_span_is_on() || label_set == SP_LABEL_SET_OTHER)
 		return label_set;
 	names = names_of(slot, now_cycles);
-	wants_labels = has_labels(slot);
-	if (sp_unlikely(wants_labels))
-		return find_set(label_set, names, true);
+	sources_with = sources_with_labels(slot);
+	if (sp_unlikely(sources_with))
+		return find_set(label_set, names, sources_with);
 	if (!names)
 		return label_set;
 	found = known_set(slot, label_set, names);
 	if (sp_likely(found))
 		return found;
-	found = find_set(label_set, names, false);
+	found = find_set(label_set, names, 0);
 	if (found != SP_LABEL_SET_OTHER)
 		atomic_store_explicit(&slot->sample_label_sets,
 				      (uint64_t)label_set << 32 | found,

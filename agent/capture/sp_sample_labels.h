@@ -36,9 +36,13 @@ enum sp_sample_name { SP_SAMPLE_THREAD_NAME, SP_SAMPLE_PROCESS_TITLE, SP_SAMPLE_
 void sp_sample_name_source(enum sp_sample_name which,
 			   bool (*read)(char text[SP_SAMPLE_NAME_BYTES]));
 
+#define SP_SAMPLE_LABEL_SOURCES_MAX 2U
+
 /*
- * Context: init. has_any() is asked at every sample, and add() then called if there are
- * labels perhaps; true: it added some, by sp_sample_label_add().
+ * Context: init, or in a fork child whose recording has just begun; again is nothing.
+ * has_any() is asked at every sample, and add() then called if there are labels perhaps;
+ * true: it added some, by sp_sample_label_add(). Of two sources with a label of one key
+ * that which came first counts.
  */
 void sp_sample_label_source(bool (*has_any)(void),
 			    bool (*add)(struct sp_span_labels *labels));

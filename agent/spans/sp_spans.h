@@ -34,7 +34,7 @@ struct sp_span_source_ops {
 	 */
 	bool (*module_loaded)(uint64_t start, const struct link_map *link_map);
 	/* Context: collector. Is there perhaps something for module_loaded()? Asked
-	 * each round. */
+	 * each round; a source that looks for something else does so here. */
 	bool (*wants_modules)(void);
 };
 

@@ -121,7 +121,8 @@ def build_programs():
     includes = ["-I" + folder for tree in ("agent", "reporters", "tests/unit", "tests/support")
                 for folder, _, _ in os.walk(os.path.join(ROOT, tree))]
     build([os.path.join(PROGRAMS, "otel_context.c"),
-           os.path.join(ROOT, "agent", "spans", "span_otel_thread.c"),
+           *(os.path.join(ROOT, "agent", "spans", name)
+             for name in ("span_otel_thread.c", "otel_key_names.c")),
            os.path.join(Paths.build, "libsp_all.a")], Paths.work("otel_context"),
           "-D_GNU_SOURCE", *includes, "-lcheck", "-lsubunit", "-lrt", "-lm", "-lprotobuf-c",
           "-lz", "-liberty", "-pthread", "-ldl")

@@ -38,7 +38,8 @@ static bool has_otel_work(const struct profile *profile, const label_sample *sam
 {
 	(void)context;
 	return profile_sample_has(profile, sample, "work_otel") ||
-	       profile_sample_has(profile, sample, "work_both");
+	       profile_sample_has(profile, sample, "work_both") ||
+	       profile_sample_has(profile, sample, "warm_up");
 }
 
 static bool has_label_work(const struct profile *profile, const label_sample *sample,
@@ -74,6 +75,28 @@ static bool has_custom_labels(const struct profile *profile, const label_sample 
 	       strcmp(tenant, "acme") == 0;
 }
 
+static bool has_otel_attributes(const struct profile *profile, const label_sample *sample,
+				const void *context)
+{
+	const char *route = label_text(profile, sample, "otel.route");
+	const char *tenant = label_text(profile, sample, "otel.tenant");
+
+	(void)context;
+	ck_assert_ptr_null(label_text(profile, sample, "unasked"));
+	return route && tenant && strcmp(route, "/cart") == 0 &&
+	       strcmp(tenant, "acme") == 0;
+}
+
+/* What their keys are called is looked for when the first is met. */
+static bool is_warm(const struct profile *profile, const label_sample *sample,
+		    const void *context)
+{
+	(void)context;
+	return !profile_sample_has(profile, sample, "warm_up");
+}
+
+static const struct label_rule attributes_rule = {is_warm, has_otel_work,
+						  has_otel_attributes, NULL};
 static const struct label_rule otel_rule = {NULL, has_otel_work, is_in_otel_span, NULL};
 static const struct label_rule custom_labels_rule = {NULL, has_label_work,
 						     has_custom_labels, NULL};
@@ -103,10 +126,13 @@ START_TEST(what_libraries_publish_is_on_samples)
 	struct victim *victim = run_writer(
 		_i, "9000",
 		NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1", "SPANPROF_SPANS=id",
-		      "SPANPROF_RECORD_LABELS=tenant,route,nobody"));
+		      "SPANPROF_RECORD_LABELS=tenant,route,nobody,otel.tenant,"
+		      "otel.route"));
 
 	label_shares_check(victim, "*.cpu.pb.gz", &otel_rule, "otel, cpu");
 	label_shares_check(victim, "*.heap.pb.gz", &otel_rule, "otel, heap");
+	label_shares_check(victim, "*.cpu.pb.gz", &attributes_rule, "attributes, cpu");
+	label_shares_check(victim, "*.heap.pb.gz", &attributes_rule, "attributes, heap");
 	label_shares_check(victim, "*.cpu.pb.gz", &custom_labels_rule,
 			   "custom-labels, cpu");
 	label_shares_check(victim, "*.heap.pb.gz", &custom_labels_rule,
@@ -155,6 +181,7 @@ START_TEST(labels_are_not_kept_unless_asked_for)
 	struct victim *victim = run_writer(_i, "300", NAMES("SPANPROF_CPU_HZ=1000"));
 
 	ck_assert_int_eq(count_labelled(victim, "route"), 0);
+	ck_assert_int_eq(count_labelled(victim, "otel.route"), 0);
 	ck_assert_int_gt(count_labelled(victim, "span_name"), 0);
 	ck_assert_int_gt(count_labelled(victim, "thread"), 0);
 	/* It has no name but that of its program, and no title. */
@@ -185,10 +212,12 @@ START_TEST(broken_labels_do_no_harm)
 {
 	struct victim *victim = run(NAMES("span_writer_own", "1000", "-", "broken"),
 				    NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1",
-					  "SPANPROF_RECORD_LABELS=route"));
+					  "SPANPROF_RECORD_LABELS=route,otel.route"));
 	struct heap_profile *heap = heap_profile_of(victim, "heap");
 
 	ck_assert_int_gt(count_labelled(victim, "thread"), 0);
+	/* What can be read of them counts. */
+	ck_assert_int_gt(count_labelled(victim, "otel.route"), 0);
 	heap_profile_free(heap);
 	victim_free(victim);
 }

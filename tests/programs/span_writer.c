@@ -1,9 +1,9 @@
 /*
- * span_writer MS LIBRARY|- [broken]: works for so many milliseconds of CPU time, by
- * turns as it is, in a span of OpenTelemetry's, with custom labels, and with both, which
- * is seen in its stacks, too. What it publishes that with is a part of it, or a
- * library that it is linked to ("-"), or one that it opens. broken: the labels are as no
- * writer should leave them.
+ * span_writer MS LIBRARY|- [broken]: warms up in a span of OpenTelemetry's, and works for
+ * so many milliseconds of CPU time, by turns as it is, in a span of OpenTelemetry's, with
+ * custom labels, and with both, which is seen in its stacks, too. What it publishes that
+ * with is a part of it, or a library that it is linked to ("-"), or one that it opens.
+ * broken: the labels are as no writer should leave them.
  */
 #include "burn.h"
 
@@ -21,6 +21,7 @@ void writer_break_labels(unsigned int how);
 
 #define TURN_NS (20 * NS_PER_MS)
 #define BLOCKS 50
+#define WARM_UP_TURNS 5
 
 static void (*set_otel)(int is_in);
 static void (*set_labels)(int is_in);
@@ -37,10 +38,18 @@ static inline __attribute__((always_inline)) void work_here(void)
 	burn_here(TURN_NS);
 }
 
+NOINLINE void warm_up(void);
 NOINLINE void work_plain(void);
 NOINLINE void work_otel(void);
 NOINLINE void work_labels(void);
 NOINLINE void work_both(void);
+
+/* Until the names of attributes have been found. */
+NOINLINE void warm_up(void)
+{
+	for (int i = 0; i < WARM_UP_TURNS; i++)
+		work_here();
+}
 
 NOINLINE void work_plain(void)
 {
@@ -95,6 +104,9 @@ int main(int argc, char **argv)
 		}
 		return 0;
 	}
+	set_otel(1);
+	warm_up();
+	set_otel(0);
 	while (thread_cpu_ns() < end_ns) {
 		work_plain();
 		set_otel(1);

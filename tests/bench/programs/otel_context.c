@@ -49,6 +49,7 @@ int main(void)
 	static unsigned char record[28] = "0123456789abcdef01234567\1";
 	struct sp_span_settings settings = {.probability_millionths = 1000000,
 					    .labels = ""};
+	const struct sp_spans_setup setup = {.labels = ""};
 	struct sp_slot slot;
 
 	memset(&slot, 0, sizeof(slot));
@@ -57,7 +58,7 @@ int main(void)
 	for (int has_ids = 0; has_ids < 2; has_ids++) {
 		settings.has_ids = has_ids;
 		begin_spans(&settings, UINT64_C(64) << 20);
-		sp_span_otel_thread.begin(NULL);
+		sp_span_otel_thread.begin(&setup);
 		otel_thread_ctx_v1 = NULL;
 		if (!has_ids)
 			printf("%.2f ", look_ns(&slot));
