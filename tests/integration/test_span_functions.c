@@ -206,6 +206,28 @@ START_TEST(functions_found_by_name_are_followed)
 }
 END_TEST
 
+START_TEST(functions_found_by_version_are_followed)
+{
+	struct victim *victim =
+		run_with("SPANPROF_SPANS=a64l",
+			 NAMES("span_open", "version", "libc.so.6", "1000"));
+
+	ck_assert_int_eq(spans_told(victim), 2 * 1000);
+	victim_free(victim);
+}
+END_TEST
+
+/* Each call is one of the library in front and of the one that this finds. */
+START_TEST(functions_found_behind_an_interposer_are_followed)
+{
+	struct victim *victim =
+		run_with("SPANPROF_SPANS=a64l", NAMES("span_interposed", "1000"));
+
+	ck_assert_int_eq(spans_told(victim), 2 * 1000);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(what_returns_twice_is_refused)
 {
 	const char *const argv[] = {"busy", "100", NULL};
@@ -260,6 +282,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, modules_opened_later_are_followed);
 	tcase_add_test(tcase, lazy_modules_are_followed_from_the_second_call);
 	tcase_add_test(tcase, functions_found_by_name_are_followed);
+	tcase_add_test(tcase, functions_found_by_version_are_followed);
+	tcase_add_test(tcase, functions_found_behind_an_interposer_are_followed);
 	tcase_add_test(tcase, what_returns_twice_is_refused);
 	tcase_add_test(tcase, sqlite_statements_of_python_are_spans);
 }

@@ -112,9 +112,21 @@ static bool is_in_span(const struct profile *profile, const label_sample *sample
 	return name && strcmp(name, "PQexec") == 0;
 }
 
+static bool has_statement(const struct profile *profile, const label_sample *sample,
+			  const void *context)
+{
+	const char *statement = label_text(profile, sample, "db.statement");
+
+	(void)context;
+	return statement &&
+	       strcmp(statement, "FETCH FORWARD 2000 FROM _psql_cursor") == 0;
+}
+
 START_TEST(queries_of_psql_are_spans)
 {
 	static const struct label_rule rule = {NULL, is_executing, is_in_span, NULL};
+	static const struct label_rule statement_rule = {NULL, is_executing,
+							 has_statement, NULL};
 	struct victim *victim;
 
 	if (!has_postgres())
@@ -123,6 +135,7 @@ START_TEST(queries_of_psql_are_spans)
 	victim =
 		run("server=\n" SCRIPT_BEGIN
 		    "LD_PRELOAD=$preload SPANPROF_SPANS='PQexec*' SPANPROF_SPAN_CPU=off "
+		    "SPANPROF_RECORD_LABELS=db.statement "
 		    "psql -qXAt -v FETCH_COUNT=2000 -c 'select i, i, i, i, i, "
 		    "i, i, i, i, i, i, i, i, i, i, i from generate_series(1, 9000000) i' "
 		    ">rows || exit 1\n"
@@ -130,6 +143,10 @@ START_TEST(queries_of_psql_are_spans)
 	ck_assert_ptr_nonnull(strstr(victim->output, "9000000"));
 	label_shares_check(victim, "psql.*.cpu.pb.gz", &rule, "PQexec of psql, cpu");
 	label_shares_check(victim, "psql.*.heap.pb.gz", &rule, "PQexec of psql, heap");
+	label_shares_check(victim, "psql.*.cpu.pb.gz", &statement_rule,
+			   "statements of psql, cpu");
+	label_shares_check(victim, "psql.*.heap.pb.gz", &statement_rule,
+			   "statements of psql, heap");
 	ck_assert_ptr_nonnull(strstr(victim->agent_lines, "; found: functions"));
 	ck_assert_uint_eq(victim_count(victim->profiles, "psql.*.spans.pb.gz"), 1);
 	victim_free(victim);

@@ -67,15 +67,16 @@ static void look_at(const char *path, const char *function, const char *key,
 	profile_free(profile);
 }
 
-/* In all heap profiles of programs of that name. wanted: NULL: no such label. */
+/* In all profiles of that kind of programs of that name. wanted: NULL: no such label. */
 static struct seen look(const struct victim *victim, const char *program,
-			const char *function, const char *key, const char *wanted)
+			const char *kind, const char *function, const char *key,
+			const char *wanted)
 {
 	struct seen seen = {0, 0, ""};
 	struct victim_files files;
 	char pattern[64];
 
-	snprintf(pattern, sizeof(pattern), "%s*.heap.pb.gz", program);
+	snprintf(pattern, sizeof(pattern), "%s*.%s.pb.gz", program, kind);
 	victim_list(victim->profiles, pattern, &files);
 	ck_assert_msg(files.count > 0, "no %s; said: %s", pattern, victim->agent_lines);
 	for (size_t i = 0; i < files.count; i++)
@@ -85,16 +86,23 @@ static struct seen look(const struct victim *victim, const char *program,
 }
 
 /* Some samples of the function's spans have that text, and if is_all others none. */
+static void assert_text_in(const struct victim *victim, const char *program,
+			   const char *kind, const char *function, const char *key,
+			   const char *wanted, bool is_all)
+{
+	struct seen seen = look(victim, program, kind, function, key, wanted);
+
+	ck_assert_msg(seen.as_wanted > 0 && (!is_all || seen.otherwise == 0),
+		      "%s: %lld samples with %s %s, %lld others, such as %s", function,
+		      (long long)seen.as_wanted, key, wanted ? wanted : "(none)",
+		      (long long)seen.otherwise, seen.other);
+}
+
 static void assert_text(const struct victim *victim, const char *program,
 			const char *function, const char *key, const char *wanted,
 			bool is_all)
 {
-	struct seen seen = look(victim, program, function, key, wanted);
-
-	ck_assert_msg(seen.as_wanted > 0 && (!is_all || seen.otherwise == 0),
-		      "%s: %lld blocks with %s %s, %lld others, such as %s", function,
-		      (long long)seen.as_wanted, key, wanted ? wanted : "(none)",
-		      (long long)seen.otherwise, seen.other);
+	assert_text_in(victim, program, "heap", function, key, wanted, is_all);
 }
 
 /* --- functions by those names --- */
@@ -187,9 +195,18 @@ END_TEST
 	"class handler(http.server.BaseHTTPRequestHandler):\n"                           \
 	"    def do_GET(self):\n"                                                        \
 	"        self.send_response(200)\n"                                              \
-	"        self.send_header('Content-Length', '100000')\n"                         \
+	"        times = 2000 if self.path == '/large' else 1\n"                         \
+	"        self.send_header('Content-Length', str(times * 100000))\n"              \
 	"        self.end_headers()\n"                                                   \
-	"        self.wfile.write(b'x' * 100000)\n"                                      \
+	"        for i in range(times):\n"                                               \
+	"            self.wfile.write(b'x' * 100000)\n"                                  \
+	"    def do_PUT(self):\n"                                                        \
+	"        left = int(self.headers['Content-Length'])\n"                           \
+	"        while left > 0:\n"                                                      \
+	"            left -= len(self.rfile.read(min(left, 1000000)))\n"                 \
+	"        self.send_response(200)\n"                                              \
+	"        self.send_header('Content-Length', '0')\n"                              \
+	"        self.end_headers()\n"                                                   \
 	"server = http.server.HTTPServer(('127.0.0.1', 0), handler)\n"                   \
 	"if len(sys.argv) > 1:\n"                                                        \
 	"    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"                        \
@@ -256,6 +273,34 @@ START_TEST(server_that_tls_speaks_to_is_a_label)
 }
 END_TEST
 
+static const struct {
+	const char *function, *request;
+} transfers[] = {
+	{"SSL_read", "/large | wc -c"},
+	{"SSL_write", "/ -T body -H Expect: -w '%{size_upload}'"},
+};
+
+/* Neither allocates much, but both take CPU time. */
+START_TEST(server_that_much_is_sent_to_or_from_is_a_label)
+{
+	struct victim *victim;
+	char command[1024];
+
+	if (!real_program_has_commands(NAMES("python3", "curl", "openssl")))
+		return;
+	snprintf(command, sizeof(command),
+		 "secure=yes\n%sLD_PRELOAD= truncate -s 200000000 body\n"
+		 "SPANPROF_CPU_HZ=1000 curl -s --cacert cert "
+		 "https://localhost:$(cat port)%s\nrm body\n",
+		 WITH_SERVER, transfers[_i].request);
+	victim = run_client(command, "SPANPROF_SPANS=SSL_read,SSL_write");
+	ck_assert_ptr_nonnull(strstr(victim->output, "200000000"));
+	assert_text_in(victim, "curl", "cpu", transfers[_i].function, "server.address",
+		       "localhost", true);
+	victim_free(victim);
+}
+END_TEST
+
 #define CLIENT                                                                           \
 	"/usr/bin/python3 -c \"\n"                                                       \
 	"import socket, ssl\n"                                                           \
@@ -294,6 +339,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, statements_of_python_are_labels);
 	tcase_add_test(tcase, address_that_curl_asks_for_is_a_label);
 	tcase_add_test(tcase, server_that_tls_speaks_to_is_a_label);
+	tcase_add_loop_test(tcase, server_that_much_is_sent_to_or_from_is_a_label, 0,
+			    sizeof(transfers) / sizeof(transfers[0]));
 	tcase_add_test(tcase, server_that_python_speaks_to_is_a_label);
 }
 

@@ -2,6 +2,8 @@
  * span_open HOW MODULE ROUNDS ARGUMENTS...: opens a module, HOW is now or lazy, and runs
  * its run() so many times, some time apart, with the arguments (span_functions.cpp).
  * span_open find LIBRARY COUNT: finds fn_none() by dlsym() and calls it so often.
+ * span_open version LIBRARY COUNT: finds a64l() of the C library by dlvsym(), in the
+ * library and among all, and calls both so often.
  */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -20,6 +22,25 @@ static int call_found(void *library, int count)
 	for (int i = 0; i < count; i++)
 		sum += none();
 	printf("%ld %ld %s\n", sum, *variable, dlerror() != NULL ? "told" : "silent");
+	return 0;
+}
+
+static int call_versions(void *library, int count)
+{
+	static const char version[] = "GLIBC_2.2.5";
+	long (*found[])(const char *) = {
+		(long (*)(const char *))dlvsym(library, "a64l", version),
+		(long (*)(const char *))dlvsym(RTLD_DEFAULT, "a64l", version),
+	};
+	long sum = 0;
+
+	if (found[0] == NULL || found[1] == NULL ||
+	    dlvsym(library, "a64l", "GLIBC_0.0") != NULL)
+		return 1;
+	for (int i = 0; i < count; i++)
+		sum += found[0]("./0") - 2 * found[1]("z");
+	printf("%ld %s %d\n", sum, dlerror() != NULL ? "told" : "silent",
+	       found[0] == found[1]);
 	return 0;
 }
 
@@ -50,5 +71,7 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "find") == 0)
 		return call_found(module, atoi(argv[3]));
+	if (strcmp(argv[1], "version") == 0)
+		return call_versions(module, atoi(argv[3]));
 	return run_rounds(module, atoi(argv[3]), argc - 3, argv + 3);
 }
