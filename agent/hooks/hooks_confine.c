@@ -10,6 +10,7 @@
 #include "sp_next.h"
 #include "sp_pages.h"
 #include "sp_seccomp_filter.h"
+#include "sp_seccomp_needs.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
@@ -22,62 +23,6 @@
 
 void *sp_observe_syscall(long number, long operation, long flags, const void *argument);
 
-/*
- * What hooks, handler and our thread call, the latter also to be born again in a
- * fork child.
- */
-static const uint16_t needed_calls[] = {
-	SYS_arch_prctl,
-	SYS_clock_gettime,
-	SYS_clone3,
-	SYS_close,
-	SYS_close_range,
-	SYS_exit,
-	SYS_faccessat2,
-	SYS_fallocate,
-	SYS_fcntl,
-	SYS_fstat,
-	SYS_ftruncate,
-	SYS_futex,
-	SYS_getdents64,
-	SYS_getpid,
-	SYS_getrusage,
-	SYS_gettid,
-	SYS_madvise,
-	SYS_membarrier,
-	SYS_mkdirat,
-	SYS_mmap,
-	SYS_mprotect,
-	SYS_munmap,
-	SYS_newfstatat,
-	SYS_open,
-	SYS_openat,
-	SYS_poll,
-	SYS_prctl,
-	SYS_pread64,
-	SYS_prlimit64,
-	SYS_process_vm_readv,
-	SYS_read,
-	SYS_readlinkat,
-	SYS_renameat2,
-	SYS_rseq,
-	SYS_rt_sigaction,
-	SYS_rt_sigpending,
-	SYS_rt_sigprocmask,
-	SYS_rt_sigreturn,
-	SYS_rt_sigtimedwait,
-	SYS_sched_yield,
-	SYS_set_robust_list,
-	SYS_sigaltstack,
-	SYS_tgkill,
-	SYS_timer_create,
-	SYS_timer_delete,
-	SYS_timer_settime,
-	SYS_unlinkat,
-	SYS_unshare,
-	SYS_write,
-};
-
 static bool read_own_memory(const void *address, void *out, size_t bytes)
 {
 	struct iovec local = {.iov_base = out, .iov_len = bytes};
@@ -89,9 +34,9 @@ static bool read_own_memory(const void *address, void *out, size_t bytes)
 
 static bool leaves_what_is_needed(const struct sock_filter *filter, uint32_t length)
 {
-	for (size_t i = 0; i < SP_ARRAY_COUNT(needed_calls); i++)
-		if (!sp_seccomp_is_survivable(
-			    sp_seccomp_filter_run(filter, length, needed_calls[i])))
+	for (size_t i = 0; i < sp_seccomp_need_count; i++)
+		if (!sp_seccomp_is_survivable(sp_seccomp_filter_run(
+			    filter, length, sp_seccomp_needs[i].number)))
 			return false;
 	return true;
 }
