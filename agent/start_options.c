@@ -9,6 +9,7 @@
 #include "sp_log.h"
 #include "sp_options.h"
 #include "sp_reporter_thread.h"
+#include "sp_seccomp_trial.h"
 #include "sp_spans.h"
 #include "sp_syscall.h"
 #include "sp_text.h"
@@ -56,20 +57,28 @@ static void tell_allocator(void)
 bool sp_start_options_read(void)
 {
 	char error[512];
+	bool is_mistaken;
 
 	sp_options_init(&sp_agent.options);
 	sp_log_init(STDERR_FILENO, false, false);
-	if (sp_options_parse(&sp_agent.options, environ, error, sizeof(error)) != 0) {
+	is_mistaken =
+		sp_options_parse(&sp_agent.options, environ, error, sizeof(error)) != 0;
+	if (!is_mistaken && sp_agent.options.is_disabled)
+		return false;
+	/* What follows makes calls that the loader has not made. */
+	if (!sp_seccomp_trial_passes()) {
+		sp_seccomp_trial_tell();
+		return false;
+	}
+	if (is_mistaken) {
 		sp_log_error("%s", error);
 		return false;
 	}
-	if (!sp_agent.options.is_disabled &&
-	    !sp_spans_check(sp_agent.options.span_sources, error, sizeof(error))) {
+	if (!sp_spans_check(sp_agent.options.span_sources, error, sizeof(error))) {
 		sp_log_error("SPANPROF_SOURCES: %s; the program runs unprofiled", error);
 		return false;
 	}
-	if (!sp_agent.options.is_disabled &&
-	    !sp_reporter_thread_check(sp_agent.options.reporters, error, sizeof(error))) {
+	if (!sp_reporter_thread_check(sp_agent.options.reporters, error, sizeof(error))) {
 		sp_log_error("SPANPROF_REPORTER: %s; the program runs unprofiled", error);
 		return false;
 	}
@@ -79,6 +88,5 @@ bool sp_start_options_read(void)
 	make_absolute(sp_agent.options.out_dir, sizeof(sp_agent.options.out_dir));
 	make_absolute(sp_agent.options.recording_dir,
 		      sizeof(sp_agent.options.recording_dir));
-	return (sp_agent.options.is_cpu_enabled || sp_agent.options.is_heap_enabled) &&
-	       !sp_agent.options.is_disabled;
+	return sp_agent.options.is_cpu_enabled || sp_agent.options.is_heap_enabled;
 }

@@ -11,6 +11,7 @@
 #include "sp_compiler.h"
 #include "sp_next.h"
 #include "sp_options.h"
+#include "sp_seccomp_trial.h"
 #include "sp_syscall.h"
 
 #include <string.h>
@@ -87,8 +88,9 @@ static const char *find_obstacle(const struct link_map *library)
 	}
 	if (!library || !sp_next_find_in(library, "gnu_get_libc_version", NULL))
 		return "a library brings another allocator";
-	return is_address_space_limited() ? "the address space is limited (ulimit -v)"
-					  : NULL;
+	if (is_address_space_limited())
+		return "the address space is limited (ulimit -v)";
+	return sp_seccomp_trial_passes() ? NULL : "a seccomp filter forbids it";
 }
 
 SP_COLD void sp_alloc_choose(const struct link_map *library, struct sp_alloc_next *next)
