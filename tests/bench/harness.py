@@ -155,12 +155,14 @@ class Process:
     def own_percent(self):
         """Of the program's CPU time: what the profiler says that it took itself, by the
         largest CPU profile; None without one."""
-        profiles = glob.glob(self.path("*.cpu.pb.gz"))
+        profiles = []
+        for path in glob.glob(self.path("*.cpu.pb.gz")):
+            with gzip.open(path) as file:
+                profiles.append(file.read())
         if not profiles:
             return None
-        with gzip.open(max(profiles, key=os.path.getsize)) as file:
-            found = re.search(rb"agent thread ([0-9.]+) % .*signal handler ([0-9.]+) %",
-                              file.read())
+        found = re.search(rb"agent thread ([0-9.]+) % .*signal handler ([0-9.]+) %",
+                          max(profiles, key=len))
         return float(found[1]) + float(found[2]) if found else None
 
     def finish_reader(self):

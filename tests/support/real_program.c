@@ -1,13 +1,12 @@
 /*
- * Real programs under the agent: run, compared with a bare run, and their largest
- * profile judged as a user would.
+ * Real programs under the agent: run, compared with a bare run, and their profile
+ * with the most CPU time judged as a user would.
  */
 #include "real_program.h"
 
-#include <stdio.h>
-#include <sys/stat.h>
-
 #include "cpu_profile.h"
+
+#include <stdio.h>
 
 void real_program_assert_useful(const char *path, const char *const *name_parts)
 {
@@ -50,18 +49,20 @@ void real_program_assert_largest(const struct victim *victim, const char *patter
 {
 	struct victim_files files;
 	const char *largest = NULL;
-	off_t largest_bytes = 0;
-	struct stat status;
+	int64_t largest_ns = 0;
 
 	victim_list(victim->profiles, pattern, &files);
 	ck_assert_msg(files.count >= count, "%zu profiles %s; the agent said: %s",
 		      files.count, pattern, victim->agent_lines);
 	for (size_t i = 0; i < files.count; i++) {
-		if (stat(files.paths[i], &status) == 0 &&
-		    status.st_size > largest_bytes) {
-			largest_bytes = status.st_size;
+		struct cpu_profile *profile = cpu_profile_read(files.paths[i]);
+		int64_t total_ns = cpu_profile_total_ns(profile);
+
+		if (total_ns > largest_ns) {
+			largest_ns = total_ns;
 			largest = files.paths[i];
 		}
+		cpu_profile_free(profile);
 	}
 	ck_assert_ptr_nonnull(largest);
 	real_program_assert_useful(largest, name_parts);

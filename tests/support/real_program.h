@@ -22,8 +22,8 @@ void real_program_assert_useful(const char *path, const char *const *name_parts)
 struct victim *real_program_compare(const char *script);
 
 /*
- * Asserts that the largest profile whose name matches the pattern is useful, and
- * that at least count match.
+ * Asserts that at least count profiles match the pattern, and that the one with the
+ * most CPU time is useful.
  */
 void real_program_assert_largest(const struct victim *victim, const char *pattern,
 				 size_t count, const char *const *name_parts);
