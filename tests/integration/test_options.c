@@ -91,30 +91,29 @@ START_TEST(exit_line_is_one_line_that_names_the_profiles)
 }
 END_TEST
 
-/* Samples of one second of CPU time at 199 Hz, in the only file of the folder, which is
- * removed. */
-static int64_t count_samples_at_199_hz(const char *folder)
+/* Samples of one second of CPU time at 199 Hz, in the one file of the folder. */
+static int64_t count_samples_at_199_hz(void)
 {
-	char setting[PATH_MAX];
 	struct victim_setup setup = {
 		.argv = (const char *const[]){"busy", "1000", NULL},
-		.environment = (const char *const[]){"SPANPROF_OUT", setting, NULL},
+		.environment =
+			(const char *const[]){"SPANPROF_OUT",
+					      "SPANPROF=cpu:hz=199,out=elsewhere", NULL},
 	};
+	struct victim *victim = victim_run(&setup);
 	struct victim_files files;
 	struct cpu_profile *profile;
-	struct victim *victim;
+	char folder[PATH_MAX];
 	int64_t samples;
 
-	snprintf(setting, sizeof(setting), "SPANPROF=cpu:hz=199,out=%s", folder);
-	victim = victim_run(&setup);
 	victim_assert_success(victim);
+	snprintf(folder, sizeof(folder), "%s/elsewhere", victim->folder);
 	victim_list(folder, "busy.*.cpu.pb.gz", &files);
 	ck_assert_uint_eq(files.count, 1);
 	profile = cpu_profile_read(files.paths[0]);
 	ck_assert_int_eq(cpu_profile_period_ns(profile), 1000000000 / 199);
 	samples = cpu_profile_samples(profile);
 	cpu_profile_free(profile);
-	unlink(files.paths[0]);
 	victim_files_free(&files);
 	victim_free(victim);
 	return samples;
@@ -124,18 +123,15 @@ static int64_t count_samples_at_199_hz(const char *folder)
  * run that is hardly disturbed is waited for. */
 START_TEST(compact_string_sets_rate_and_folder)
 {
-	char folder[] = "/tmp/spanprof-out.XXXXXX";
 	int64_t most = 0;
 
-	ck_assert_ptr_nonnull(mkdtemp(folder));
 	for (int run = 0; run < 6 && most <= 130; run++) {
-		int64_t samples = count_samples_at_199_hz(folder);
+		int64_t samples = count_samples_at_199_hz();
 
 		most = samples > most ? samples : most;
 		ck_assert_int_lt(samples, 230);
 	}
 	ck_assert_int_gt(most, 130);
-	rmdir(folder);
 }
 END_TEST
 

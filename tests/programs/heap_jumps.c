@@ -3,11 +3,11 @@
  * on a block, where the C library's allocator holds nothing. Without the agent there
  * are none. What comes after the last jump must be followed like anything.
  */
+#include "agent_code.h"
 #include "burn.h"
 
 #include <setjmp.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/time.h>
 #include <ucontext.h>
 
@@ -18,24 +18,8 @@
 NOINLINE void *jumps_before(int depth);
 NOINLINE void *jumps_after(void);
 
-static uintptr_t agent_low, agent_high;
 static volatile sig_atomic_t jumps;
 static sigjmp_buf here;
-
-static void find_agent(void)
-{
-	char line[512];
-	FILE *maps = fopen("/proc/self/maps", "r");
-
-	while (maps && fgets(line, sizeof(line), maps)) {
-		if (!strstr(line, "libspanprof.so") || !strstr(line, " r-xp "))
-			continue;
-		agent_low = strtoul(line, NULL, 16);
-		agent_high = strtoul(strchr(line, '-') + 1, NULL, 16);
-	}
-	if (maps)
-		fclose(maps);
-}
 
 static void on_alarm(int signal_number, siginfo_t *info, void *context)
 {
@@ -44,7 +28,7 @@ static void on_alarm(int signal_number, siginfo_t *info, void *context)
 
 	(void)signal_number;
 	(void)info;
-	if (pc < agent_low || pc >= agent_high)
+	if (!is_agent_code(pc))
 		return;
 	jumps++;
 	siglongjmp(here, 1);

@@ -32,25 +32,7 @@
 			    (long)strlen("of " #name "\nand more"));                     \
 	}
 
-COUNTED(sqlite3_prepare)
-COUNTED(sqlite3_prepare_v2)
-COUNTED(sqlite3_prepare_v3)
-SECOND(sqlite3_exec)
-SECOND(sqlite3_get_table)
-SECOND(PQexec)
-SECOND(PQexecParams)
-SECOND(PQexecPrepared)
-THIRD(PQprepare)
-SECOND(PQsendQuery)
-SECOND(PQsendQueryParams)
-SECOND(PQsendQueryPrepared)
-THIRD(PQsendPrepare)
-SECOND(mysql_query)
-COUNTED(mysql_real_query)
-COUNTED(mysql_send_query)
-COUNTED(mysql_stmt_prepare)
-COUNTED(SQLExecDirect)
-COUNTED(SQLPrepare)
+#include "span_label_functions.h"
 int redisCommand(void *object, const char *text);
 
 static int call_libc(void)

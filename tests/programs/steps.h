@@ -6,6 +6,7 @@
 #ifndef STEPS_H
 #define STEPS_H
 
+#include "agent_code.h"
 #include "burn.h"
 
 #include <setjmp.h>
@@ -20,7 +21,6 @@
 #define MEETINGS 120
 #define WARM_ROUNDS 5
 
-static uintptr_t agent_low, agent_high;
 static volatile long steps, meeting_step; /* of instructions of the agent's */
 static volatile sig_atomic_t has_met, is_child;
 static volatile pid_t child;
@@ -32,21 +32,6 @@ static void step_work(void);
 static void meet(void);
 static void run_child(void) __attribute__((noreturn));
 
-static void find_agent(void)
-{
-	char line[512];
-	FILE *maps = fopen("/proc/self/maps", "r");
-
-	while (maps && fgets(line, sizeof(line), maps)) {
-		if (!strstr(line, "libspanprof.so") || !strstr(line, " r-xp "))
-			continue;
-		agent_low = strtoul(line, NULL, 16);
-		agent_high = strtoul(strchr(line, '-') + 1, NULL, 16);
-	}
-	if (maps)
-		fclose(maps);
-}
-
 static void on_step(int number, siginfo_t *info, void *opaque)
 {
 	ucontext_t *context = opaque;
@@ -54,7 +39,7 @@ static void on_step(int number, siginfo_t *info, void *opaque)
 
 	(void)number;
 	(void)info;
-	if (pc < agent_low || pc >= agent_high || ++steps != meeting_step)
+	if (!is_agent_code(pc) || ++steps != meeting_step)
 		return;
 	context->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
 	has_met = 1;

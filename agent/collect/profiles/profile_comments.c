@@ -86,21 +86,33 @@ void sp_comments_add_process(struct sp_profile_comments *comments,
 	}
 }
 
+/* What concerns all kinds of profiles. */
+static const char *const common_losses[SP_LOSS_COUNT] = {
+	[SP_LOSS_NO_SPACE] = "requests for storage refused",
+	[SP_LOSS_SPAN_NO_ROOM] =
+		"spans not followed, shown as the span around them: no room "
+		"(SPANPROF_RECORDING_SIZE)",
+	[SP_LOSS_SPAN_LABELS] =
+		"names, labels or ids without room, shown as [other] or left out",
+	[SP_LOSS_DAMAGED] = "records that could not be read",
+};
+
 void sp_comments_add_losses(struct sp_profile_comments *comments,
 			    const struct sp_recording_header *header,
 			    const char *const *meanings)
 {
 	for (unsigned int i = 0; i < SP_LOSS_COUNT; i++) {
 		uint64_t count = sp_atomic_value(&header->losses[i]);
+		const char *meaning = meanings[i] ? meanings[i] : common_losses[i];
 		struct sp_text line;
 
 		/* Some concern other kinds of profiles. */
-		if (!count || !meanings[i])
+		if (!count || !meaning)
 			continue;
 		sp_comment_begin(&line, comments);
 		sp_text_string(&line, "loss: ");
 		sp_text_decimal(&line, count);
 		sp_text_string(&line, " ");
-		sp_text_string(&line, meanings[i]);
+		sp_text_string(&line, meaning);
 	}
 }

@@ -32,7 +32,8 @@ void sp_comment_bytes(struct sp_text *line, uint64_t bytes);
 void sp_comments_add_process(struct sp_profile_comments *comments,
 			     const struct sp_recording_header *header);
 
-/* A line for each loss that happened and has a meaning, which are SP_LOSS_COUNT. */
+/* A line for each loss that happened and has a meaning: one of the SP_LOSS_COUNT given,
+ * or, where there is none, one that all kinds of profiles share. */
 void sp_comments_add_losses(struct sp_profile_comments *comments,
 			    const struct sp_recording_header *header,
 			    const char *const *meanings);

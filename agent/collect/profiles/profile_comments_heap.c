@@ -214,14 +214,7 @@ static void say_losses(struct sp_profile_comments *comments,
 					   "threads that the profiler cannot follow",
 		[SP_LOSS_HEAP_CUT] = "stacks cut at the depth limit (SPANPROF_DEPTH)",
 		[SP_LOSS_HEAP_SHORT] = "stacks that could not be walked to their root",
-		[SP_LOSS_NO_SPACE] = "requests for storage refused",
-		[SP_LOSS_SPAN_NO_ROOM] =
-			"spans not followed, shown as the span around them: no room "
-			"(SPANPROF_RECORDING_SIZE)",
-		[SP_LOSS_SPAN_LABELS] =
-			"names, labels or ids without room, shown as [other] or left out",
 		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
-		[SP_LOSS_DAMAGED] = "records that could not be read",
 	};
 
 	sp_comments_add_losses(comments, header, meanings);

@@ -178,10 +178,6 @@ static void say_losses(struct sp_profile_comments *comments,
 		[SP_LOSS_SPAN_EVICTED] = "closed spans no longer told from each other, "
 					 "though memory of theirs is in use "
 					 "(max_closed_heap_spans)",
-		[SP_LOSS_SPAN_LABELS] =
-			"names, labels or ids without room, shown as [other] or left out",
-		[SP_LOSS_NO_SPACE] = "requests for storage refused",
-		[SP_LOSS_DAMAGED] = "records that could not be read",
 	};
 
 	sp_comments_add_losses(comments, header, meanings);
