@@ -92,14 +92,15 @@ static void resume_reporter(void)
 	ensure_reporter_thread();
 }
 
-/* In a program of several threads the C library has seen to ours as to all. */
+/* In a program of several threads the C library has seen to ours as to all, but for
+ * capset(), which is for one thread: ours then keeps what it has. */
 static void rights_changed(void)
 {
 	if (!__libc_single_threaded ||
 	    !atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		return;
 	sp_own_rights_note();
-	sp_reporter_thread_ask(SP_REQUEST_TAKE_RIGHTS, SP_AGENT_END_TIMEOUT_NS);
+	sp_reporter_thread_ask(SP_REQUEST_TAKE_RIGHTS, SP_AGENT_RIGHTS_TIMEOUT_NS);
 }
 
 /*

@@ -137,6 +137,17 @@ int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name)
 	return 0;
 }
 
+/* Some file systems tell only when a descriptor is closed that there was no room. */
+static int flush_by_closing(const struct sp_file_sink *file)
+{
+	int err, copy = (int)sp_syscall3(SYS_fcntl, file->fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		return 0;
+	err = close_descriptor(copy);
+	return err == -EINTR ? 0 : err;
+}
+
 /* Where there are no links, a second file with a name takes what the first one has. */
 static int copy_to_named(struct sp_file_sink *file)
 {
@@ -150,7 +161,7 @@ static int copy_to_named(struct sp_file_sink *file)
 	while (copied > 0 || copied == -EINTR);
 	close_descriptor(file->fd);
 	file->fd = fd;
-	return (int)copied;
+	return copied ? (int)copied : flush_by_closing(file);
 }
 
 /* What is to replace another file needs a name for that. */
@@ -266,17 +277,6 @@ static int take_name(struct sp_file_sink *file, bool may_replace)
 			memcpy(file->name, name, strlen(name) + 1);
 	}
 	return err;
-}
-
-/* Some file systems tell only when a descriptor is closed that there was no room. */
-static int flush_by_closing(const struct sp_file_sink *file)
-{
-	int err, copy = (int)sp_syscall3(SYS_fcntl, file->fd, F_DUPFD_CLOEXEC, 0);
-
-	if (copy < 0)
-		return 0;
-	err = close_descriptor(copy);
-	return err == -EINTR ? 0 : err;
 }
 
 int sp_file_sink_commit(struct sp_file_sink *file, bool may_replace)

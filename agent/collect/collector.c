@@ -197,18 +197,13 @@ static void look_at_spans(struct sp_collector *collector)
 	collector->reporters = NULL;
 }
 
-/* A handler that drains is done in microseconds, unless its thread is not run; what it
- * leaves, spans among it, is taken later, but in the last round. */
-static bool lock_for_round(struct sp_collector *collector, uint64_t now_ns, bool is_final)
+/* What a handler that drains leaves, spans among it, is taken later, but in the last
+ * round. */
+static bool lock_for_round(struct sp_collector *collector, bool is_final)
 {
-	uint32_t tid = (uint32_t)sp_syscall0(SYS_gettid);
-
-	while (!sp_absorber_try_lock(collector->absorber, tid)) {
-		if (!is_final || sp_clock_monotonic_ns() - now_ns >= SP_NS_PER_SECOND)
-			return false;
-		sp_syscall0(SYS_sched_yield);
-	}
-	return true;
+	return sp_absorber_lock_within(collector->absorber,
+				       (uint32_t)sp_syscall0(SYS_gettid),
+				       is_final ? SP_NS_PER_SECOND : 0);
 }
 
 uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
@@ -223,7 +218,7 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 		collector->last_heap_ns = now_ns;
 		sp_heap_capture_ask_absorb();
 	}
-	if (lock_for_round(collector, now_ns, is_final)) {
+	if (lock_for_round(collector, is_final)) {
 		taken = sp_absorber_drain(collector->absorber);
 		keep_storage_ahead(collector);
 		look_at_spans(collector);

@@ -39,29 +39,34 @@ void sp_own_rights_note(void)
 	sp_syscall2(SYS_capget, &header, noted.capabilities);
 }
 
-static void take_users(void)
+static long take_users(void)
 {
-	sp_syscall3(SYS_setresuid, noted.users[0], noted.users[1], noted.users[2]);
+	return sp_syscall3(SYS_setresuid, noted.users[0], noted.users[1], noted.users[2]);
 }
 
-static void take_groups(void)
+/* That the list is refused is no error: only who may set it could need to. */
+static long take_groups(void)
 {
 	sp_syscall2(SYS_setgroups, noted.group_count > 0 ? noted.group_count : 0,
 		    noted.groups);
-	sp_syscall3(SYS_setresgid, noted.group_ids[0], noted.group_ids[1],
-		    noted.group_ids[2]);
+	return sp_syscall3(SYS_setresgid, noted.group_ids[0], noted.group_ids[1],
+			   noted.group_ids[2]);
 }
 
-void sp_own_rights_take(void)
+int sp_own_rights_take(void)
 {
 	struct __user_cap_header_struct header = own_header();
+	long users, capabilities, groups;
 
 	/* Before the rights to do so go, and after they have come back. */
 	take_groups();
 	/* A program may keep capabilities as it leaves the root user. */
 	sp_syscall2(SYS_prctl, PR_SET_KEEPCAPS, 1);
-	take_users();
+	users = take_users();
 	sp_syscall2(SYS_prctl, PR_SET_KEEPCAPS, 0);
-	sp_syscall2(SYS_capset, &header, noted.capabilities);
-	take_groups();
+	capabilities = sp_syscall2(SYS_capset, &header, noted.capabilities);
+	groups = take_groups();
+	if (users < 0)
+		return (int)users;
+	return (int)(capabilities < 0 ? capabilities : groups);
 }

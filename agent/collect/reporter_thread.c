@@ -229,19 +229,13 @@ void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
 
 /*
  * A profile is made in several passes over the aggregates, which must not change
- * meanwhile. A handler that drains at this moment is done in microseconds.
+ * meanwhile.
  */
 static bool keep_handlers_from_draining(void)
 {
-	uint64_t deadline_ns = sp_clock_monotonic_ns() + SP_NS_PER_SECOND;
-
-	while (!sp_absorber_try_lock(reporter.setup.absorber,
-				     (uint32_t)sp_syscall0(SYS_gettid))) {
-		if (sp_clock_monotonic_ns() >= deadline_ns)
-			return false;
-		sp_syscall0(SYS_sched_yield);
-	}
-	return true;
+	return sp_absorber_lock_within(reporter.setup.absorber,
+				       (uint32_t)sp_syscall0(SYS_gettid),
+				       SP_NS_PER_SECOND);
 }
 
 static void begin_event_reporters(void)
@@ -328,6 +322,17 @@ static void write_profiles(bool is_end)
 	(1U << SP_REQUEST_WRITE | 1U << SP_REQUEST_WRITE_END |                           \
 	 1U << SP_REQUEST_WRITE_CONFINED)
 
+static void take_rights(void)
+{
+	int err = sp_own_rights_take();
+
+	if (err)
+		sp_log_error(
+			"the profiler's thread cannot give up what rights the program "
+			"gave up: %s",
+			strerrordesc_np(-err));
+}
+
 /* True when the thread is to end. */
 static bool serve_requests(void)
 {
@@ -338,7 +343,7 @@ static bool serve_requests(void)
 		return false;
 	wanted = atomic_exchange(&reporter.wanted, 0);
 	if (wanted & 1U << SP_REQUEST_TAKE_RIGHTS)
-		sp_own_rights_take();
+		take_rights();
 	if (wanted & ANY_WRITE)
 		write_profiles(wanted & ~(1U << SP_REQUEST_WRITE) & ANY_WRITE);
 	if (wanted & 1U << SP_REQUEST_WRITE_CONFINED) {

@@ -10,6 +10,7 @@
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_signal.h"
+#include "sp_span_capture.h"
 #include "sp_syscall.h"
 #include "sp_thread.h"
 
@@ -214,10 +215,11 @@ void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 		uint32_t overrun = info->si_overrun > 0 ? (uint32_t)info->si_overrun : 0;
 
 		sp_capture_cpu_sample(slot, 1 + overrun, ucontext);
-		count_cycles(slot, sp_clock_cycles() - start_cycles);
 		/* A sign of life, in case it is the last one. */
-		atomic_store_explicit(&slot->span_seen_ticks, sp_clock_ticks(),
-				      memory_order_relaxed);
+		if (sp_span_is_on())
+			atomic_store_explicit(&slot->span_seen_ticks, sp_clock_ticks(),
+					      memory_order_relaxed);
+		count_cycles(slot, sp_clock_cycles() - start_cycles);
 	}
 	atomic_fetch_sub(&sp_capture.handlers_running, 1);
 }

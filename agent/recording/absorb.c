@@ -10,11 +10,13 @@
 #include "heap_absorb.h"
 #include "heap_batches.h"
 #include "journal.h"
+#include "sp_clock.h"
 #include "sp_double.h"
 #include "sp_frame.h"
 #include "sp_recording_span.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
+#include "sp_syscall.h"
 #include "span_absorb.h"
 
 #include <errno.h>
@@ -32,6 +34,19 @@ bool sp_absorber_try_lock(struct sp_absorber *absorber, uint32_t tid)
 	return atomic_compare_exchange_strong_explicit(
 		&absorber->recording->header->consumer, &nobody, tid,
 		memory_order_acquire, memory_order_relaxed);
+}
+
+bool sp_absorber_lock_within(struct sp_absorber *absorber, uint32_t tid,
+			     uint64_t timeout_ns)
+{
+	uint64_t deadline_ns = sp_clock_monotonic_ns() + timeout_ns;
+
+	while (!sp_absorber_try_lock(absorber, tid)) {
+		if (sp_clock_monotonic_ns() >= deadline_ns)
+			return false;
+		sp_syscall0(SYS_sched_yield);
+	}
+	return true;
 }
 
 void sp_absorber_unlock(struct sp_absorber *absorber)

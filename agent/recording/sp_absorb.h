@@ -69,6 +69,10 @@ struct sp_absorber {
 
 /* Context: signal. Only one thread of one process may hold it; never waits. */
 bool sp_absorber_try_lock(struct sp_absorber *absorber, uint32_t tid);
+/* Context: collector. Tries for so long: a handler that drains is done in microseconds,
+ * unless its thread is not run. */
+bool sp_absorber_lock_within(struct sp_absorber *absorber, uint32_t tid,
+			     uint64_t timeout_ns);
 void sp_absorber_unlock(struct sp_absorber *absorber);
 
 /*

@@ -292,6 +292,28 @@ START_TEST(stays_of_a_killed_process_last_until_its_last_sign_of_life)
 }
 END_TEST
 
+/* But no sign from so far beyond: that is damage. */
+START_TEST(stays_of_a_killed_process_last_until_a_thread_was_seen_last)
+{
+	struct sp_span *span = make_span(path, 1000);
+	struct sp_slot *seen = test_thread(&recording, 0, false);
+	struct sp_slot *damaged = test_thread(&recording, 0, false);
+
+	ck_assert_ptr_nonnull(seen);
+	ck_assert_ptr_nonnull(damaged);
+	absorber->now_ticks = NULL;
+	absorber->give_span_back = NULL;
+	atomic_store(&recording.header->span_last_ticks, 1500);
+	atomic_store(&seen->span_seen_ticks, 4500);
+	atomic_store(&damaged->span_seen_ticks, UINT64_C(1) << 60);
+	atomic_store(&span->use, 2);
+	sp_span_stay_begin(span, 2000);
+	sp_span_absorb(absorber);
+	ck_assert_uint_eq(busy_ticks_of(path), 2500);
+	ck_assert_uint_eq(idle_ticks_of(path), 1000);
+}
+END_TEST
+
 START_TEST(span_that_several_threads_were_in_at_once_never_idled)
 {
 	struct sp_span *span = make_span(path, 1000);
@@ -533,6 +555,7 @@ int main(void)
 	tcase_add_test(tc, stay_that_nobody_ends_lasts_until_its_span_is_closed);
 	tcase_add_loop_test(tc, stays_are_known_at_any_time, 0, 4);
 	tcase_add_test(tc, stays_of_a_killed_process_last_until_its_last_sign_of_life);
+	tcase_add_test(tc, stays_of_a_killed_process_last_until_a_thread_was_seen_last);
 	tcase_add_test(tc, span_that_several_threads_were_in_at_once_never_idled);
 	tcase_add_test(tc, many_spans_add_up);
 	tcase_add_test(tc, span_that_is_being_created_is_left_alone);

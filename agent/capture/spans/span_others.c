@@ -14,6 +14,18 @@
 #define KNOWN_MAX 4096U
 
 static _Atomic(struct sp_span_thread *) known[KNOWN_MAX];
+/* None is known from there on: what was never used stays untouched. */
+static _Atomic uint32_t known_end;
+
+static void raise_end(uint32_t end)
+{
+	uint32_t now = atomic_load_explicit(&known_end, memory_order_relaxed);
+
+	while (now < end && !atomic_compare_exchange_weak_explicit(&known_end, &now, end,
+								   memory_order_relaxed,
+								   memory_order_relaxed))
+		;
+}
 
 static _Atomic(struct sp_span_thread *) *place_of(const struct sp_span_thread *self)
 {
@@ -29,6 +41,7 @@ void sp_span_others_add(struct sp_span_thread *self)
 	if (!place)
 		return;
 	self->tid = atomic_load_explicit(&self->slot->tid, memory_order_relaxed);
+	raise_end((uint32_t)(place - known) + 1);
 	/* Release: whoever finds it finds it filled. */
 	atomic_store_explicit(place, self, memory_order_release);
 }
@@ -81,8 +94,9 @@ static void settle_thread(const struct sp_slot *slot, struct sp_span_thread *thr
 void sp_span_others_settle(void)
 {
 	uint64_t slots = sp_recording_used(&sp_capture.recording, SP_SECTION_SLOTS);
+	uint32_t end = atomic_load_explicit(&known_end, memory_order_relaxed);
 
-	for (uint32_t i = 0; i < slots && i < KNOWN_MAX; i++) {
+	for (uint32_t i = 0; i < slots && i < end; i++) {
 		struct sp_span_thread *thread =
 			atomic_exchange_explicit(&known[i], NULL, memory_order_acquire);
 		struct sp_span_thread *nobody = NULL;
@@ -99,7 +113,8 @@ void sp_span_others_settle(void)
 
 void sp_span_others_forked(void)
 {
-	for (uint32_t i = 0; i < KNOWN_MAX; i++)
-		if (atomic_load_explicit(&known[i], memory_order_relaxed))
-			atomic_store_explicit(&known[i], NULL, memory_order_relaxed);
+	uint32_t end = atomic_load_explicit(&known_end, memory_order_relaxed);
+
+	for (uint32_t i = 0; i < end; i++)
+		atomic_store_explicit(&known[i], NULL, memory_order_relaxed);
 }

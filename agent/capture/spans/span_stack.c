@@ -418,8 +418,8 @@ static void leave_all(struct sp_span_thread *self)
 		struct sp_span_frame top = *top_of(self);
 
 		end_stay(self, self->depth - 1, now);
-		if (top.stack_pointer)
-			sp_span_close(top.handle);
+		if (top.stack_pointer && sp_span_is_real(top.handle))
+			sp_span_close_at(top.handle, now.ticks);
 	}
 	sp_span_publish_top(self);
 }
