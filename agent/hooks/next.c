@@ -248,32 +248,50 @@ void *sp_next_find_in(const struct link_map *object, const char *name,
 	return (void *)address; // NOLINT(performance-no-int-to-ptr)
 }
 
-/* What an object only asks for is in no bucket of its newer kind of table, and comes
- * before all that is. */
+/* Of an object's symbols, all that its tables know of. */
 static uint32_t count_symbols(const struct symbol_tables *tables)
 {
-	if (tables->gnu_hash != NULL)
-		return tables->gnu_hash[1];
-	return tables->sysv_hash != NULL ? tables->sysv_hash[1] : 0;
+	const uint32_t *header = tables->gnu_hash;
+	const uint32_t *buckets, *chains;
+	uint32_t last = 0;
+
+	if (header == NULL)
+		return tables->sysv_hash != NULL ? tables->sysv_hash[1] : 0;
+	buckets = (const void *)((const ElfW(Addr) *)(header + 4) + header[2]);
+	chains = buckets + header[0];
+	for (uint32_t i = 0; i < header[0]; i++)
+		if (buckets[i] > last)
+			last = buckets[i];
+	if (last < header[1])
+		return header[1];
+	while ((chains[last - header[1]] & 1) == 0)
+		last++;
+	return last + 1;
+}
+
+static bool is_any_import(const struct symbol_tables *tables, uint32_t from, uint32_t end,
+			  bool (*is_wanted)(const char *name))
+{
+	for (uint32_t i = from; i < end; i++)
+		if (tables->symbols[i].st_shndx == SHN_UNDEF &&
+		    is_wanted(tables->strings + tables->symbols[i].st_name))
+			return true;
+	return false;
 }
 
 SP_COLD bool sp_next_has_import(const struct link_map *object,
 				bool (*is_wanted)(const char *name))
 {
 	struct symbol_tables tables;
-	uint32_t count;
+	uint32_t first;
 
 	if (!read_tables(object, &tables))
 		return false;
-	count = count_symbols(&tables);
-	for (uint32_t i = 1; i < count; i++) {
-		const ElfW(Sym) *symbol = &tables.symbols[i];
-
-		if (symbol->st_shndx == SHN_UNDEF &&
-		    is_wanted(tables.strings + symbol->st_name))
-			return true;
-	}
-	return false;
+	/* Most of what an object only asks for comes before what its newer kind of table
+	 * knows; malloc() of programs that are linked with jemalloc does not. */
+	first = tables.gnu_hash != NULL ? tables.gnu_hash[1] : 1;
+	return is_any_import(&tables, 1, first, is_wanted) ||
+	       is_any_import(&tables, first, count_symbols(&tables), is_wanted);
 }
 
 const struct link_map *sp_next_own_object(void)

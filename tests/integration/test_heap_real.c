@@ -289,6 +289,32 @@ START_TEST(sqlite_allocates_as_counted)
 }
 END_TEST
 
+/* Each calls malloc(); redis-server's symbol tables have that in an unusual place. */
+static const char *const covered[] = {"redis-server", "sqlite3", "git", "xz"};
+
+START_TEST(coverage_is_not_doubted)
+{
+	struct heap_profile *profile;
+	char pattern[64], script[64];
+	struct victim_files files;
+	struct victim *victim;
+
+	if (!real_program_has_commands(NAMES(covered[_i])))
+		return;
+	snprintf(script, sizeof(script), "%s --version", covered[_i]);
+	snprintf(pattern, sizeof(pattern), "%s.*.heap.pb.gz", covered[_i]);
+	victim = real_program_compare(script);
+	victim_list(victim->profiles, pattern, &files);
+	ck_assert_uint_eq(files.count, 1);
+	profile = heap_profile_read(files.paths[0], "heap");
+	ck_assert_ptr_null(heap_profile_comment(profile, "perhaps not covered"));
+	ck_assert_ptr_null(heap_profile_comment(profile, "not covered"));
+	heap_profile_free(profile);
+	victim_files_free(&files);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, redis_allocates_as_counted, 0, SERVER_RATES);
@@ -299,6 +325,8 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, java_allocates_as_counted, 0, SERVER_RATES);
 	tcase_add_loop_test(tcase, compiler_allocates_as_counted, 0, TOOL_RATES);
 	tcase_add_loop_test(tcase, sqlite_allocates_as_counted, 0, TOOL_RATES);
+	tcase_add_loop_test(tcase, coverage_is_not_doubted, 0,
+			    sizeof(covered) / sizeof(covered[0]));
 }
 
 int main(void)
