@@ -145,6 +145,7 @@ static void check_weights(const struct cpu_profile *profile)
 	double scale = 0;
 
 	ck_assert_ptr_nonnull(comment);
+	ck_assert_msg(strstr(comment, "+0x"), "names no module: %s", comment);
 	comment = strstr(comment, ": ") + 2;
 	ck_assert_int_eq(sscanf(strstr(comment, ": "), ": %lld samples times %lf",
 				&samples, &scale),

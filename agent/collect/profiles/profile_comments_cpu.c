@@ -7,6 +7,8 @@
 #include "profile_comments_spans.h"
 #include "profile_common.h"
 
+#include <string.h>
+
 #define GROUPS_SHOWN 8
 
 static void say_rate(struct sp_profile_comments *comments,
@@ -64,6 +66,32 @@ static unsigned int find_largest(const struct sp_group_sum *groups,
 	return count;
 }
 
+/* Where code is, in terms that outlive the process: "module+0xoffset". */
+static void say_place(struct sp_text *line, const struct sp_recording *recording,
+		      uint64_t address)
+{
+	uint64_t modules = sp_recording_used(recording, SP_SECTION_MODULES);
+	uint64_t string_bytes = sp_recording_used(recording, SP_SECTION_STRINGS);
+	const char *strings = sp_recording_item(recording, SP_SECTION_STRINGS, 0);
+
+	for (uint64_t i = 0; i < modules; i++) {
+		const struct sp_module_record *module =
+			sp_recording_item(recording, SP_SECTION_MODULES, i);
+		const char *path;
+
+		if (address < module->text_start || address >= module->text_end ||
+		    module->path >= string_bytes)
+			continue;
+		path = strings + module->path;
+		sp_text_string(line, strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
+		sp_text_string(line, "+");
+		address -= module->base;
+		break;
+	}
+	sp_text_string(line, "0x");
+	sp_text_hex(line, address);
+}
+
 /* Scale factors tell how far the sampled sum was from the exact time. */
 static void say_scales(struct sp_profile_comments *comments,
 		       const struct sp_recording *recording,
@@ -81,8 +109,8 @@ static void say_scales(struct sp_profile_comments *comments,
 		struct sp_text line;
 
 		sp_comment_begin(&line, comments);
-		sp_text_string(&line, "scale: threads of entry 0x");
-		sp_text_hex(&line, sp_atomic_value(&group->entry_address));
+		sp_text_string(&line, "scale: threads of entry ");
+		say_place(&line, recording, sp_atomic_value(&group->entry_address));
 		sp_text_string(&line, ": ");
 		sp_text_decimal(&line, sum->samples);
 		sp_text_string(&line, " samples times ");
