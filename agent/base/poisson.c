@@ -7,6 +7,8 @@
  */
 #include "sp_poisson.h"
 
+#include "sp_double.h"
+
 #define LN2 0x1.62e42fefa39efp-1
 #define LOG2_E 0x1.71547652b82fep+0
 #define SQRT_HALF 0x1.6a09e667f3bcdp-1
@@ -39,18 +41,55 @@ uint64_t sp_random_begin(uint64_t seed, uint64_t number)
 	return state;
 }
 
+/* --- series, their terms in pairs: what does not wait for each other is done at once ---
+ */
+
 /* log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)]: 2 atanh(f / (2 + f)), whose series
  * converges fast there, and which keeps the precision of a tiny f. */
 static double log_near_1(double f)
 {
 	double s = f / (2.0 + f);
-	double z = s * s;
-	double sum = 0.0;
+	double z = s * s, z2 = z * z, z4 = z2 * z2;
+	double low = (1.0 / 3 + z * (1.0 / 5)) + z2 * (1.0 / 7 + z * (1.0 / 9));
+	double high = (1.0 / 11 + z * (1.0 / 13)) + z2 * (1.0 / 15 + z * (1.0 / 17));
+	double rest = 1.0 / 19 + z * (1.0 / 21);
 
-	for (int odd = 21; odd > 1; odd -= 2)
-		sum = (sum + 1.0 / odd) * z;
-	return 2.0 * s * (1.0 + sum);
+	return 2.0 * s * (1.0 + z * (low + z4 * (high + z4 * rest)));
 }
+
+/* 1 / n!: steps from the one before. */
+#define F2 (1.0 / 2)
+#define F3 (F2 / 3)
+#define F4 (F3 / 4)
+#define F5 (F4 / 5)
+#define F6 (F5 / 6)
+#define F7 (F6 / 7)
+#define F8 (F7 / 8)
+#define F9 (F8 / 9)
+#define F10 (F9 / 10)
+#define F11 (F10 / 11)
+#define F12 (F11 / 12)
+#define F13 (F12 / 13)
+
+/* exp(r) - 1 for |r| of at most half of log(2). */
+static double exp_below_1(double r)
+{
+	double r2 = r * r, r4 = r2 * r2;
+	double low = (F2 + r * F3) + r2 * (F4 + r * F5);
+	double high = (F6 + r * F7) + r2 * (F8 + r * F9);
+	double rest = (F10 + r * F11) + r2 * (F12 + r * F13);
+
+	return r + r2 * (low + r4 * (high + r4 * rest));
+}
+
+/* The compiler's own way asks for the top bit, which of random numbers is any. */
+static double to_double(uint64_t number)
+{
+	return (double)(int64_t)(number >> 32) * 0x1p32 + (double)(uint32_t)number;
+}
+
+#define MANTISSA_BITS 52
+#define EXPONENT_OF_1 UINT64_C(1023)
 
 /*
  * -log of a number that is uniform in (0, 1): the middle of the random'th of 2^64 equal
@@ -59,17 +98,20 @@ static double log_near_1(double f)
  */
 static double exponential_of(uint64_t random)
 {
-	double below_1 = ((double)random + 0.5) * TWO_TO_MINUS_64;
-	double above_0 = ((double)~random + 0.5) * TWO_TO_MINUS_64;
-	double halvings = 0.0;
+	double below_1 = (to_double(random) + 0.5) * TWO_TO_MINUS_64;
+	double above_0 = (to_double(~random) + 0.5) * TWO_TO_MINUS_64;
+	/* It is 2^-halvings times what lies in [sqrt(1/2), sqrt(2)). */
+	int64_t halvings =
+		(int64_t)(sp_double_to_bits(SQRT_HALF) - sp_double_to_bits(above_0) +
+			  ((UINT64_C(1) << MANTISSA_BITS) - 1)) >>
+		MANTISSA_BITS;
+	double near_1 = sp_double_from_bits(sp_double_to_bits(above_0) +
+					    ((uint64_t)halvings << MANTISSA_BITS));
+	/* Chosen as numbers, for no processor could guess which. */
+	uint64_t f =
+		halvings ? sp_double_to_bits(near_1 - 1.0) : sp_double_to_bits(-below_1);
 
-	if (above_0 >= SQRT_HALF)
-		return -log_near_1(-below_1);
-	while (above_0 < SQRT_HALF) {
-		above_0 *= 2.0;
-		halvings += 1.0;
-	}
-	return halvings * LN2 - log_near_1(above_0 - 1.0);
+	return (double)halvings * LN2 - log_near_1(sp_double_from_bits(f));
 }
 
 uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes)
@@ -93,21 +135,20 @@ struct decay {
 };
 
 /* exp(-x) = 2^-halvings * exp(-rest) with |rest| at most half of log(2). */
-static struct decay decay_of(double x)
+static inline struct decay decay_of(double x)
 {
-	uint64_t halvings = (uint64_t)(x * LOG2_E + 0.5);
+	int64_t halvings = (int64_t)(x * LOG2_E + 0.5);
 	double rest = x - (double)halvings * LN2;
-	double scale = 1.0 / (double)(UINT64_C(1) << halvings);
-	double below_1 = 0.0; /* exp(-rest) - 1 */
+	double scale = sp_double_from_bits((EXPONENT_OF_1 - (uint64_t)halvings)
+					   << MANTISSA_BITS);
+	double below_1 = exp_below_1(-rest);
 
-	for (int n = 15; n > 0; n--)
-		below_1 = -rest / n * (1.0 + below_1);
 	return (struct decay){.missing = (1.0 - scale) - scale * below_1,
 			      .left = scale + scale * below_1};
 }
 
 /* Of the blocks of that size, the share that is not sampled is .left. */
-static struct decay decay_of_block(uint64_t size_bytes, uint64_t rate_bytes)
+static inline struct decay decay_of_block(uint64_t size_bytes, uint64_t rate_bytes)
 {
 	double x = (double)size_bytes / (double)rate_bytes;
 
@@ -121,14 +162,15 @@ double sp_poisson_weight(uint64_t size_bytes, uint64_t rate_bytes)
 	return 1.0 / decay_of_block(size_bytes, rate_bytes).missing;
 }
 
-double sp_poisson_variance(uint64_t size_bytes, uint64_t rate_bytes)
+struct sp_poisson_estimate sp_poisson_estimate(uint64_t size_bytes, uint64_t rate_bytes)
 {
+	struct sp_poisson_estimate estimate = {.bytes = (double)size_bytes};
 	struct decay decay;
-	double estimate_bytes;
 
 	if (rate_bytes <= 1 || size_bytes == 0)
-		return 0.0;
+		return estimate;
 	decay = decay_of_block(size_bytes, rate_bytes);
-	estimate_bytes = (double)size_bytes / decay.missing;
-	return decay.left * estimate_bytes * estimate_bytes;
+	estimate.bytes /= decay.missing;
+	estimate.variance = decay.left * estimate.bytes * estimate.bytes;
+	return estimate;
 }

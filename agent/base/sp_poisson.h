@@ -30,9 +30,13 @@ uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes);
 double sp_poisson_weight(uint64_t size_bytes, uint64_t rate_bytes);
 
 /*
- * What one sampled block adds to the variance of the estimated sum of bytes:
- * exp(-S / rate) times (S times weight) squared. 0 where every block is sampled.
+ * What one sampled block adds to the estimated sum of bytes, S times weight, and to the
+ * variance of that: exp(-S / rate) times its square; 0 where every block is sampled.
  */
-double sp_poisson_variance(uint64_t size_bytes, uint64_t rate_bytes);
+struct sp_poisson_estimate {
+	double bytes, variance;
+};
+
+struct sp_poisson_estimate sp_poisson_estimate(uint64_t size_bytes, uint64_t rate_bytes);
 
 #endif

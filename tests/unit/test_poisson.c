@@ -44,7 +44,9 @@ static void check_weights_at(uint64_t rate_bytes)
 
 		check_same(sp_poisson_weight(size_bytes, rate_bytes), weight, "weight",
 			   size_bytes, rate_bytes);
-		check_same(sp_poisson_variance(size_bytes, rate_bytes),
+		check_same(sp_poisson_estimate(size_bytes, rate_bytes).bytes, bytes,
+			   "estimate", size_bytes, rate_bytes);
+		check_same(sp_poisson_estimate(size_bytes, rate_bytes).variance,
 			   exp(-x) * bytes * bytes, "variance", size_bytes, rate_bytes);
 	}
 }
@@ -74,9 +76,9 @@ START_TEST(huge_block_stands_for_itself)
 	ck_assert_double_eq(sp_poisson_weight(UINT64_C(1) << 47, 512 << 10), 1.0);
 	ck_assert_double_eq(sp_poisson_weight(UINT64_MAX, 2), 1.0);
 	/* Of one that is 45 times the rate, the error is 10^-9 of its size. */
-	ck_assert_double_lt(sqrt(sp_poisson_variance(45 << 19, 1 << 19)),
+	ck_assert_double_lt(sqrt(sp_poisson_estimate(45 << 19, 1 << 19).variance),
 			    1e-8 * (45 << 19));
-	ck_assert_double_eq(sp_poisson_variance(UINT64_MAX, 2), 0.0);
+	ck_assert_double_eq(sp_poisson_estimate(UINT64_MAX, 2).variance, 0.0);
 }
 END_TEST
 
@@ -88,10 +90,10 @@ START_TEST(every_block_is_met_at_a_rate_of_1)
 		ck_assert_uint_eq(sp_poisson_distance(&state, rate_bytes), 1);
 		ck_assert_double_eq(sp_poisson_weight(0, rate_bytes), 1.0);
 		ck_assert_double_eq(sp_poisson_weight(7, rate_bytes), 1.0);
-		ck_assert_double_eq(sp_poisson_variance(7, rate_bytes), 0.0);
+		ck_assert_double_eq(sp_poisson_estimate(7, rate_bytes).variance, 0.0);
 	}
 	ck_assert_double_eq(sp_poisson_weight(0, 4096), 1.0);
-	ck_assert_double_eq(sp_poisson_variance(0, 4096), 0.0);
+	ck_assert_double_eq(sp_poisson_estimate(0, 4096).variance, 0.0);
 }
 END_TEST
 
@@ -245,7 +247,7 @@ static struct run run_once(uint64_t *sizes_state, uint64_t *state)
 		run.estimated_objects += sp_poisson_weight(size_bytes, RATE_BYTES);
 		run.estimated_bytes +=
 			(double)size_bytes * sp_poisson_weight(size_bytes, RATE_BYTES);
-		run.variance += sp_poisson_variance(size_bytes, RATE_BYTES);
+		run.variance += sp_poisson_estimate(size_bytes, RATE_BYTES).variance;
 	}
 	run.bytes = (double)bytes;
 	return run;

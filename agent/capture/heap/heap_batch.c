@@ -9,7 +9,6 @@
 #include "sp_capture.h"
 #include "sp_double.h"
 #include "sp_intern.h"
-#include "sp_poisson.h"
 #include "sp_recording_heap.h"
 
 #define SETS (SP_HEAP_BATCH_LINES / SP_HEAP_BATCH_WAYS)
@@ -113,8 +112,7 @@ static void add(uint64_t *sum, double addend)
 static void add_sums(uint64_t *sums, const struct sp_heap_batch_line *line,
 		     const struct sp_heap_freed *freed)
 {
-	double objects = sp_poisson_weight(freed->size_bytes, sp_heap_global.rate_bytes);
-	double bytes = objects * (double)freed->size_bytes;
+	double objects = freed->objects, bytes = freed->bytes;
 
 	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
 		sums[i] = sp_atomic_value(&line->sums[i]);

@@ -82,14 +82,6 @@ static void note_peak(const struct sp_heap_thread *self)
 						memory_order_relaxed);
 }
 
-static int64_t estimated_bytes(uint64_t size_bytes)
-{
-	if (sp_heap_global.is_exact)
-		return (int64_t)size_bytes;
-	return (int64_t)((double)size_bytes *
-			 sp_poisson_weight(size_bytes, sp_heap_global.rate_bytes));
-}
-
 /* --- the end of a sampled block --- */
 
 static uint64_t births_at(uint64_t cycles)
@@ -108,7 +100,10 @@ static uint64_t age_of(uint64_t birth)
 static void read_freed(const struct sp_live_block *block,
 		       const struct sp_heap_thread *self, struct sp_heap_freed *freed)
 {
-	freed->size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
+	uint64_t size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
+
+	freed->objects = sp_poisson_weight(size_bytes, sp_heap_global.rate_bytes);
+	freed->bytes = freed->objects * (double)size_bytes;
 	freed->age_births = age_of(block->birth_and_epoch >> SP_HEAP_EPOCH_BITS);
 	freed->epoch = sp_heap_mark_epoch(mark_now());
 	freed->is_cross = !self || block->size_and_thread >> 48 != (uint16_t)self->birth;
@@ -133,7 +128,7 @@ static bool end_block(struct sp_live_block *block, uint64_t word)
 
 	note_peak(self);
 	read_freed(block, self, &freed);
-	bytes = estimated_bytes(freed.size_bytes);
+	bytes = (int64_t)freed.bytes;
 	if (!self || !sp_heap_batch_free(self, block, word, &freed)) {
 		/* Release: the consumer reads the rest of the entry after it. */
 		if (!atomic_compare_exchange_strong_explicit(
@@ -386,8 +381,9 @@ static SP_COLD struct sp_live_block *claim_with_more_room(const void *ptr,
 }
 
 static void add_block(struct sp_heap_thread *self, void *ptr,
-		      const struct sp_heap_spot *spot, size_t size_bytes, uint32_t cell,
-		      uint32_t span, uint64_t now_cycles)
+		      const struct sp_heap_spot *spot, size_t size_bytes,
+		      int64_t estimate_bytes, uint32_t cell, uint32_t span,
+		      uint64_t now_cycles)
 {
 	bool is_crowded = false;
 	struct sp_live_block *block =
@@ -411,9 +407,9 @@ static void add_block(struct sp_heap_thread *self, void *ptr,
 	atomic_store_explicit(&block->word, (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE,
 			      memory_order_release);
 	sp_heap_filter_check_added(ptr, filter, in_the_making);
-	add_live(self, estimated_bytes(size_bytes));
+	add_live(self, estimate_bytes);
 	if (span)
-		sp_span_add_live(span, 1, estimated_bytes(size_bytes));
+		sp_span_add_live(span, 1, estimate_bytes);
 	if (sp_unlikely(is_crowded) && may_take_storage())
 		sp_capture_take_storage();
 }
@@ -430,6 +426,8 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	uint64_t now_cycles = sp_clock_cycles();
 	uint32_t forks = sp_heap_global.forks;
 	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
+	struct sp_poisson_estimate estimate =
+		sp_poisson_estimate(size_bytes, sp_heap_global.rate_bytes);
 	uint32_t cell;
 
 	mark.label_set = sp_sample_label_set(self->slot, mark.label_set, now_cycles);
@@ -437,15 +435,15 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 		self->sample_at =
 			self->bytes + sp_poisson_distance(&self->random_state,
 							  sp_heap_global.rate_bytes);
-		self->variance +=
-			sp_poisson_variance(size_bytes, sp_heap_global.rate_bytes);
+		self->variance += estimate.variance;
 	}
 	end_stale(ptr, &spot);
 	cell = find_cell(self, size_bytes, mark.label_set);
 	/* In a child that was forked meanwhile the cell is another recording's. */
 	if (sp_unlikely(forks != sp_heap_global.forks))
 		return;
-	add_block(self, ptr, &spot, size_bytes, cell, mark.span, now_cycles);
+	add_block(self, ptr, &spot, size_bytes, (int64_t)estimate.bytes, cell, mark.span,
+		  now_cycles);
 	if (self->slot &&
 	    (!sp_heap_global.is_exact || self->allocations % PUBLISH_EVERY == 0))
 		sp_heap_thread_publish(self);

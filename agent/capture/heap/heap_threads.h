@@ -130,7 +130,7 @@ void sp_heap_shortcut_keep(struct sp_heap_thread *self, const struct sp_heap_pla
 
 /* What the end of a block comes to. */
 struct sp_heap_freed {
-	uint64_t size_bytes;
+	double objects, bytes; /* that it stands for */
 	uint64_t age_births;
 	uint64_t epoch;	 /* of peaks, now */
 	bool is_cross;	 /* another thread allocated it */
