@@ -6,7 +6,10 @@
  *
  * A resize counts as one allocation of the new size and one free.
  */
+#include "sp_alloc_jemalloc.h"
 #include "sp_alloc_next.h"
+#include "sp_block_cache.h"
+#include "sp_block_classes.h"
 #include "sp_compiler.h"
 #include "sp_heap_capture.h"
 
@@ -34,19 +37,33 @@ static SP_COLD void give_back(void *ptr)
 	sp_alloc_next.free(ptr);
 }
 
-/* What is counted before is reached by a jump. */
+/*
+ * What is counted before is reached by a jump. Where jemalloc serves, blocks that the
+ * thread has at hand are taken and put back right here: jumps cost more than that.
+ */
 SP_EXPORT void *malloc(size_t size_bytes)
 {
+	struct sp_block_cache *cache = sp_block_cache_self;
+	void *ptr;
+
 	if (sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
 		return get(size_bytes);
+	if (sp_unlikely(cache != NULL)) {
+		ptr = sp_block_cache_take(cache, sp_block_class_of_size(size_bytes));
+		if (sp_likely(ptr != NULL))
+			return ptr;
+	}
 	return sp_alloc_next.malloc(size_bytes);
 }
 
 SP_EXPORT void free(void *ptr)
 {
+	struct sp_block_cache *cache = sp_block_cache_self;
+
 	if (sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
 		give_back(ptr);
-	else
+	else if (sp_likely(!cache) || sp_unlikely(!sp_alloc_jemalloc_owns(ptr)) ||
+		 sp_unlikely(!sp_block_cache_put(cache, sp_block_class_of(ptr), ptr)))
 		sp_alloc_next.free(ptr);
 }
 

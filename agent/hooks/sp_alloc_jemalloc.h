@@ -19,6 +19,9 @@ struct sp_alloc_jemalloc {
 	/* Written once, before jemalloc's first call. */
 	uintptr_t base;
 	size_t bytes; /* 0: jemalloc does not serve the program */
+	/* A byte for each of its pages (sp_block_classes.h), less the number of
+	 * the first: so that no offset need be found on the way to it. */
+	uintptr_t page_classes;
 	/* It serves, and the kernel has never refused it memory. */
 	_Atomic bool has_memory;
 };
@@ -28,21 +31,12 @@ extern SP_HIDDEN struct sp_alloc_jemalloc sp_alloc_jemalloc;
 /* Its smallest class is aligned to 8 bytes only; the C library aligns all to 16. */
 #define SP_ALLOC_JEMALLOC_SMALLEST ((size_t)16)
 
-void *sp_je_malloc(size_t size_bytes);
-void sp_je_free(void *ptr);
+#define SP_ALLOC_JEMALLOC_PAGE_SHIFT 12U
 
 /* Context: hook. False for NULL, and always where jemalloc does not serve. */
 static inline bool sp_alloc_jemalloc_owns(const void *ptr)
 {
 	return (uintptr_t)ptr - sp_alloc_jemalloc.base < sp_alloc_jemalloc.bytes;
-}
-
-/* Context: hook. */
-static inline void *sp_alloc_jemalloc_get(size_t size_bytes)
-{
-	return sp_je_malloc(size_bytes < SP_ALLOC_JEMALLOC_SMALLEST
-				    ? SP_ALLOC_JEMALLOC_SMALLEST
-				    : size_bytes);
 }
 
 /*

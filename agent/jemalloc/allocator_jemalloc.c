@@ -1,25 +1,27 @@
 /*
- * The program's heap, served by the private jemalloc. A block that the C library made
- * behind our back, for whoever looked up its malloc(), goes back to it. What programs
- * rely on is as the C library has it: blocks are aligned to 16 bytes, realloc() to
- * nothing frees, odd alignments are rounded up. Context: hook, also before our
- * constructor.
+ * The program's heap, served by the private jemalloc, with the blocks that a thread has
+ * at hand in front of it (sp_block_cache.h). A block that the C library made behind our
+ * back, for whoever looked up its malloc(), goes back to it. What programs rely on is as
+ * the C library has it: blocks are aligned to 16 bytes, realloc() to nothing frees, odd
+ * alignments are rounded up. Context: hook, also before our constructor.
+ *
+ * Of each block that is handed out its page's class is noted.
  */
 #include "jemalloc_memory.h"
 #include "sp_alloc_jemalloc.h"
 #include "sp_alloc_next.h"
+#include "sp_block_cache.h"
+#include "sp_block_classes.h"
 #include "sp_compiler.h"
 #include "sp_jemalloc.h"
 #include "sp_pages.h"
 
 #include <errno.h>
 #include <stdint.h>
+#include <string.h>
 
 /* For blocks that are not jemalloc's. */
 static struct sp_alloc_next c_library;
-
-/* jemalloc has what it needs for this thread. */
-static SP_TLS bool is_settled;
 
 /*
  * A thread's first call takes memory, and jemalloc does not live through having none.
@@ -27,11 +29,8 @@ static SP_TLS bool is_settled;
  */
 static bool may_call_jemalloc(void)
 {
-	if (sp_likely(is_settled))
-		return true;
-	is_settled =
-		atomic_load_explicit(&sp_alloc_jemalloc.has_memory, memory_order_relaxed);
-	return is_settled;
+	return sp_block_cache_self ||
+	       atomic_load_explicit(&sp_alloc_jemalloc.has_memory, memory_order_relaxed);
 }
 
 static bool is_power_of_2(size_t number)
@@ -53,31 +52,111 @@ static void *or_no_memory(void *ptr)
 	return ptr;
 }
 
+/* From here on, or after this very call: what jemalloc asks the C library for on the way
+ * may come back to us. */
+static SP_COLD void begin_thread(void)
+{
+	static SP_TLS bool is_beginning;
+
+	if (is_beginning)
+		return;
+	is_beginning = true;
+	sp_block_cache_begin();
+	is_beginning = false;
+}
+
+/* What jemalloc has given for a size. */
+static void *hand_out(void *ptr, size_t size_bytes)
+{
+	if (sp_likely(ptr != NULL))
+		sp_block_note_class(ptr, sp_block_class_of_size(size_bytes));
+	return ptr;
+}
+
+static SP_NOINLINE void *get(size_t size_bytes)
+{
+	void *ptr;
+
+	if (sp_unlikely(!may_call_jemalloc()))
+		return c_library.malloc(size_bytes);
+	ptr = sp_je_malloc(at_least_smallest(size_bytes));
+	if (sp_unlikely(!sp_block_cache_self))
+		begin_thread();
+	return hand_out(ptr, size_bytes);
+}
+
+/* NULL: there is none at hand. */
+static inline void *take(size_t size_bytes)
+{
+	struct sp_block_cache *cache = sp_block_cache_self;
+
+	if (sp_unlikely(!cache))
+		return NULL;
+	return sp_block_cache_take(cache, sp_block_class_of_size(size_bytes));
+}
+
 static void *serve_malloc(size_t size_bytes)
 {
-	return sp_likely(may_call_jemalloc()) ? sp_alloc_jemalloc_get(size_bytes)
-					      : c_library.malloc(size_bytes);
+	void *ptr = take(size_bytes);
+
+	return sp_likely(ptr != NULL) ? ptr : get(size_bytes);
 }
 
 static void serve_free(void *ptr)
 {
-	if (sp_likely(sp_alloc_jemalloc_owns(ptr)))
-		sp_je_free(ptr);
-	else
+	struct sp_block_cache *cache = sp_block_cache_self;
+
+	if (sp_unlikely(!sp_alloc_jemalloc_owns(ptr)))
 		c_library.free(ptr);
+	else if (sp_unlikely(!cache) ||
+		 !sp_block_cache_put(cache, sp_block_class_of(ptr), ptr))
+		sp_je_free(ptr);
+}
+
+static SP_NOINLINE void *get_zeroed(size_t size_bytes)
+{
+	void *ptr;
+
+	if (sp_unlikely(!may_call_jemalloc()))
+		return c_library.calloc(1, size_bytes);
+	ptr = sp_je_calloc(1, at_least_smallest(size_bytes));
+	if (sp_unlikely(!sp_block_cache_self))
+		begin_thread();
+	return or_no_memory(hand_out(ptr, size_bytes));
 }
 
 static void *serve_calloc(size_t count, size_t size_bytes)
 {
 	size_t bytes;
+	void *ptr;
 
 	if (__builtin_mul_overflow(count, size_bytes, &bytes)) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (sp_unlikely(!may_call_jemalloc()))
-		return c_library.calloc(1, bytes);
-	return or_no_memory(sp_je_calloc(1, at_least_smallest(bytes)));
+	ptr = take(bytes);
+	return sp_likely(ptr != NULL) ? memset(ptr, 0, bytes) : get_zeroed(bytes);
+}
+
+/* One of jemalloc's, to a size that is not 0. */
+static void *resize(void *ptr, size_t size_bytes)
+{
+	uint32_t block_class = sp_block_class_of(ptr);
+	uint32_t wanted = sp_block_class_of_size(size_bytes);
+	void *moved;
+
+	if (!block_class || !wanted)
+		return hand_out(sp_je_realloc(ptr, at_least_smallest(size_bytes)),
+				size_bytes);
+	if (block_class == wanted)
+		return ptr;
+	moved = serve_malloc(size_bytes);
+	if (sp_unlikely(!moved))
+		return NULL;
+	memcpy(moved, ptr,
+	       sp_block_classes.bytes[block_class < wanted ? block_class : wanted]);
+	serve_free(ptr);
+	return moved;
 }
 
 /* A block of the C library stays one: whoever made it may free it there. */
@@ -88,17 +167,17 @@ static void *serve_realloc(void *ptr, size_t size_bytes)
 	if (sp_unlikely(!sp_alloc_jemalloc_owns(ptr)))
 		return c_library.realloc(ptr, size_bytes);
 	if (sp_unlikely(!size_bytes)) {
-		sp_je_free(ptr);
+		serve_free(ptr);
 		return NULL;
 	}
-	ptr = sp_likely(may_call_jemalloc())
-		      ? sp_je_realloc(ptr, at_least_smallest(size_bytes))
-		      : NULL;
-	return or_no_memory(ptr);
+	return or_no_memory(sp_likely(may_call_jemalloc()) ? resize(ptr, size_bytes)
+							   : NULL);
 }
 
 static void *serve_memalign(size_t alignment_bytes, size_t size_bytes)
 {
+	void *ptr;
+
 	if (alignment_bytes <= SP_ALLOC_JEMALLOC_SMALLEST)
 		return serve_malloc(size_bytes);
 	if (alignment_bytes > SIZE_MAX / 2 + 1) {
@@ -109,8 +188,9 @@ static void *serve_memalign(size_t alignment_bytes, size_t size_bytes)
 		alignment_bytes = (size_t)1 << (64 - __builtin_clzl(alignment_bytes));
 	if (sp_unlikely(!may_call_jemalloc()))
 		return c_library.memalign(alignment_bytes, size_bytes);
-	return or_no_memory(
-		sp_je_memalign(alignment_bytes, at_least_smallest(size_bytes)));
+	ptr = sp_je_memalign(alignment_bytes, at_least_smallest(size_bytes));
+	/* It may be of a larger class than its size alone would be. */
+	return or_no_memory(hand_out(ptr, ptr ? sp_je_malloc_usable_size(ptr) : 0));
 }
 
 static int serve_posix_memalign(void **ptr, size_t alignment_bytes, size_t size_bytes)

@@ -11,6 +11,7 @@
 #include "sp_pages.h"
 #include "sp_syscall.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 
@@ -94,6 +95,21 @@ static void *refuse(size_t size_bytes)
 	return take_spare(size_bytes);
 }
 
+/* Blocks are going to lie there: the bytes that tell of them are to be there, too. */
+static bool open_page_classes(size_t begin_bytes, size_t size_bytes)
+{
+	uintptr_t begin = sp_alloc_jemalloc.base + begin_bytes;
+	uintptr_t first =
+		sp_alloc_jemalloc.page_classes + (begin >> SP_ALLOC_JEMALLOC_PAGE_SHIFT);
+	uintptr_t end = sp_alloc_jemalloc.page_classes +
+			(SP_ROUND_UP(begin + size_bytes, SP_PAGE_BYTES) >>
+			 SP_ALLOC_JEMALLOC_PAGE_SHIFT);
+
+	first = first / SP_PAGE_BYTES * SP_PAGE_BYTES;
+	return sp_pages_open((void *)first, // NOLINT
+			     SP_ROUND_UP(end, SP_PAGE_BYTES) - first) == 0;
+}
+
 void *sp_je_mmap(void *address, size_t size_bytes, int protection, int flags, int fd,
 		 off_t offset)
 {
@@ -109,7 +125,9 @@ void *sp_je_mmap(void *address, size_t size_bytes, int protection, int flags, in
 	if (!cut(size_bytes, &begin_bytes))
 		return refuse(size_bytes);
 	address = (void *)(sp_alloc_jemalloc.base + begin_bytes); // NOLINT
-	result = sp_syscall3(SYS_mprotect, address, size_bytes, protection);
+	result = open_page_classes(begin_bytes, size_bytes)
+			 ? sp_syscall3(SYS_mprotect, address, size_bytes, protection)
+			 : -ENOMEM;
 	if (is_error(result)) {
 		uncut(begin_bytes, size_bytes);
 		return refuse(size_bytes);
@@ -136,17 +154,25 @@ int sp_je_madvise(void *address, size_t size_bytes, int advice)
 	return is_error(sp_syscall3(SYS_madvise, address, size_bytes, advice)) ? -1 : 0;
 }
 
+/* The bytes that tell of its pages lie behind the range: few of them are ever touched,
+ * and huge pages would make much memory of them. */
 static bool reserve(size_t size_bytes)
 {
-	size_t whole_bytes = size_bytes + HUGE_PAGE_BYTES;
+	size_t page_count = size_bytes >> SP_ALLOC_JEMALLOC_PAGE_SHIFT;
+	size_t range_bytes = size_bytes + HUGE_PAGE_BYTES;
+	size_t whole_bytes = range_bytes + page_count;
 	long pages = sp_syscall6(SYS_mmap, 0, (long)whole_bytes, PROT_NONE,
 				 RESERVED_FLAGS, -1, 0);
 
 	if (is_error(pages))
 		return false;
 	sp_syscall3(SYS_madvise, pages, whole_bytes, MADV_DONTDUMP);
+	sp_syscall3(SYS_madvise, pages + (long)range_bytes, page_count, MADV_NOHUGEPAGE);
 	sp_alloc_jemalloc.base = SP_ROUND_UP((uintptr_t)pages, HUGE_PAGE_BYTES);
 	sp_alloc_jemalloc.bytes = size_bytes;
+	sp_alloc_jemalloc.page_classes =
+		(uintptr_t)pages + range_bytes -
+		(sp_alloc_jemalloc.base >> SP_ALLOC_JEMALLOC_PAGE_SHIFT);
 	spare = (uintptr_t)sp_je_mmap(NULL, SPARE_BYTES, PROT_READ | PROT_WRITE,
 				      RESERVED_FLAGS, -1, 0);
 	if (spare == (uintptr_t)MAP_FAILED) {

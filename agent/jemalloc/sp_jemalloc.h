@@ -15,6 +15,8 @@ void *sp_je_realloc(void *ptr, size_t size_bytes);
 void *sp_je_memalign(size_t alignment_bytes, size_t size_bytes);
 void sp_je_free(void *ptr);
 size_t sp_je_malloc_usable_size(void *ptr);
+/* How large a block of that size would be. */
+size_t sp_je_nallocx(size_t size_bytes, int flags);
 
 /* Read at jemalloc's first call; until then it may be exchanged. */
 extern const char *sp_je_malloc_conf_2_conf_harder;

@@ -9,6 +9,11 @@
  *            allocates too, the last before it forks one itself
  *   threads  NUMBER threads that leave blocks to the main thread and to their
  *            destructors when they end
+ *   reuse    three threads put blocks of one size into each other's places, NUMBER
+ *            times and for many sizes in turn, so that memory of one size becomes that
+ *            of another; what was written into a block is there until it is freed
+ *   ends     NUMBER threads, one after the other, end soon after they freed blocks of
+ *            many sizes: the process does not grow by what each had at hand
  *   short    blocks of NUMBER bytes until there are no more, with little memory; then
  *            20 threads make their first allocation; tells how many calls succeeded,
  *            and how many failed
@@ -19,6 +24,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -258,6 +264,147 @@ static int threads(int64_t count)
 	return 0;
 }
 
+/* --- reuse --- */
+
+#define SHARED_BLOCKS 400
+#define REUSING_THREADS 3
+
+struct filled {
+	size_t size_bytes;
+	unsigned char bytes[];
+};
+
+static struct filled *_Atomic shared[SHARED_BLOCKS];
+static size_t reuse_bytes, reuse_times;
+
+static unsigned char filling(const struct filled *block)
+{
+	return (unsigned char)((uintptr_t)block >> 4 ^ block->size_bytes);
+}
+
+static struct filled *fill(struct filled *block, size_t size_bytes)
+{
+	if (block == NULL)
+		fail("malloc", size_bytes);
+	block->size_bytes = size_bytes;
+	memset(block->bytes, filling(block), size_bytes);
+	return block;
+}
+
+static void check_filled(const struct filled *block)
+{
+	for (size_t i = 0; i < block->size_bytes; i++)
+		if (block->bytes[i] != filling(block))
+			fail("somebody wrote into a block", block->size_bytes);
+}
+
+static void replace_shared(size_t index, struct filled *block)
+{
+	block = atomic_exchange(&shared[index], block);
+	if (block == NULL)
+		return;
+	check_filled(block);
+	free(block);
+}
+
+static void *reuse_one_size(void *argument)
+{
+	uint64_t random = (uintptr_t)argument;
+
+	for (size_t i = 0; i < reuse_times; i++) {
+		struct filled *block;
+		size_t size_bytes;
+
+		random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+		size_bytes = reuse_bytes - (random >> 40) % (reuse_bytes / 8 + 1);
+		block = i % 7 ? malloc(sizeof(*block) + size_bytes)
+			      : memalign(64, sizeof(*block) + size_bytes);
+		fill(block, size_bytes);
+		if (i % 5 == 0) {
+			size_bytes += (random >> 50) % 64;
+			/* It may move, and what is in it depends on where it is. */
+			block = realloc(block, sizeof(*block) + size_bytes);
+			fill(block, size_bytes);
+		}
+		replace_shared((random >> 33) % SHARED_BLOCKS, block);
+	}
+	return NULL;
+}
+
+static int reuse(int64_t times)
+{
+	pthread_t threads[REUSING_THREADS];
+
+	for (reuse_bytes = 20000; reuse_bytes > 8; reuse_bytes -= reuse_bytes / 4) {
+		/* The large ones take longer. */
+		reuse_times = (size_t)times * 100 / (reuse_bytes / 16 + 100) + 1;
+		for (uintptr_t i = 0; i < REUSING_THREADS; i++)
+			if (pthread_create(&threads[i], NULL, reuse_one_size,
+					   (void *)(i + reuse_bytes)))
+				return 3;
+		for (size_t i = 0; i < REUSING_THREADS; i++)
+			pthread_join(threads[i], NULL);
+		for (size_t i = 0; i < SHARED_BLOCKS; i++)
+			replace_shared(i, NULL);
+	}
+	printf("done\n");
+	return 0;
+}
+
+/* --- ends --- */
+
+/* Twice what one thread may keep for itself, and then some. */
+#define ENDS_GROWTH_BYTES_MAX ((size_t)32 << 20)
+#define WARMING_THREADS 50
+
+static size_t resident_bytes(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	size_t pages = 0;
+
+	if (file == NULL || fscanf(file, "%*u %zu", &pages) != 1)
+		fail("/proc/self/statm", 0);
+	fclose(file);
+	return pages * 4096;
+}
+
+static void *free_and_end(void *unused)
+{
+	void *blocks[8];
+
+	(void)unused;
+	for (size_t size_bytes = 16; size_bytes <= 65536; size_bytes += size_bytes / 4) {
+		for (size_t i = 0; i < 8; i++) {
+			blocks[i] = malloc(size_bytes);
+			if (blocks[i] == NULL)
+				fail("malloc", size_bytes);
+			memset(blocks[i], 1, size_bytes);
+		}
+		for (size_t i = 0; i < 8; i++)
+			free(blocks[i]);
+	}
+	return NULL;
+}
+
+static int ends(int64_t count)
+{
+	size_t before_bytes = 0;
+
+	for (int64_t i = 0; i < count + WARMING_THREADS; i++) {
+		pthread_t thread;
+
+		if (i == WARMING_THREADS)
+			before_bytes = resident_bytes();
+		if (pthread_create(&thread, NULL, free_and_end, NULL))
+			return 3;
+		pthread_join(thread, NULL);
+	}
+	if (resident_bytes() > before_bytes + ENDS_GROWTH_BYTES_MAX)
+		fail("ended threads keep memory", resident_bytes() - before_bytes);
+	printf("done\n");
+	return 0;
+}
+
 /* --- short --- */
 
 #define LATE_THREADS 20
@@ -341,6 +488,10 @@ int main(int argc, char **argv)
 		return forks(number);
 	if (strcmp(mode, "threads") == 0)
 		return threads(number);
+	if (strcmp(mode, "reuse") == 0)
+		return reuse(number);
+	if (strcmp(mode, "ends") == 0)
+		return ends(number);
 	if (strcmp(mode, "short") == 0)
 		return run_short((size_t)number);
 	return 2;

@@ -1,0 +1,70 @@
+/*
+ * Which blocks can stand for each other: jemalloc rounds sizes up to few classes, and of
+ * all blocks that begin in one page it makes one class. So a byte for each page of its
+ * addresses tells the class of a block, once whoever hands blocks out has noted it there.
+ * Context of everything here: hook.
+ */
+#ifndef SP_BLOCK_CLASSES_H
+#define SP_BLOCK_CLASSES_H
+
+#include "sp_alloc_jemalloc.h"
+#include "sp_compiler.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Larger blocks have no class, which is class 0. */
+#define SP_BLOCK_BYTES_MAX ((size_t)64 << 10)
+#define SP_BLOCK_CLASSES_MAX 64U
+/* All but jemalloc's smallest class, of 8 bytes, are multiples of it. */
+#define SP_BLOCK_STEP_BYTES SP_ALLOC_JEMALLOC_SMALLEST
+
+struct sp_block_classes {
+	uint32_t count; /* class 0 is one of them; 0: not known yet */
+	uint32_t bytes[SP_BLOCK_CLASSES_MAX];
+	/* By size in steps, rounded up. */
+	uint8_t of_steps[SP_BLOCK_BYTES_MAX / SP_BLOCK_STEP_BYTES + 1];
+};
+
+extern SP_HIDDEN struct sp_block_classes sp_block_classes;
+
+/* One thread, when jemalloc has begun. Until then all blocks are of class 0. */
+void sp_block_classes_find(void);
+
+/* Of what jemalloc gives for that size, with no alignment asked for. */
+static inline uint32_t sp_block_class_of_size(size_t size_bytes)
+{
+	return sp_unlikely(size_bytes > SP_BLOCK_BYTES_MAX)
+		       ? 0
+		       : sp_block_classes
+				 .of_steps[(size_bytes + SP_BLOCK_STEP_BYTES - 1) /
+					   SP_BLOCK_STEP_BYTES];
+}
+
+/* All further functions are for blocks of jemalloc's only. */
+
+static inline _Atomic uint8_t *sp_block_page(const void *ptr)
+{
+	return (_Atomic uint8_t *)(sp_alloc_jemalloc.page_classes +
+				   ((uintptr_t)ptr >>
+				    SP_ALLOC_JEMALLOC_PAGE_SHIFT)); // NOLINT
+}
+
+static inline uint32_t sp_block_class_of(const void *ptr)
+{
+	/* Relaxed: whoever has the block got it from whoever noted its class. */
+	return atomic_load_explicit(sp_block_page(ptr), memory_order_relaxed);
+}
+
+/* Before it is handed out: its page may have been another class's. Blocks that are out
+ * keep their page, and each other's notes are the same. */
+static inline void sp_block_note_class(const void *ptr, uint32_t block_class)
+{
+	_Atomic uint8_t *page = sp_block_page(ptr);
+
+	if (sp_unlikely(atomic_load_explicit(page, memory_order_relaxed) != block_class))
+		atomic_store_explicit(page, (uint8_t)block_class, memory_order_relaxed);
+}
+
+#endif
