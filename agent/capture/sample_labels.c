@@ -136,22 +136,30 @@ static uint64_t names_of(struct sp_slot *slot, uint64_t now_cycles)
 
 /* --- label sets --- */
 
-bool sp_sample_label_add(struct sp_span_labels *labels, const char *key,
-			 const char *value)
+struct sp_sample_label sp_sample_label_of(const char *key, const char *value)
 {
-	uint32_t key_text = sp_span_text(key), value_text = sp_span_text(value);
+	return (struct sp_sample_label){sp_span_text(key), sp_span_text(value)};
+}
 
-	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && key_text && value_text;
+bool sp_sample_label_put(struct sp_span_labels *labels, struct sp_sample_label label)
+{
+	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && label.key && label.value;
 	     i += 2) {
-		if (labels->texts[i] == key_text)
+		if (labels->texts[i] == label.key)
 			return false;
 		if (labels->texts[i])
 			continue;
-		labels->texts[i] = key_text;
-		labels->texts[i + 1] = value_text;
+		labels->texts[i] = label.key;
+		labels->texts[i + 1] = label.value;
 		return true;
 	}
 	return false;
+}
+
+bool sp_sample_label_add(struct sp_span_labels *labels, const char *key,
+			 const char *value)
+{
+	return sp_sample_label_put(labels, sp_sample_label_of(key, value));
 }
 
 static const struct sp_label_set *set_at(uint32_t label_set)

@@ -47,7 +47,17 @@ void sp_sample_name_source(enum sp_sample_name which,
 void sp_sample_label_source(bool (*has_any)(void),
 			    bool (*add)(struct sp_span_labels *labels));
 
+/* Texts of the recording; 0: there was no room for one. */
+struct sp_sample_label {
+	uint32_t key, value;
+};
+
+struct sp_sample_label sp_sample_label_of(const char *key, const char *value);
+
 /* False: there is no room, or a label of that key is there already, which stays. */
+bool sp_sample_label_put(struct sp_span_labels *labels, struct sp_sample_label label);
+
+/* Both. */
 bool sp_sample_label_add(struct sp_span_labels *labels, const char *key,
 			 const char *value);
 

@@ -9,6 +9,7 @@
  * behind the pointer is read by the kernel, and only labels that the user asked
  * for (record_labels), of which the first of each key counts. Context: signal.
  */
+#include "custom_label_memo.h"
 #include "span_sources.h"
 
 #include "sp_capture.h"
@@ -67,17 +68,28 @@ static bool is_recorded(const char *key, uint64_t key_bytes)
 	return false;
 }
 
-static bool read_at(uint64_t address, void *buffer, size_t size_bytes)
+/* A look at labels. */
+struct look {
+	struct sp_span_labels *labels;
+	bool has_added;
+	struct sp_custom_memo *memo; /* to be told, or NULL */
+};
+
+static bool read_at(const struct look *look, uint64_t address, void *buffer,
+		    size_t size_bytes)
 {
 	const struct iovec piece = {(void *)(uintptr_t)address, size_bytes};
 
-	return sp_guarded_gather(&piece, 1, buffer);
+	if (!sp_guarded_gather(&piece, 1, buffer))
+		return false;
+	sp_custom_memo_note_read(look->memo, address, buffer, size_bytes);
+	return true;
 }
 
 /* False: it could not be read. */
-static bool add_label(const struct label *label, struct sp_span_labels *labels,
-		      bool *has_added)
+static bool add_label(struct look *look, const struct label *label)
 {
+	struct sp_sample_label found;
 	uint64_t value_bytes = label->value.bytes < VALUE_BYTES_MAX ? label->value.bytes
 								    : VALUE_BYTES_MAX - 1;
 	const struct iovec pieces[] = {
@@ -91,21 +103,26 @@ static bool add_label(const struct label *label, struct sp_span_labels *labels,
 		return true;
 	if (!sp_guarded_gather(pieces, SP_ARRAY_COUNT(pieces), text))
 		return false;
+	sp_custom_memo_note_read(look->memo, label->key.address, text, label->key.bytes);
+	sp_custom_memo_note_read(look->memo, label->value.address,
+				 text + label->key.bytes, value_bytes);
 	if (!is_recorded(text, label->key.bytes))
 		return true;
 	memcpy(key, text, label->key.bytes);
 	key[label->key.bytes] = '\0';
 	text[label->key.bytes + value_bytes] = '\0';
-	*has_added |= sp_sample_label_add(labels, key, text + label->key.bytes);
+	found = sp_sample_label_of(key, text + label->key.bytes);
+	sp_custom_memo_note_label(look->memo, found);
+	look->has_added |= sp_sample_label_put(look->labels, found);
 	return true;
 }
 
-static bool read_set(uint64_t address, struct sp_span_labels *labels, bool *has_added)
+static bool read_set(struct look *look, uint64_t address)
 {
 	struct label some[LABELS_AT_ONCE];
 	struct set set;
 
-	if (!read_at(address, &set, sizeof(set)))
+	if (!read_at(look, address, &set, sizeof(set)))
 		return false;
 	if (set.count > LABELS_MAX)
 		set.count = LABELS_MAX;
@@ -114,14 +131,30 @@ static bool read_set(uint64_t address, struct sp_span_labels *labels, bool *has_
 
 		if (count > LABELS_AT_ONCE)
 			count = LABELS_AT_ONCE;
-		if (!read_at(set.labels + done * sizeof(some[0]), some,
+		if (!read_at(look, set.labels + done * sizeof(some[0]), some,
 			     count * sizeof(some[0])))
 			return false;
 		for (uint64_t i = 0; i < count; i++)
-			if (!add_label(&some[i], labels, has_added))
+			if (!add_label(look, &some[i]))
 				return false;
 	}
 	return true;
+}
+
+/* Most labels are those of the last look. */
+static bool add_set(uint64_t address, struct sp_span_labels *labels)
+{
+	struct look look = {.labels = labels, .memo = sp_custom_memo_take(address)};
+
+	if (!sp_custom_memo_add(look.memo, address, labels, &look.has_added)) {
+		sp_custom_memo_begin(look.memo, address);
+		if (read_set(&look, address))
+			sp_custom_memo_keep(look.memo);
+		else
+			sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_LABELS, 1);
+	}
+	sp_custom_memo_give(look.memo);
+	return look.has_added;
 }
 
 static bool has_any(void)
@@ -133,7 +166,6 @@ static bool has_any(void)
 static bool add_current(struct sp_span_labels *labels)
 {
 	uint64_t address = (uint64_t)(uintptr_t)custom_labels_current_set;
-	bool has_added = false;
 
 	sp_span_note_source(SP_SPAN_SOURCE_CUSTOM_LABELS);
 	if (sp_unlikely(
@@ -142,9 +174,7 @@ static bool add_current(struct sp_span_labels *labels)
 		atomic_store_explicit(&wants_look, true, memory_order_relaxed);
 		sp_capture_wake_reporter();
 	}
-	if (recorded_keys[0] && !read_set(address, labels, &has_added))
-		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_LABELS, 1);
-	return has_added;
+	return recorded_keys[0] && add_set(address, labels);
 }
 
 /* --- the version --- */
