@@ -104,6 +104,7 @@ enum sp_loss {
 	SP_LOSS_SPAN_MISUSE,	/* calls that made no sense, and were healed */
 	SP_LOSS_SPAN_EVICTED,	/* closed spans whose memory is no longer followed */
 	SP_LOSS_SPAN_LABELS,	/* label sets, or texts of them, beyond their tables */
+	SP_LOSS_SPAN_NAMELESS,	/* samples with labels whose keys had no known names */
 	SP_LOSS_COUNT
 };
 

@@ -64,9 +64,9 @@ struct sp_otel_key sp_otel_key_name(uint8_t number)
 	if (sp_unlikely(place == UNKNOWN))
 		ask_for_names();
 	if (place < ONE_OF_THEM)
-		return (struct sp_otel_key){NULL, 0};
+		return (struct sp_otel_key){NULL, 0, place == UNKNOWN};
 	name = recorded_keys + place - ONE_OF_THEM;
-	return (struct sp_otel_key){name, (uint32_t)strcspn(name, ",")};
+	return (struct sp_otel_key){name, (uint32_t)strcspn(name, ","), false};
 }
 
 /* --- the message --- */

@@ -17,6 +17,7 @@ void sp_otel_key_names_begin(const char *recorded);
 struct sp_otel_key {
 	const char *name; /* within recorded, not terminated; NULL: not wanted */
 	uint32_t bytes;
+	bool is_nameless; /* its name is not known, so that it may be wanted */
 };
 
 /* Context: signal. A name that is not known yet is looked for by the collector. */

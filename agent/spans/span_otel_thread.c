@@ -69,6 +69,7 @@ static bool has_attributes(void)
 /* The last of each wanted key. */
 struct attributes {
 	uint32_t count;
+	bool has_nameless;
 	struct {
 		struct sp_otel_key key;
 		const uint8_t *value;
@@ -81,6 +82,7 @@ static void note_attribute(struct attributes *attributes, const uint8_t *at)
 	struct sp_otel_key key = sp_otel_key_name(at[0]);
 	uint32_t i = 0;
 
+	attributes->has_nameless |= key.is_nameless;
 	if (!key.name || key.bytes > KEY_BYTES_MAX)
 		return;
 	while (i < attributes->count && attributes->found[i].key.name != key.name)
@@ -134,6 +136,8 @@ static bool add_attributes(struct sp_span_labels *labels)
 		note_attribute(&attributes, bytes + at);
 		at += 2 + bytes[at + 1];
 	}
+	if (sp_unlikely(attributes.has_nameless))
+		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_NAMELESS, 1);
 	/* The rest does not fit, here or in what the record says that it has. */
 	if (at < record->attributes_bytes)
 		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_LABELS, 1);

@@ -6,7 +6,7 @@
 #include "heap_profile.h"
 #include "label_shares.h"
 #include "real_program.h"
-#include "victim.h"
+#include "victim_profile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +121,16 @@ static struct victim *run_writer(int which, const char *ms, const char *const *s
 	return run(NAMES(writers[which].program, ms, library), settings);
 }
 
+/* One of its attributes never has a name. */
+static void check_nameless_are_told(const struct victim *victim)
+{
+	struct profile *cpu = victim_read_profile(victim->profiles, "*.cpu.pb.gz");
+
+	ck_assert(profile_has_comment(cpu, "samples with attributes of "
+					   "otel_thread_ctx_v1 whose keys had no names"));
+	profile_free(cpu);
+}
+
 START_TEST(what_libraries_publish_is_on_samples)
 {
 	struct victim *victim = run_writer(
@@ -137,6 +147,7 @@ START_TEST(what_libraries_publish_is_on_samples)
 			   "custom-labels, cpu");
 	label_shares_check(victim, "*.heap.pb.gz", &custom_labels_rule,
 			   "custom-labels, heap");
+	check_nameless_are_told(victim);
 	ck_assert(is_found(victim, "otel"));
 	ck_assert(is_found(victim, "custom-labels"));
 	victim_free(victim);

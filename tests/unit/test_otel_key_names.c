@@ -87,6 +87,18 @@ START_TEST(names_are_found)
 }
 END_TEST
 
+/* What has one and is not wanted is no loss. */
+START_TEST(key_is_nameless_until_its_name_is_found)
+{
+	publish(messages[0].bytes, messages[0].size);
+	ck_assert(sp_otel_key_name(0).is_nameless);
+	look();
+	ck_assert(!sp_otel_key_name(0).is_nameless);
+	ck_assert(!sp_otel_key_name(1).is_nameless);
+	ck_assert(sp_otel_key_name(3).is_nameless);
+}
+END_TEST
+
 START_TEST(names_are_looked_for_when_one_is_missed)
 {
 	publish(messages[0].bytes, messages[0].size);
@@ -180,6 +192,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_loop_test(tcase, names_are_found, 0, count);
+	tcase_add_test(tcase, key_is_nameless_until_its_name_is_found);
 	tcase_add_test(tcase, names_are_looked_for_when_one_is_missed);
 	tcase_add_test(tcase, looks_are_not_too_often);
 	tcase_add_loop_test(tcase, what_is_no_context_is_left_alone, 0, 5);

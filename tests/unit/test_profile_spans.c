@@ -394,10 +394,12 @@ START_TEST(losses_are_told)
 	atomic_store(&recording.header->losses[SP_LOSS_SPAN_MISUSE], 4);
 	atomic_store(&recording.header->losses[SP_LOSS_SPAN_EVICTED], 5);
 	atomic_store(&recording.header->losses[SP_LOSS_SPAN_LABELS], 6);
+	atomic_store(&recording.header->losses[SP_LOSS_SPAN_NAMELESS], 7);
 	ck_assert(has_comment("loss: 3 spans"));
 	ck_assert(has_comment("loss: 4 calls"));
 	ck_assert(has_comment("loss: 5 closed spans"));
 	ck_assert(has_comment("loss: 6 names, labels or ids"));
+	ck_assert(has_comment("loss: 7 samples with attributes"));
 }
 END_TEST
 

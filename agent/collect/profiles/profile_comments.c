@@ -94,6 +94,9 @@ static const char *const common_losses[SP_LOSS_COUNT] = {
 		"(SPANPROF_RECORDING_SIZE)",
 	[SP_LOSS_SPAN_LABELS] =
 		"names, labels or ids without room, shown as [other] or left out",
+	[SP_LOSS_SPAN_NAMELESS] =
+		"samples with attributes of otel_thread_ctx_v1 whose keys had no names "
+		"yet, or never: their labels are left out",
 	[SP_LOSS_DAMAGED] = "records that could not be read",
 };
 
