@@ -356,6 +356,13 @@ static int span_created(void *state, const struct sp_span_info *span)
 	return sp_span_ledger_add(&reporter->ledger, span);
 }
 
+static int span_labelled(void *state, const struct sp_span_info *span)
+{
+	struct pyroscope *reporter = state;
+
+	return sp_span_ledger_label(&reporter->ledger, span);
+}
+
 static int span_destroyed(void *state, uint64_t span_id)
 {
 	struct pyroscope *reporter = state;
@@ -438,6 +445,7 @@ const struct sp_reporter_ops sp_reporter_pyroscope = {
 	.name = "pyroscope",
 	.init = init,
 	.span_created = span_created,
+	.span_labelled = span_labelled,
 	.span_destroyed = span_destroyed,
 	.span_cpu = span_cpu,
 	.span_wall = span_wall,

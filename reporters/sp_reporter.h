@@ -43,7 +43,7 @@ struct sp_span_info {
 	const uint8_t *trace_id; /* 16 bytes */
 	uint64_t span_id;
 	int64_t created_ns; /* since 1970 */
-	/* Recorded labels, those it had when it was first looked at. */
+	/* Recorded labels; span_labelled() tells when they are others. */
 	const struct sp_view_label *labels;
 	uint32_t label_count;
 };
@@ -76,7 +76,8 @@ struct sp_sample_batch {
 /*
  * Of events. init() comes first and fini() last; span_created() before all else of a
  * span and of the spans in it, span_destroyed() after all else of it: when it is closed
- * and its last memory is freed or no longer followed. Between these, span_cpu,
+ * and its last memory is freed or no longer followed. Between these, span_labelled tells
+ * that its labels have changed, before what the span did since is told; span_cpu,
  * span_wall and span_allocations tell what came since the previous call for that span,
  * span_heap the total of the moment. flush() comes after samples_max of these calls and
  * samples, when heap_interval_ns have gone by, and before fini(); it must hold nothing
@@ -92,6 +93,7 @@ struct sp_reporter_ops {
 
 	int (*init)(void **state, const struct sp_reporter_config *config);
 	int (*span_created)(void *state, const struct sp_span_info *span);
+	int (*span_labelled)(void *state, const struct sp_span_info *span);
 	int (*span_destroyed)(void *state, uint64_t span_id);
 	int (*span_cpu)(void *state, uint64_t span_id, const struct sp_span_cpu *delta);
 	int (*span_wall)(void *state, uint64_t span_id, const struct sp_span_wall *delta);

@@ -63,6 +63,8 @@ void sp_span_ledger_fini(struct sp_span_ledger *ledger);
 
 /* Copies all it keeps. 0 or -ENOMEM. */
 int sp_span_ledger_add(struct sp_span_ledger *ledger, const struct sp_span_info *info);
+/* It has other labels: what is not brought out yet gets those. 0 or -ENOMEM. */
+int sp_span_ledger_label(struct sp_span_ledger *ledger, const struct sp_span_info *info);
 void sp_span_ledger_end(struct sp_span_ledger *ledger, uint64_t id);
 
 /* Values are added; those in use are replaced. */

@@ -170,6 +170,13 @@ int sp_span_ledger_add(struct sp_span_ledger *ledger, const struct sp_span_info 
 	return err;
 }
 
+int sp_span_ledger_label(struct sp_span_ledger *ledger, const struct sp_span_info *info)
+{
+	struct sp_ledger_span *span = find_span(ledger, info->id);
+
+	return span ? find_labels(ledger, info, &span->labels) : 0;
+}
+
 void sp_span_ledger_end(struct sp_span_ledger *ledger, uint64_t id)
 {
 	struct sp_ledger_span *span = find_span(ledger, id);

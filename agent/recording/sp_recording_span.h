@@ -88,10 +88,11 @@ enum sp_span_state {
 
 /* A handle: generation << 32 | index + 1. */
 struct sp_span {
-	/* Fixed from creation on. */
+	/* Fixed from creation on, but for its state and labels. */
 	_Atomic uint32_t state;
 	_Atomic uint32_t generation;
-	uint32_t path, label_set;
+	uint32_t path;
+	_Atomic uint32_t label_set;
 	uint64_t parent;  /* handle; 0 = none */
 	uint64_t follows; /* handle of the span it follows from; 0 = none */
 	uint8_t trace_id[16];
@@ -126,6 +127,12 @@ static inline uint32_t sp_span_entered_now(const struct sp_span *span)
 {
 	return (uint32_t)(atomic_load_explicit(&span->use, memory_order_relaxed) &
 			  SP_SPAN_USE_COUNT);
+}
+
+/* Acquire: pairs with the release of who gives it other labels. */
+static inline uint32_t sp_span_labels_now(const struct sp_span *span)
+{
+	return atomic_load_explicit(&span->label_set, memory_order_acquire);
 }
 
 _Static_assert(sizeof(struct sp_span) == 192, "span size is part of the layout");

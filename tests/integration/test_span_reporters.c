@@ -96,6 +96,28 @@ START_TEST(servers_of_profiles_get_a_file_of_each_kind)
 }
 END_TEST
 
+/* It is told of long before. */
+START_TEST(servers_of_profiles_get_labels_that_come_late)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"span_lives", "late", NULL},
+		.environment = (const char *const[]){"SPANPROF_REPORTER=pyroscope",
+						     "SPANPROF_RECORD_LABELS=user", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+	struct profile *profile;
+
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	profile = victim_read_profile(victim->profiles, "wall_*.pb.gz");
+	ck_assert_int_ge(profile_sum_leaf(profile, "wall_busy", "a"), 1200000000);
+	ck_assert_int_eq(profile_sum_label(profile, "wall_busy", "user", "late"),
+			 profile_sum_leaf(profile, "wall_busy", "a"));
+	profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(files_come_after_so_many_samples)
 {
 	struct victim *victim =
@@ -183,6 +205,7 @@ END_TEST
 static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, servers_of_profiles_get_a_file_of_each_kind);
+	tcase_add_test(tcase, servers_of_profiles_get_labels_that_come_late);
 	tcase_add_test(tcase, files_come_after_so_many_samples);
 	tcase_add_test(tcase, files_come_at_intervals);
 	tcase_add_test(tcase, spans_may_be_samples_of_their_own);

@@ -6,7 +6,8 @@
  *   thread    a thread ends with spans entered
  *   exit      the program ends with spans open: one entered here, one on another
  *             thread, one by nobody; and two, one in the other, on a thread that burns
- *             CPU time
+ *             CPU time; all of other threads have allocated blocks
+ *   late      a span that has been open for long is labelled
  *   fork      a child works for a span of its parent and one of its own
  *   open      as exit, without these two, but goes on until it is killed, and tells how
  * long b has been entered, at least, while it lives flood N   N spans, each of a name,
@@ -204,6 +205,19 @@ static int live_fork(void)
 	return status;
 }
 
+/* --- labels --- */
+
+static int live_late(void)
+{
+	spanprof_span a = spanprof_begin(&site_a);
+
+	usleep(NAP_US);
+	spanprof_label("user", "late");
+	usleep(NAP_US);
+	spanprof_end(a);
+	return 0;
+}
+
 /* --- very many --- */
 
 static void work_for(long long number)
@@ -261,6 +275,8 @@ int main(int argc, char **argv)
 		live_exit();
 	if (strcmp(how, "fork") == 0)
 		return live_fork();
+	if (strcmp(how, "late") == 0)
+		return live_late();
 	if (strcmp(how, "open") == 0)
 		live_open();
 	if (strcmp(how, "flood") == 0)

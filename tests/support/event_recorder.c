@@ -93,6 +93,18 @@ static struct recorded_span *new_span(struct event_recorder *recorder)
 	return &recorder->spans[recorder->count++];
 }
 
+static void write_labels(struct recorded_span *span)
+{
+	size_t used = 0;
+
+	span->labels[0] = '\0';
+	for (uint32_t i = 0; i < span->info->label_count; i++)
+		used += (size_t)snprintf(span->labels + used, sizeof(span->labels) - used,
+					 "%s=%s,", span->info->labels[i].key,
+					 span->info->labels[i].str);
+	ck_assert_uint_lt(used, sizeof(span->labels));
+}
+
 static int span_created(void *state, const struct sp_span_info *info)
 {
 	struct event_recorder *recorder = state;
@@ -119,6 +131,20 @@ static int span_created(void *state, const struct sp_span_info *info)
 	for (uint32_t i = 0; i < info->scope_count && i < 8; i++)
 		span->scope[i] = info->scope[i];
 	span->created_at = recorder->calls;
+	write_labels(span);
+	return err;
+}
+
+/* What was told at first changes in its place. */
+static int span_labelled(void *state, const struct sp_span_info *info)
+{
+	struct event_recorder *recorder = state;
+	int err = begin_call(recorder);
+	struct recorded_span *span = find_alive(recorder, info->id);
+
+	ck_assert_ptr_eq(span->info, info);
+	write_labels(span);
+	span->label_calls++;
 	return err;
 }
 
@@ -244,6 +270,7 @@ struct event_recorder *event_recorder_create(unsigned int number)
 		.name = names[number],
 		.init = inits[number],
 		.span_created = span_created,
+		.span_labelled = span_labelled,
 		.span_destroyed = span_destroyed,
 		.span_cpu = span_cpu,
 		.span_wall = span_wall,

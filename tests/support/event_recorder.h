@@ -19,7 +19,8 @@ struct recorded_span {
 	uint64_t user_ns, system_ns, busy_ns, idle_ns;
 	uint64_t allocations, alloc_bytes;
 	uint64_t heap_bytes, heap_count; /* last total */
-	unsigned int cpu_calls, wall_calls, allocation_calls, heap_calls;
+	char labels[128]; /* "key=value," of each, as they were told last */
+	unsigned int label_calls, cpu_calls, wall_calls, allocation_calls, heap_calls;
 	unsigned int created_at;   /* number of the call */
 	unsigned int destroyed_at; /* 0: it is not */
 };

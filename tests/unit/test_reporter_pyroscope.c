@@ -60,7 +60,8 @@ static void teardown(void)
 
 /* --- spans --- */
 
-static void create(uint64_t id, const char *name, uint64_t parent, const char *user)
+static void tell_of(int (*call)(void *, const struct sp_span_info *), uint64_t id,
+		    const char *name, uint64_t parent, const char *user)
 {
 	const struct sp_view_label label = {.key = "user", .str = user};
 	const uint8_t trace_id[16] = {1};
@@ -77,7 +78,12 @@ static void create(uint64_t id, const char *name, uint64_t parent, const char *u
 		.label_count = user != NULL,
 	};
 
-	ck_assert_int_eq(ops->span_created(state, &info), 0);
+	ck_assert_int_eq(call(state, &info), 0);
+}
+
+static void create(uint64_t id, const char *name, uint64_t parent, const char *user)
+{
+	tell_of(ops->span_created, id, name, parent, user);
 }
 
 static void wall(uint64_t id, uint64_t busy_ns, uint64_t idle_ns)
@@ -317,6 +323,35 @@ START_TEST(spans_that_are_alike_are_one_sample)
 }
 END_TEST
 
+START_TEST(span_has_the_labels_that_it_was_given_last)
+{
+	struct profile *profile;
+
+	create(1, "request", 0, NULL);
+	create(2, "request", 0, "me");
+	wall(1, 10, 0);
+	wall(2, 20, 0);
+	flush();
+	profile = take("wall");
+	ck_assert_int_eq(profile_sum_label(profile, "wall", "user", "me"), 20);
+	profile_free(profile);
+	wall(1, 1, 0);
+	wall(2, 2, 0);
+	tell_of(ops->span_labelled, 1, "request", 0, "you");
+	tell_of(ops->span_labelled, 2, "request", 0, "you");
+	wall(1, 4, 0);
+	flush();
+	profile = take("wall");
+	ck_assert_int_eq(profile_sum_label(profile, "wall", "user", "you"), 7);
+	ck_assert_int_eq(profile_sum_label(profile, "wall", "user", "me"), 0);
+	profile_free(profile);
+	end(1);
+	flush();
+	/* Of one that is no more. */
+	tell_of(ops->span_labelled, 1, "request", 0, "them");
+}
+END_TEST
+
 START_TEST(or_each_is_its_own)
 {
 	struct profile *profile;
@@ -450,6 +485,7 @@ int main(void)
 	tcase_add_test(tc, time_of_inner_spans_is_theirs);
 	tcase_add_test(tc, inner_span_may_be_told_of_in_earlier_files);
 	tcase_add_test(tc, spans_that_are_alike_are_one_sample);
+	tcase_add_test(tc, span_has_the_labels_that_it_was_given_last);
 	tcase_add_test(other, or_each_is_its_own);
 	tcase_add_test(tc, memory_in_use_is_told_once_for_each_total);
 	tcase_add_test(other, part_stands_for_all);

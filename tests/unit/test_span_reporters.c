@@ -136,6 +136,43 @@ START_TEST(metadata_say_all_that_is_known)
 }
 END_TEST
 
+static void check_labels(uint64_t id, const char *labels, unsigned int calls)
+{
+	const struct recorded_span *span = event_recorder_span(recorder, id);
+
+	ck_assert_str_eq(span->labels, labels);
+	ck_assert_uint_eq(span->label_calls, calls);
+}
+
+START_TEST(labels_that_come_late_are_told_too)
+{
+	uint64_t open = create("open", SP_SPAN_NONE);
+	uint64_t closed = create("closed", SP_SPAN_NONE);
+	uint64_t bare = create("bare", SP_SPAN_NONE);
+
+	sp_span_label(open, "user", "me");
+	go_round();
+	check_labels(open, "user=me,", 0);
+	check_labels(closed, "", 0);
+	/* It is told of in the same round for the last time. */
+	sp_span_label(closed, "user", "you");
+	sp_span_close(closed);
+	sp_span_label(open, "user", "you");
+	sp_span_label(open, "unwanted", "text");
+	go_round();
+	check_labels(open, "user=you,", 1);
+	check_labels(closed, "user=you,", 1);
+	ck_assert_uint_ne(event_recorder_span(recorder, closed)->destroyed_at, 0);
+	go_round();
+	/* Once, and nothing for what is not recorded, or as it was. */
+	sp_span_label(open, "unwanted", "other");
+	sp_span_label(open, "user", "you");
+	go_round();
+	check_labels(open, "user=you,", 1);
+	check_labels(bare, "", 0);
+}
+END_TEST
+
 /* --- scope --- */
 
 START_TEST(spans_around_come_first)
@@ -435,6 +472,7 @@ int main(void)
 	tcase_add_test(tc, without_news_nothing_is_told);
 	tcase_add_test(tc, stay_is_told_while_it_lasts);
 	tcase_add_test(tc, metadata_say_all_that_is_known);
+	tcase_add_test(tc, labels_that_come_late_are_told_too);
 	tcase_add_test(tc, spans_around_come_first);
 	tcase_add_test(tc, spans_around_come_first_wherever_their_entries_are);
 	tcase_add_test(tc, span_around_that_is_destroyed_is_not_told);

@@ -74,7 +74,7 @@ static void label(uint64_t handle, const char *key, const char *value)
 	if (!span)
 		return;
 	before = sp_recording_item(&sp_span_recording, SP_SECTION_LABEL_SETS,
-				   span->label_set);
+				   sp_span_labels_now(span));
 	memcpy(texts, before->labels, sizeof(texts));
 	key_text = sp_span_text(key);
 	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && key_text; i += 2) {
@@ -84,7 +84,8 @@ static void label(uint64_t handle, const char *key, const char *value)
 		texts[i + 1] = sp_span_text(value);
 		break;
 	}
-	span->label_set = sp_span_label_set_with(span, texts);
+	atomic_store_explicit(&span->label_set, sp_span_label_set_with(span, texts),
+			      memory_order_release);
 	if (self && self->depth && self->frames[self->depth - 1].handle == handle)
 		sp_span_publish_top(self);
 }
@@ -219,7 +220,7 @@ void sp_span_set_root(uint64_t handle)
 	const struct sp_span *span =
 		sp_span_is_real(handle) ? sp_span_find(handle) : NULL;
 
-	atomic_store_explicit(&root_label_set, span ? span->label_set : 0,
+	atomic_store_explicit(&root_label_set, span ? sp_span_labels_now(span) : 0,
 			      memory_order_relaxed);
 	atomic_store_explicit(&root_handle, span ? handle : 0, memory_order_relaxed);
 }

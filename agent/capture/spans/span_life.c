@@ -181,7 +181,8 @@ static uint64_t create(uint32_t callsite, uint64_t parent_handle,
 	atomic_store_explicit(&span->state, SP_SPAN_CLAIMED, memory_order_relaxed);
 	handle = fill(span, index, path, parent_handle);
 	give_ids(span, self, parent, remote);
-	span->label_set = sp_span_label_set_with(span, NULL);
+	atomic_store_explicit(&span->label_set, sp_span_label_set_with(span, NULL),
+			      memory_order_relaxed);
 	/* Last, as the span may be entered in this moment. */
 	*created_ticks = sp_clock_ticks();
 	span->created_ticks = *created_ticks;

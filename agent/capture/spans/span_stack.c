@@ -199,7 +199,7 @@ static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 		}
 		sp_span_stay_begin(span, now_ticks);
 		frame->is_begun = true;
-		publish(self, span->label_set, sp_span_mark_of(handle));
+		publish(self, sp_span_labels_now(span), sp_span_mark_of(handle));
 	}
 	note_seen(self, now_ticks);
 }
@@ -295,7 +295,8 @@ void sp_span_publish_top(struct sp_span_thread *self)
 	if (!top)
 		publish(self, SP_LABEL_SET_NONE, 0);
 	else if (top->span)
-		publish(self, top->span->label_set, sp_span_mark_of(top->handle));
+		publish(self, sp_span_labels_now(top->span),
+			sp_span_mark_of(top->handle));
 	else
 		publish(self, top->label_set, 0);
 }

@@ -80,6 +80,14 @@ static struct sp_span_record *add_record(struct sp_span_records *records, uint64
 	return last->next;
 }
 
+static void note_labels(struct sp_span_record *record, const struct sp_span *span)
+{
+	uint32_t label_set = sp_span_labels_now(span);
+
+	record->has_new_labels |= label_set != record->label_set;
+	record->label_set = label_set;
+}
+
 static struct sp_span_record *record_of(struct sp_span_records *records,
 					const struct sp_span *span)
 {
@@ -87,8 +95,10 @@ static struct sp_span_record *record_of(struct sp_span_records *records,
 	uint64_t id = id_of(span, index);
 	struct sp_span_record *record = sp_span_record_find(records, id);
 
-	if (record)
+	if (record) {
+		note_labels(record, span);
 		return record;
+	}
 	record = add_record(records, index);
 	if (!record) {
 		records->missed_spans++;
@@ -99,7 +109,7 @@ static struct sp_span_record *record_of(struct sp_span_records *records,
 		.parent = span->parent,
 		.follows = span->follows,
 		.path = span->path,
-		.label_set = span->label_set,
+		.label_set = sp_span_labels_now(span),
 		.span_id = span->span_id,
 		.created_ticks = span->created_ticks,
 	};

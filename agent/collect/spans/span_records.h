@@ -32,6 +32,7 @@ struct sp_span_record {
 	double heap_bytes, heap_objects;
 	bool has_heap; /* the last total that was told was not 0 */
 	bool has_changed, has_ended;
+	bool has_new_labels; /* since it was announced, if it was */
 	void *announced; /* what was told of it at first, to be freed; NULL: nothing yet
 			  */
 };
@@ -50,7 +51,8 @@ void sp_span_records_change(struct sp_span_records *records, const struct sp_spa
 			    const struct sp_span_delta *delta);
 void sp_span_records_end(struct sp_span_records *records, const struct sp_span *span);
 
-/* Lock held, after a pass: finds spans that have done nothing yet. */
+/* Lock held, after a pass: finds spans that have done nothing yet, and those that have
+ * new labels. */
 void sp_span_records_find_silent(struct sp_span_records *records);
 
 /* NULL: no such span, or one that is destroyed. */

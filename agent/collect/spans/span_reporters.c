@@ -1,10 +1,10 @@
 /*
  * The order of what is told, round by round: spans that are new, each after the spans
- * around it; what each has done since; memory, when its interval is over; spans that
- * are no more; samples; and a flush, when there is enough or it is time. Deltas are
- * what a span's sums are beyond what was told, and all of them together are what all
- * spans' sums come to: nothing is lost by rounding, nor by a clock whose rate becomes
- * known better. Context: collector.
+ * around it; labels that others have been given, and what each has done since; memory,
+ * when its interval is over; spans that are no more; samples; and a flush, when there is
+ * enough or it is time. Deltas are what a span's sums are beyond what was told, and all
+ * of them together are what all spans' sums come to: nothing is lost by rounding, nor by
+ * a clock whose rate becomes known better. Context: collector.
  */
 #include "span_reporters.h"
 
@@ -193,7 +193,19 @@ static void announce(struct sp_span_reporters *reporters, struct sp_span_record 
 		sp_span_realtime_ns(header_of(reporters), record->created_ticks);
 	copy_labels(recording, record->label_set, announced);
 	record->announced = announced;
+	record->has_new_labels = false;
 	TELL(reporters, span_created, info);
+}
+
+/* The place of what it had before is theirs, too. */
+static void tell_labels(struct sp_span_reporters *reporters,
+			struct sp_span_record *record)
+{
+	struct announced *announced = record->announced;
+
+	copy_labels(reporters->absorber->recording, record->label_set, announced);
+	TELL(reporters, span_labelled, &announced->info);
+	record->has_new_labels = false;
 }
 
 /* Those around it first, from the outermost that nobody has been told of. */
@@ -306,8 +318,9 @@ static void note_sample(void *context, const struct sp_cpu_record *record,
 
 static bool wants_events(const struct sp_reporter_ops *ops)
 {
-	return ops->span_created || ops->span_destroyed || ops->span_cpu ||
-	       ops->span_wall || ops->span_allocations || ops->span_heap || ops->samples;
+	return ops->span_created || ops->span_labelled || ops->span_destroyed ||
+	       ops->span_cpu || ops->span_wall || ops->span_allocations ||
+	       ops->span_heap || ops->samples;
 }
 
 static void begin(struct sp_span_reporters *reporters, const struct sp_reporter_ops *ops)
@@ -448,9 +461,12 @@ static void tell_changes(struct sp_span_reporters *reporters)
 
 	for (uint64_t i = 0; i < records->used; i++)
 		for (struct sp_span_record *record = &records->items[i]; record;
-		     record = record->next)
+		     record = record->next) {
+			if (record->has_new_labels && record->announced)
+				tell_labels(reporters, record);
 			if (record->has_changed && record->announced)
 				tell_change(reporters, record);
+		}
 }
 
 static void tell_ends(struct sp_span_reporters *reporters)
