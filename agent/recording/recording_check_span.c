@@ -125,9 +125,9 @@ static bool is_counted(const struct sp_span *span)
 /* Of stays that make no sense, what was taken over. */
 static bool mend_stays(struct sp_span *span, uint64_t last_ticks)
 {
-	struct sp_span_stays stays;
+	uint64_t busy_ticks;
 
-	if (sp_span_stays_at(span, last_ticks, &stays))
+	if (sp_span_stays_at(span, last_ticks, &busy_ticks))
 		return false;
 	atomic_store_explicit(&span->stay_ticks,
 			      sp_atomic_value(&span->absorbed_busy_ticks),
@@ -186,10 +186,10 @@ static bool add_path(struct sums *sums, const struct sp_span_path *path)
 
 static bool add_span(struct sums *sums, const struct sp_span *span, uint64_t last_ticks)
 {
-	struct sp_span_stays stays = {0, false};
+	uint64_t busy_ticks = 0;
 
-	sp_span_stays_at(span, last_ticks, &stays);
-	return add_value(&sums->busy_ticks, stays.busy_ticks) &&
+	sp_span_stays_at(span, last_ticks, &busy_ticks);
+	return add_value(&sums->busy_ticks, busy_ticks) &&
 	       add(&sums->cpu_ns, &span->cpu_ns) &&
 	       add(&sums->allocations, &span->allocations) &&
 	       add(&sums->alloc_bytes, &span->alloc_bytes) &&

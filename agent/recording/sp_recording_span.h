@@ -104,17 +104,19 @@ struct sp_span {
 	_Atomic uint64_t allocations, alloc_bytes;
 	_Atomic uint64_t entered; /* 1: some thread has entered it */
 	_Atomic uint64_t closed_ticks;
-	_Atomic int64_t live_blocks, live_bytes; /* estimates; sampled blocks of it */
+	_Atomic int64_t live_bytes; /* estimate; of sampled blocks of it */
+	_Atomic int32_t live_blocks;
+	_Atomic uint32_t next_free; /* index + 1 */
 	/* By the consumer: what it has taken over. */
 	_Atomic uint64_t absorbed_busy_ticks, absorbed_idle_ticks;
 	_Atomic uint64_t absorbed_cpu_ns;
 	_Atomic uint64_t absorbed_allocations, absorbed_alloc_bytes;
 	_Atomic uint64_t absorbed_entered;
-	/* By hooks: generation << 32, and what follows. Who changes one word knows of all
-	 * of it: nobody enters a span that is closing, or that is another by now. */
-	_Atomic uint64_t use;
-	uint32_t unused;
-	_Atomic uint32_t next_free; /* index + 1 */
+	/* By hooks, both at once (span_use.h): generation << 32, and what follows. Who
+	 * changes one word knows of all of it: nobody enters a span that is closing, or
+	 * that is another by now. */
+	_Alignas(16) _Atomic uint64_t use;
+	_Atomic uint64_t idle_ticks;
 };
 /* Closed, or closed as soon as nobody is in it. */
 #define SP_SPAN_USE_CLOSING UINT64_C(0x80000000)

@@ -11,6 +11,7 @@
 #include "sp_recording_span.h"
 #include "sp_recording_writer.h"
 #include "span_stays.h"
+#include "span_use.h"
 
 #define SPANS_AHEAD 64U
 #define TEXT_BYTES_AHEAD 2048U
@@ -26,17 +27,18 @@ static uint64_t above(uint64_t value, uint64_t before)
 	return value > before ? value - before : 0;
 }
 
-/* is_final: nobody is about to enter it. */
-static void read_delta(const struct sp_span *span, uint64_t end_ticks, bool is_final,
+static void read_delta(const struct sp_span *span, uint64_t end_ticks,
 		       struct sp_span_delta *delta)
 {
-	uint64_t known_ticks = sp_atomic_value(&span->absorbed_busy_ticks);
-	uint64_t life_ticks = above(end_ticks, span->created_ticks);
-	struct sp_span_stays stays = {known_ticks, true};
-	bool is_known = sp_span_stays_at(span, end_ticks, &stays);
+	uint64_t known_busy = sp_atomic_value(&span->absorbed_busy_ticks);
+	uint64_t known_idle = sp_atomic_value(&span->absorbed_idle_ticks);
+	uint64_t busy_ticks = known_busy, idle_ticks = known_idle;
 
+	sp_span_stays_at(span, end_ticks, &busy_ticks);
+	sp_span_idle_at(span, end_ticks, &idle_ticks);
 	*delta = (struct sp_span_delta){
-		.busy_ticks = stays.busy_ticks - known_ticks,
+		.busy_ticks = busy_ticks - known_busy,
+		.idle_ticks = above(idle_ticks, known_idle),
 		.cpu_ns = above(sp_atomic_value(&span->cpu_ns),
 				sp_atomic_value(&span->absorbed_cpu_ns)),
 		.allocations = above(sp_atomic_value(&span->allocations),
@@ -46,10 +48,6 @@ static void read_delta(const struct sp_span *span, uint64_t end_ticks, bool is_f
 		.entered = above(sp_atomic_value(&span->entered),
 				 sp_atomic_value(&span->absorbed_entered)),
 	};
-	/* Of who is entering it the stay may have begun a while ago. */
-	if (is_known && (is_final || !stays.is_changing))
-		delta->idle_ticks = above(above(life_ticks, stays.busy_ticks),
-					  sp_atomic_value(&span->absorbed_idle_ticks));
 }
 
 static bool is_zero(const struct sp_span_delta *delta)
@@ -135,7 +133,7 @@ static bool absorb_span(struct sp_absorber *absorber, struct sp_span *span,
 	struct sp_span_delta delta;
 
 	read_delta(span, is_closed ? sp_atomic_value(&span->closed_ticks) : now_ticks,
-		   is_closed || !absorber->now_ticks, &delta);
+		   &delta);
 	if (is_zero(&delta) && !is_closed)
 		return false;
 	if (absorber->span_changed)

@@ -12,7 +12,7 @@
 #define SILENCE_MAX_TICKS (UINT64_C(1) << 50)
 
 bool sp_span_stays_at(const struct sp_span *span, uint64_t now_ticks,
-		      struct sp_span_stays *stays)
+		      uint64_t *busy_ticks)
 {
 	/* Acquire, and first: of whoever has left, the stay is in the word. */
 	uint64_t use = atomic_load_explicit(&span->use, memory_order_acquire);
@@ -28,9 +28,7 @@ bool sp_span_stays_at(const struct sp_span *span, uint64_t now_ticks,
 		for (unsigned int i = 0; i < 2; i++) {
 			if (sums[i] < -BEHIND_MAX_TICKS || sums[i] > AHEAD_MAX_TICKS)
 				continue;
-			stays->busy_ticks =
-				known_ticks + (sums[i] > 0 ? (uint64_t)sums[i] : 0);
-			stays->is_changing = changes != 0;
+			*busy_ticks = known_ticks + (sums[i] > 0 ? (uint64_t)sums[i] : 0);
 			return true;
 		}
 	}

@@ -29,18 +29,13 @@ static inline void sp_span_stay_end(struct sp_span *span, uint64_t now_ticks)
 				  memory_order_relaxed);
 }
 
-struct sp_span_stays {
-	uint64_t busy_ticks; /* at least what the consumer has taken over */
-	bool is_changing;    /* somebody is about to be in it, or about not to be */
-};
-
 /*
- * Context: signal. What all stays in the span have come to by now_ticks. False where that
- * cannot be known: in a damaged file, or when many threads were in the midst of changes
- * of one span.
+ * Context: signal. What all stays in the span have come to by now_ticks, at least what
+ * the consumer has taken over. False where that cannot be known: in a damaged file, or
+ * when many threads were in the midst of changes of one span.
  */
 bool sp_span_stays_at(const struct sp_span *span, uint64_t now_ticks,
-		      struct sp_span_stays *stays);
+		      uint64_t *busy_ticks);
 
 /* Context: signal. The last moment at which the process is known to have done something,
  * by the clock of spans: a recovery goes by that. */

@@ -33,12 +33,10 @@ static long long told(const struct victim *victim, const char *span, const char 
 }
 
 /* Of all stays, to within slack_ns for each. */
-static void check_between(const struct victim *victim, const struct profile *profile,
-			  const char *span, const char *type, const char *truth,
-			  long long slack_ns)
+static void check_value(const struct victim *victim, long long value, const char *span,
+			const char *type, const char *truth, long long slack_ns)
 {
 	long long stays = told(victim, span, "stays");
-	long long value = profile_sum_with(profile, type, span);
 	char least[32], most[32];
 
 	snprintf(least, sizeof(least), "%s_least", truth);
@@ -47,6 +45,24 @@ static void check_between(const struct victim *victim, const struct profile *pro
 			      value <= told(victim, span, most) + stays * slack_ns,
 		      "%s of %s is %lld, not %lld to %lld", type, span, value,
 		      told(victim, span, least), told(victim, span, most));
+}
+
+/* With that of the spans inside, as those of time are. */
+static void check_between(const struct victim *victim, const struct profile *profile,
+			  const char *span, const char *type, const char *truth,
+			  long long slack_ns)
+{
+	check_value(victim, profile_sum_with(profile, type, span), span, type, truth,
+		    slack_ns);
+}
+
+/* Of each span itself. */
+static void check_leaf_between(const struct victim *victim, const struct profile *profile,
+			       const char *span, const char *type, const char *truth,
+			       long long slack_ns)
+{
+	check_value(victim, profile_sum_leaf(profile, type, span), span, type, truth,
+		    slack_ns);
 }
 
 /* Of what the program read its thread's clock for, right inside of each stay. */
@@ -73,6 +89,7 @@ START_TEST(spans_took_what_the_program_measured)
 
 	for (size_t i = 0; i < 2; i++) {
 		check_between(victim, profile, spans[i], "wall_busy", "wall", 1000);
+		check_leaf_between(victim, profile, spans[i], "wall_idle", "idle", 1000);
 		/* One clock: nothing needs to be compared. */
 		check_between(victim, profile, spans[i], "cpu", "cpu", 0);
 		check_cpu_within_1_percent(victim, profile, spans[i]);

@@ -29,7 +29,7 @@ static void setup_spans(void)
 	atomic_store(&test_path_at(&written, inner)->busy_ticks, 1000);
 	span_index = test_span(&written, inner, 100);
 	span = test_span_at(&written, span_index);
-	atomic_store(&span->stay_ticks, 500);
+	test_span_stay(span, 500);
 	atomic_store(&span->allocations, 3);
 	atomic_store(&span->entered, 1);
 	test_span_close(span, 700);

@@ -24,7 +24,7 @@ static void make_recording(struct sp_recording *recording)
 /* What a span does, once; its time is all busy, or half of it. */
 static void do_something(struct sp_span *span)
 {
-	atomic_fetch_add(&span->stay_ticks, 1000);
+	test_span_stay(span, 1000);
 	atomic_fetch_add(&span->cpu_ns, 100);
 	atomic_fetch_add(&span->allocations, 3);
 	atomic_fetch_add(&span->alloc_bytes, 192);
@@ -107,6 +107,7 @@ static void reuse_entries(void)
 		       sizeof(*span) - offsetof(struct sp_span, path));
 		span->path = REBORN;
 		span->created_ticks = NO_SIGN_TICKS;
+		atomic_store(&span->idle_ticks, -NO_SIGN_TICKS);
 		do_something(span);
 		atomic_fetch_add(&span->generation, 1);
 		atomic_store(&span->state, SP_SPAN_OPEN);
@@ -240,6 +241,7 @@ static void live_one_span(struct hook_thread *self)
 	       sizeof(*span) - offsetof(struct sp_span, path));
 	span->path = self->index;
 	span->created_ticks = NO_SIGN_TICKS;
+	atomic_store(&span->idle_ticks, -span->created_ticks);
 	atomic_store_explicit(&span->state, SP_SPAN_OPEN, memory_order_release);
 	for (uint32_t i = next_random(self) % 5; i > 0; i--) {
 		atomic_fetch_add(&self->log->threads[self->index].work_begun, 1);

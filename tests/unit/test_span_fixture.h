@@ -11,6 +11,8 @@
 #include "profile_labels.h"
 #include "profile_spans.h"
 #include "sp_recording_spans.h"
+#include "span_stays.h"
+#include "span_use.h"
 
 #define TEST_TICKS_PER_SECOND UINT64_C(2000000000)
 
@@ -141,9 +143,36 @@ static inline uint32_t test_span(struct sp_recording *recording, uint32_t path,
 		return UINT32_MAX;
 	span->path = path;
 	span->created_ticks = created_ticks;
+	atomic_store(&span->idle_ticks, -created_ticks);
 	atomic_store(&span->generation, 1);
 	atomic_store(&span->state, SP_SPAN_OPEN);
 	return index;
+}
+
+/* As a thread enters and leaves it. */
+static inline void test_span_enter(struct sp_span *span, uint64_t now_ticks)
+{
+	struct sp_span_use use = sp_span_use_guess(span);
+
+	while (!sp_span_use_change(span, &use, sp_span_use_with(use, now_ticks)))
+		;
+	sp_span_stay_begin(span, now_ticks);
+}
+
+static inline void test_span_exit(struct sp_span *span, uint64_t now_ticks)
+{
+	struct sp_span_use use = sp_span_use_guess(span);
+
+	sp_span_stay_end(span, now_ticks);
+	while (!sp_span_use_change(span, &use, sp_span_use_without(use, now_ticks)))
+		;
+}
+
+/* A stay of one thread that is over, whenever it was. */
+static inline void test_span_stay(struct sp_span *span, uint64_t stay_ticks)
+{
+	atomic_fetch_add(&span->stay_ticks, stay_ticks);
+	atomic_fetch_sub(&span->idle_ticks, stay_ticks);
 }
 
 static inline void test_span_close(struct sp_span *span, uint64_t closed_ticks)
@@ -174,7 +203,7 @@ static inline int test_spans_fill(struct sp_recording *recording)
 		span = test_span_at(recording, index);
 		span->label_set = set;
 		span->parent = i ? UINT64_C(1) << 32 | index : 0;
-		atomic_store(&span->stay_ticks, 100 * i);
+		test_span_stay(span, 100 * i);
 		atomic_store(&span->cpu_ns, 10 * i);
 		atomic_store(&span->allocations, i);
 		atomic_store(&span->alloc_bytes, 64 * i);

@@ -219,17 +219,20 @@ END_TEST
 
 /* --- a kill leaves what there is at that moment --- */
 
-static uint64_t begun_ticks, least_ticks;
+static uint64_t begun_ticks, least_ticks, least_idle_ticks;
 
-/* No more than there has been time for, and no less than there was before. */
+/* No more than there has been time for, and no less than there was before; and what it
+ * has not been busy for it has idled, but for what the change takes. */
 static void check_stays(void)
 {
-	struct sp_span_stays stays = {0, false};
-	uint64_t now_ticks = sp_clock_ticks();
+	uint64_t now_ticks = sp_clock_ticks(), busy_ticks = 0, idle_ticks = 0;
 
-	ck_assert(sp_span_stays_at(span_of(span), now_ticks, &stays));
-	ck_assert_uint_ge(stays.busy_ticks, least_ticks);
-	ck_assert_uint_le(stays.busy_ticks, now_ticks - begun_ticks);
+	ck_assert(sp_span_stays_at(span_of(span), now_ticks, &busy_ticks));
+	ck_assert_uint_ge(busy_ticks, least_ticks);
+	ck_assert_uint_le(busy_ticks, now_ticks - begun_ticks);
+	ck_assert(sp_span_idle_at(span_of(span), now_ticks, &idle_ticks));
+	ck_assert_uint_ge(idle_ticks, least_idle_ticks);
+	ck_assert_uint_le(idle_ticks + least_ticks, now_ticks - begun_ticks);
 }
 
 START_TEST(time_of_a_stay_is_whole_at_any_moment)
@@ -237,14 +240,18 @@ START_TEST(time_of_a_stay_is_whole_at_any_moment)
 	bool is_within = true;
 
 	for (uint32_t at = 1; is_within; at += EACH) {
-		span = create("span", SP_SPAN_NONE);
-		least_ticks = 0;
+		least_ticks = least_idle_ticks = 0;
 		begun_ticks = sp_clock_ticks();
+		span = create("span", SP_SPAN_NONE);
+		spend_ticks();
+		least_idle_ticks = 4000;
 		is_within = interrupt(enter_it, check_stays, at);
 		spend_ticks();
 		least_ticks = 4000;
 		check_stays();
 		is_within |= interrupt(exit_it, check_stays, at);
+		spend_ticks();
+		least_idle_ticks = 8000;
 		check_stays();
 		close_it();
 		drain();

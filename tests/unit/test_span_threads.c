@@ -80,6 +80,88 @@ START_TEST(one_span_may_be_on_many_threads_at_once)
 }
 END_TEST
 
+/* --- nobody is in it --- */
+
+/* A thread that enters, waits until it is told to leave, and says that it has. */
+struct guest {
+	pthread_t thread;
+	pthread_barrier_t is_inside, is_to_leave;
+};
+
+static void *be_inside(void *argument)
+{
+	struct guest *guest = argument;
+
+	sp_span_enter(shared_span, 0);
+	pthread_barrier_wait(&guest->is_inside);
+	pthread_barrier_wait(&guest->is_to_leave);
+	sp_span_exit(shared_span);
+	sp_span_thread_end();
+	return NULL;
+}
+
+static void let_in(struct guest *guest)
+{
+	pthread_barrier_init(&guest->is_inside, NULL, 2);
+	pthread_barrier_init(&guest->is_to_leave, NULL, 2);
+	ck_assert_int_eq(pthread_create(&guest->thread, NULL, be_inside, guest), 0);
+	pthread_barrier_wait(&guest->is_inside);
+}
+
+static void let_out(struct guest *guest)
+{
+	pthread_barrier_wait(&guest->is_to_leave);
+	pthread_join(guest->thread, NULL);
+	pthread_barrier_destroy(&guest->is_inside);
+	pthread_barrier_destroy(&guest->is_to_leave);
+}
+
+static uint64_t idle_of_path(uint32_t path)
+{
+	return sp_atomic_value(&test_path_at(recorded(), path)->idle_ticks);
+}
+
+/* Two threads at once, of which the second leaves last, and later a third. */
+START_TEST(span_idles_while_it_is_on_no_thread)
+{
+	uint64_t before_create = sp_clock_ticks(), before_in, before_out, idle;
+	uint64_t least = 0, most = 0, out;
+	struct guest first, second, third;
+
+	shared_span = create("shared", SP_SPAN_NONE);
+	out = sp_clock_ticks();
+	spend_ticks();
+	before_in = sp_clock_ticks();
+	let_in(&first);
+	least += before_in - out;
+	most += sp_clock_ticks() - before_create;
+	let_in(&second);
+	for (unsigned int i = 0; i < 100; i++)
+		spend_ticks();
+	let_out(&first);
+	spend_ticks();
+	before_out = sp_clock_ticks();
+	let_out(&second);
+	out = sp_clock_ticks();
+	drain();
+	spend_ticks();
+	before_in = sp_clock_ticks();
+	let_in(&third);
+	least += before_in - out;
+	most += sp_clock_ticks() - before_out;
+	drain();
+	before_out = sp_clock_ticks();
+	let_out(&third);
+	sp_span_close(shared_span);
+	most += sp_clock_ticks() - before_out;
+	drain();
+	idle = idle_of_path(0);
+	ck_assert_uint_ge(idle, least);
+	ck_assert_uint_le(idle, most);
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
+}
+END_TEST
+
 static void *exit_shared_span(void *unused)
 {
 	sp_span_exit(shared_span);
@@ -236,6 +318,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, begin_plain_spans, end_spans);
 	tcase_add_test(tc, one_span_may_be_on_many_threads_at_once);
+	tcase_add_test(tc, span_idles_while_it_is_on_no_thread);
 	tcase_add_test(tc, exit_on_another_thread_ends_nobodys_stay);
 	tcase_add_test(tc, thread_that_ends_leaves_its_spans);
 	tcase_add_test(tc, threads_without_spans_are_the_process_spans);

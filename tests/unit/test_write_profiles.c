@@ -254,7 +254,7 @@ static void add_spans(void)
 		struct sp_span *span =
 			test_span_at(&recording, test_span(&recording, path, 1000));
 
-		atomic_store(&span->stay_ticks, 4000 * i);
+		test_span_stay(span, 4000 * i);
 		atomic_store(&span->cpu_ns, 500);
 		atomic_store(&span->entered, 1);
 		test_span_close(span, 1000 + 5000 * i);

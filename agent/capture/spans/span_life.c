@@ -186,6 +186,7 @@ static uint64_t create(uint32_t callsite, uint64_t parent_handle,
 	/* Last, as the span may be entered in this moment. */
 	*created_ticks = sp_clock_ticks();
 	span->created_ticks = *created_ticks;
+	atomic_store_explicit(&span->idle_ticks, -*created_ticks, memory_order_relaxed);
 	/* Release, both: pairs with who enters it, and with the consumer. */
 	atomic_store_explicit(&span->use, handle & ~(uint64_t)UINT32_MAX,
 			      memory_order_release);

@@ -192,7 +192,7 @@ static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 	if (!now_ticks || sp_span_settings.has_exact_cpu)
 		now_ticks = sp_clock_ticks();
 	if (span) {
-		if (sp_unlikely(!sp_span_join(span, handle, &frame->span))) {
+		if (sp_unlikely(!sp_span_join(span, handle, now_ticks, &frame->span))) {
 			pop(self);
 			sp_span_count_misuse(handle);
 			return;
@@ -310,9 +310,7 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 
 	if (sp_likely(span != NULL)) {
 		add_stay(frame, now);
-		frame->span = NULL;
-		atomic_signal_fence(memory_order_seq_cst);
-		if (sp_unlikely(sp_span_part(span)))
+		if (sp_unlikely(sp_span_part(span, now.ticks, &frame->span)))
 			sp_span_finish_close(span, now.ticks);
 	}
 	if (sp_unlikely(at + 1 != self->depth))

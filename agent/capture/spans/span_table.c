@@ -125,7 +125,8 @@ void sp_span_add_live(uint32_t mark, int64_t blocks, int64_t bytes)
 		return;
 	atomic_fetch_add_explicit(&span->live_bytes, bytes, memory_order_relaxed);
 	/* Release: whoever sees no block sees no bytes either. */
-	atomic_fetch_add_explicit(&span->live_blocks, blocks, memory_order_release);
+	atomic_fetch_add_explicit(&span->live_blocks, (int32_t)blocks,
+				  memory_order_release);
 }
 
 void sp_span_table_forked(void)

@@ -10,6 +10,7 @@
 #include "sp_compiler.h"
 #include "sp_recording_writer.h"
 #include "sp_span_capture.h"
+#include "span_use.h"
 
 #include <stddef.h>
 
@@ -80,36 +81,41 @@ static inline struct sp_span *sp_span_find_open(uint64_t handle)
 
 /* --- stays in a span --- */
 
-/* One more, which keeps its entry as it is, noted in joined. False: there is no such span
- * any more, or it is closed. */
-static inline bool sp_span_join(struct sp_span *span, uint64_t handle,
+/* One more from now_ticks on, which keeps its entry as it is, noted in joined. False:
+ * there is no such span any more, or it is closed. */
+static inline bool sp_span_join(struct sp_span *span, uint64_t handle, uint64_t now_ticks,
 				struct sp_span **joined)
 {
-	uint64_t use = atomic_load_explicit(&span->use, memory_order_relaxed);
+	struct sp_span_use use = sp_span_use_guess(span);
 
 	do {
-		if (sp_unlikely(use >> 32 != handle >> 32 || use & SP_SPAN_USE_CLOSING))
+		if (sp_unlikely(use.word >> 32 != handle >> 32 ||
+				use.word & SP_SPAN_USE_CLOSING))
 			return false;
 		/* Acquire: pairs with the release of who filled the entry. */
-	} while (!atomic_compare_exchange_weak_explicit(
-		&span->use, &use, (use + 1) | SP_SPAN_USE_ENTERED, memory_order_acquire,
-		memory_order_relaxed));
+	} while (!sp_span_use_change(span, &use, sp_span_use_with(use, now_ticks)));
 	*joined = span;
 	atomic_signal_fence(memory_order_seq_cst);
 	/* Only one is the first. */
-	if (!(use & SP_SPAN_USE_ENTERED))
+	if (!(use.word & SP_SPAN_USE_ENTERED))
 		atomic_store_explicit(&span->entered, 1, memory_order_relaxed);
 	return true;
 }
 
-/* One less. True: the caller, the last one out of a span that is closed, makes it final.
- */
-static inline bool sp_span_part(struct sp_span *span)
+/* One less, and joined is NULL. True: the caller, the last one out of a span that is
+ * closed, makes it final. */
+static inline bool sp_span_part(struct sp_span *span, uint64_t now_ticks,
+				struct sp_span **joined)
 {
-	/* Both: all that any stay has added is there for whoever makes it final. */
-	uint64_t use = atomic_fetch_sub_explicit(&span->use, 1, memory_order_acq_rel) - 1;
+	struct sp_span_use before = sp_span_use_guess(span), use;
 
-	return sp_unlikely(use & SP_SPAN_USE_CLOSING) && !(use & SP_SPAN_USE_COUNT);
+	/* Both orders: all that any stay has added is there for whoever makes it final.
+	 */
+	do
+		use = sp_span_use_without(before, now_ticks);
+	while (!sp_span_use_change_last(span, &before, use, joined));
+	return sp_unlikely(use.word & SP_SPAN_USE_CLOSING) &&
+	       !(use.word & SP_SPAN_USE_COUNT);
 }
 
 /* What a live block keeps of a handle: generation, cut, and index + 1. */

@@ -45,8 +45,9 @@ static void say_values(struct sp_profile_comments *comments,
 	say(comments,
 	    "stack: a span in the spans around it, by the places that make them; "
 	    "spans: how many of them were closed");
-	say(comments, "wall_busy, wall_idle (exact): entered by a thread, or created but "
-		      "not entered; wall is both");
+	say(comments,
+	    "wall_busy, wall_idle (exact): of each thread in it, or created but "
+	    "with no thread in it; wall is both");
 	say(comments,
 	    header->has_exact_span_cpu
 		    ? "cpu (exact): of the threads while they were in the span"
