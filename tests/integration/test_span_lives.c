@@ -196,6 +196,12 @@ static void check_open_spans(const struct victim *victim, const struct profile *
 			 victim_number(victim->output, "a_ns") * 999 / 1000);
 }
 
+static void check_blocks(const struct profile *spans, const char *name, int64_t blocks)
+{
+	ck_assert_int_eq(profile_sum_leaf(spans, "alloc_objects", name), blocks);
+	ck_assert_int_eq(profile_sum_leaf(spans, "alloc_space", name), blocks * 1000);
+}
+
 START_TEST(open_spans_are_told_when_the_program_ends)
 {
 	struct victim *victim = live("exit");
@@ -213,6 +219,10 @@ START_TEST(open_spans_are_told_when_the_program_ends)
 	ck_assert_int_le(profile_sum_leaf(spans, "cpu", "e"),
 			 profile_sum_leaf(spans, "wall_busy", "e"));
 	ck_assert_int_lt(profile_sum_leaf(spans, "cpu", "d"), BURN_NS);
+	/* Of threads that have done nothing with spans since. */
+	check_blocks(spans, "b", 100);
+	check_blocks(spans, "d", 7);
+	check_blocks(spans, "e", 5);
 	/* It is over when the profile is written. */
 	ck_assert_int_le(profile_sum_leaf(spans, "wall_busy", "b"),
 			 last_number(victim->output, "b_least_ns") * 11 / 10);

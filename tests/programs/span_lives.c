@@ -23,6 +23,8 @@
 
 #define BLOCKS 100
 #define BLOCK_BYTES 1000
+#define D_BLOCKS 7
+#define E_BLOCKS 5
 #define NAP_US 600000
 #define STAY_US 250000
 #define BURN_NS (50 * NS_PER_MS)
@@ -45,12 +47,17 @@ static void *allocate(size_t size_bytes)
 
 /* --- memory --- */
 
+static void allocate_blocks(int count)
+{
+	for (int i = 0; i < count; i++)
+		blocks[i] = allocate(BLOCK_BYTES);
+}
+
 static void *allocate_in_a(void *unused)
 {
 	spanprof_span a = spanprof_begin(&site_a);
 
-	for (int i = 0; i < BLOCKS; i++)
-		blocks[i] = allocate(BLOCK_BYTES);
+	allocate_blocks(BLOCKS);
 	spanprof_end(a);
 	return unused;
 }
@@ -128,6 +135,7 @@ static void *stay_in_b(void *unused)
 {
 	b_outside_ns = clock_ns(CLOCK_MONOTONIC);
 	spanprof_begin(&site_b);
+	allocate_blocks(BLOCKS);
 	b_inside_ns = clock_ns(CLOCK_MONOTONIC);
 	pause();
 	return unused;
@@ -150,7 +158,9 @@ static _Atomic int64_t e_inside_cpu_ns;
 static void *burn_in_e(void *unused)
 {
 	spanprof_begin(&site_d);
+	allocate_blocks(D_BLOCKS);
 	spanprof_begin(&site_e);
+	allocate_blocks(E_BLOCKS);
 	e_inside_cpu_ns = thread_cpu_ns();
 	for (;;)
 		burn(BURN_NS);

@@ -1,6 +1,7 @@
 /*
  * Spans that several threads work for, and those that a thread leaves when it ends.
  */
+#include "sp_heap_capture.h"
 #include "sp_thread.h"
 #include "test_span_capture_fixture.h"
 
@@ -11,7 +12,7 @@
 #define THREADS 8U
 #define STAYS 2000U
 
-static uint64_t shared_span;
+static uint64_t shared_span, inner_span;
 
 struct worker {
 	uint64_t least, most;
@@ -308,6 +309,67 @@ START_TEST(cpu_time_of_others_is_added_up_once)
 }
 END_TEST
 
+static void allocate(unsigned int times)
+{
+	sp_heap_self->bytes += 10 * (uint64_t)times;
+	sp_heap_self->allocations += times;
+}
+
+/* As stay_on(); what it does outside of both is nobody's. */
+static void *allocate_inside(void *unused)
+{
+	static struct sp_heap_thread heap;
+
+	take_slot();
+	sp_heap_self = &heap;
+	for (unsigned int i = 0; i < STAYS; i++) {
+		allocate(5);
+		sp_span_enter(shared_span, 0);
+		allocate(1);
+		sp_span_enter(inner_span, 0);
+		allocate(2);
+		sp_span_exit(inner_span);
+		allocate(i == STAYS - 1 ? 1000 : 2);
+		atomic_store(&is_inside, i == STAYS - 1);
+		while (i == STAYS - 1 && !atomic_load(&is_over))
+			;
+		sp_span_exit(shared_span);
+	}
+	sp_span_thread_end();
+	sp_heap_self = NULL;
+	sp_thread_set_own_slot(NULL);
+	return unused;
+}
+
+static void check_allocations(uint64_t handle, uint64_t times)
+{
+	ck_assert_uint_eq(sp_atomic_value(&span_of(handle)->allocations), times);
+	ck_assert_uint_eq(sp_atomic_value(&span_of(handle)->alloc_bytes), 10 * times);
+}
+
+START_TEST(allocations_of_others_are_added_up_once)
+{
+	uint64_t all = 3 * (STAYS - 1) + 1 + 1000;
+	pthread_t thread;
+
+	atomic_store(&is_over, false);
+	atomic_store(&is_inside, false);
+	shared_span = create("shared", SP_SPAN_NONE);
+	inner_span = create("inner", SP_SPAN_NONE);
+	ck_assert_int_eq(pthread_create(&thread, NULL, allocate_inside, NULL), 0);
+	while (!atomic_load(&is_inside))
+		sp_span_settle();
+	/* It stays inside, and has told nobody. */
+	sp_span_settle();
+	check_allocations(shared_span, all);
+	ck_assert_uint_eq(entered_now(shared_span), 1);
+	atomic_store(&is_over, true);
+	pthread_join(thread, NULL);
+	check_allocations(shared_span, all);
+	check_allocations(inner_span, 2 * (uint64_t)STAYS);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("span_threads");
@@ -323,6 +385,7 @@ int main(void)
 	tcase_add_test(tc, thread_that_ends_leaves_its_spans);
 	tcase_add_test(tc, threads_without_spans_are_the_process_spans);
 	tcase_add_test(tc, cpu_time_of_others_is_added_up_once);
+	tcase_add_test(tc, allocations_of_others_are_added_up_once);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -123,24 +123,43 @@ static void note_seen(const struct sp_span_thread *self, uint64_t now_ticks)
 				      memory_order_relaxed);
 }
 
+void sp_span_add_allocations(struct sp_span *span, struct sp_pair before,
+			     struct sp_pair after)
+{
+	atomic_fetch_add_explicit(&span->allocations, after.first - before.first,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&span->alloc_bytes, after.second - before.second,
+				  memory_order_relaxed);
+}
+
+static SP_COLD void note_heap(struct sp_span_thread *self,
+			      const struct sp_heap_thread *heap)
+{
+	self->heap_life = atomic_load_explicit(&heap->life, memory_order_relaxed);
+	/* Release: whoever ends the program finds its life. */
+	atomic_store_explicit(&self->heap, heap, memory_order_release);
+}
+
 /* What was allocated since the last event is the innermost span's. */
 static void charge(struct sp_span_thread *self)
 {
 	const struct sp_heap_thread *heap = sp_heap_self;
 	const struct sp_span_frame *top = top_of(self);
-	uint64_t allocations, bytes;
+	struct sp_pair before, now;
 
-	if (!heap || heap->allocations == self->allocations)
+	if (sp_unlikely(!heap))
 		return;
-	allocations = heap->allocations - self->allocations;
-	bytes = heap->bytes - self->alloc_bytes;
-	self->allocations = heap->allocations;
-	self->alloc_bytes = heap->bytes;
-	if (!top || !top->span)
+	if (sp_unlikely(atomic_load_explicit(&self->heap, memory_order_relaxed) != heap))
+		note_heap(self, heap);
+	before.first = atomic_load_explicit(&self->allocations, memory_order_relaxed);
+	if (heap->allocations == before.first)
 		return;
-	atomic_fetch_add_explicit(&top->span->allocations, allocations,
-				  memory_order_relaxed);
-	atomic_fetch_add_explicit(&top->span->alloc_bytes, bytes, memory_order_relaxed);
+	before.second = atomic_load_explicit(&self->alloc_bytes, memory_order_relaxed);
+	do
+		now = (struct sp_pair){heap->allocations, heap->bytes};
+	while (!sp_pair_change(&self->allocations, &before, now));
+	if (top && top->span)
+		sp_span_add_allocations(top->span, before, now);
 }
 
 /* Frames that are not in use are zero: one that a handler meets half filled is none. */
@@ -283,7 +302,7 @@ void sp_span_settle(void)
 
 	if (self && self->depth && sp_span_is_on())
 		settle(self);
-	if (sp_span_settings.has_exact_cpu && sp_span_is_on())
+	if (sp_span_is_on())
 		sp_span_others_settle();
 	sp_span_end_change(before);
 }

@@ -7,6 +7,7 @@
 #define SP_SPAN_STACK_H
 
 #include "sp_compiler.h"
+#include "sp_pair.h"
 #include "sp_span_capture.h"
 #include "sp_span_change.h"
 
@@ -29,8 +30,13 @@ struct sp_span_frame {
 struct sp_span_thread {
 	struct sp_span_frame *frames;
 	uint32_t depth, capacity;
-	/* The heap's counters when the thread was last charged. */
-	uint64_t allocations, alloc_bytes;
+	/* The heap's counters when a span was last charged with what came since, both at
+	 * once, also by who ends the program. */
+	_Alignas(16) _Atomic uint64_t allocations;
+	_Atomic uint64_t alloc_bytes;
+	/* Where these are, in that life of theirs; NULL: not known yet. */
+	_Atomic(const struct sp_heap_thread *) heap;
+	uint32_t heap_life;
 	struct sp_slot *slot;
 	/* Of the coroutine that it runs, where that is known; 0: its own. */
 	uint64_t stack_low, stack_high;
@@ -75,8 +81,12 @@ void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at);
 void sp_span_others_add(struct sp_span_thread *self);
 bool sp_span_others_remove(struct sp_span_thread *self);
 
-/* CPU time so far of all stays of other threads. */
+/* What all stays of other threads have come to so far. */
 void sp_span_others_settle(void);
+
+/* What was allocated between two readings of a thread's counters was for that span. */
+void sp_span_add_allocations(struct sp_span *span, struct sp_pair before,
+			     struct sp_pair after);
 
 /* Context: signal, in a fork child. */
 void sp_span_others_forked(void);

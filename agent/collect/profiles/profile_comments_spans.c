@@ -134,15 +134,14 @@ static void say_entered(struct sp_profile_comments *comments,
 	sp_comment_begin(&line, comments);
 	sp_text_string(&line, "unfinished: ");
 	sp_text_decimal(&line, entered_spans);
-	sp_text_string(&line,
-		       " of them had a thread in them; its time there is counted ");
+	sp_text_string(&line, " of them had a thread in them; ");
 	sp_text_string(
 		&line,
 		sp_atomic_value(&header->are_clocks_final)
-			? "until now, its allocations since it came, but for the thread "
-			  "that ended the program, are missing"
-			: "until the last sign of life of the killed process, its cpu "
-			  "and allocations since it came are missing");
+			? "what it did there is counted until now"
+			: "its time there is counted until the last sign of life of the "
+			  "killed process, its cpu and allocations since it came are "
+			  "missing");
 }
 
 static void say_unfinished(struct sp_profile_comments *comments,
