@@ -3,6 +3,7 @@
  * or by a handler of the program that jumps away. The processor's single-step flag runs
  * the handler after each instruction.
  */
+#include "sp_span_change.h"
 #include "span_stays.h"
 #include "test_span_capture_fixture.h"
 
@@ -26,6 +27,7 @@
 
 static struct sp_slot slot;
 static uint64_t span;
+static uint32_t callsite;
 static volatile uint32_t steps, act_at;
 static void (*volatile act)(void);
 
@@ -94,6 +96,7 @@ static void setup(void)
 		drain();
 	}
 	sp_span_thread_begin(&slot);
+	callsite = site("span");
 }
 
 /* --- changes, all of one span --- */
@@ -118,6 +121,23 @@ static void exit_it(void)
 static void close_it(void)
 {
 	sp_span_close(span);
+}
+
+/* At once, as a call of a function is one. */
+static void begin_it(void)
+{
+	uint64_t before = sp_span_begin_change();
+
+	span = sp_span_begin_within(callsite, FRAME);
+	sp_span_end_change(before);
+}
+
+static void end_it(void)
+{
+	uint64_t before = sp_span_begin_change();
+
+	sp_span_end_within(span);
+	sp_span_end_change(before);
 }
 
 static uint64_t spans_closed(void)
@@ -164,6 +184,25 @@ START_TEST(span_that_is_closed_while_it_is_left_does_not_stay_open)
 		ck_assert_msg(spans_closed() == closed + 1,
 			      "open when closed at instruction %u", at);
 	}
+}
+END_TEST
+
+START_TEST(span_that_is_closed_while_it_ends_ends_once)
+{
+	bool is_within = true;
+
+	for (uint32_t at = 1; is_within; at += EACH) {
+		uint64_t closed = spans_closed();
+
+		begin_it();
+		is_within = interrupt(end_it, close_it, at);
+		ck_assert_ptr_null(current_name());
+		drain();
+		ck_assert_msg(spans_closed() == closed + 1,
+			      "not closed once at instruction %u", at);
+	}
+	/* One of the two is always too much. */
+	ck_assert_uint_gt(lost(SP_LOSS_SPAN_MISUSE), 0);
 }
 END_TEST
 
@@ -259,6 +298,30 @@ START_TEST(time_of_a_stay_is_whole_at_any_moment)
 }
 END_TEST
 
+/* It does not idle from when it begins to when it ends. */
+START_TEST(time_of_a_stay_is_whole_when_its_span_ends_with_it)
+{
+	uint64_t idle_before = sp_atomic_value(&test_path_at(recorded(), 0)->idle_ticks);
+	bool is_within = true;
+
+	for (uint32_t at = 1; is_within; at += EACH) {
+		least_ticks = least_idle_ticks = 0;
+		begun_ticks = sp_clock_ticks();
+		begin_it();
+		spend_ticks();
+		least_ticks = 4000;
+		check_stays();
+		is_within = interrupt(end_it, check_stays, at);
+		spend_ticks();
+		ck_assert_uint_ge(busy_of(span), least_ticks);
+		ck_assert_uint_eq(state_of(span), SP_SPAN_CLOSED);
+		drain();
+	}
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->idle_ticks),
+			  idle_before);
+}
+END_TEST
+
 /* --- a handler jumps away --- */
 
 static sigjmp_buf target;
@@ -311,6 +374,50 @@ START_TEST(jump_out_of_exit_leaves_next_to_nothing)
 }
 END_TEST
 
+static uint32_t spans_open(void)
+{
+	uint64_t used = sp_recording_used(recorded(), SP_SECTION_SPANS);
+	uint32_t open = 0;
+
+	for (uint64_t i = 0; i < used; i++)
+		open += atomic_load(&test_span_at(recorded(), i)->state) == SP_SPAN_OPEN;
+	return open;
+}
+
+/* Nobody knows it yet, but for the thread that is in it. */
+START_TEST(jump_out_of_begin_leaves_next_to_nothing)
+{
+	volatile bool is_within = true;
+
+	for (volatile uint32_t at = 1; is_within; at += EACH) {
+		if (sigsetjmp(target, 1) == 0)
+			is_within = interrupt(begin_it, jump, at);
+		sp_span_before_jump((uint64_t)(uintptr_t)__builtin_frame_address(0));
+		ck_assert_ptr_null(current_name());
+		drain();
+	}
+	ck_assert_uint_le(spans_open(), 2);
+}
+END_TEST
+
+START_TEST(jump_out_of_end_leaves_next_to_nothing)
+{
+	volatile bool is_within = true;
+
+	for (volatile uint32_t at = 1; is_within; at += EACH) {
+		begin_it();
+		if (sigsetjmp(target, 1) == 0)
+			is_within = interrupt(end_it, jump, at);
+		sp_span_before_jump((uint64_t)(uintptr_t)__builtin_frame_address(0));
+		ck_assert_ptr_null(current_name());
+		drain();
+	}
+	/* From the one that counts it out, and closes it, to the one that makes it final.
+	 */
+	ck_assert_uint_le(spans_open(), 20);
+}
+END_TEST
+
 START_TEST(jump_out_of_close_leaves_next_to_nothing)
 {
 	/* From the one that closes it to the one that makes it final. */
@@ -329,11 +436,15 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, end_spans);
 	tcase_add_test(tc, span_that_is_closed_while_it_is_entered_does_not_stay_open);
 	tcase_add_test(tc, span_that_is_closed_while_it_is_left_does_not_stay_open);
+	tcase_add_test(tc, span_that_is_closed_while_it_ends_ends_once);
 	tcase_add_test(tc, two_spans_never_get_one_entry);
 	tcase_add_test(tc, stays_may_begin_and_end_at_any_moment_of_another);
 	tcase_add_test(tc, time_of_a_stay_is_whole_at_any_moment);
+	tcase_add_test(tc, time_of_a_stay_is_whole_when_its_span_ends_with_it);
 	tcase_add_test(tc, jump_out_of_enter_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_exit_leaves_next_to_nothing);
+	tcase_add_test(tc, jump_out_of_begin_leaves_next_to_nothing);
+	tcase_add_test(tc, jump_out_of_end_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_close_leaves_next_to_nothing);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

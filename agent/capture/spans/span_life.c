@@ -121,6 +121,51 @@ static bool is_left_out(struct sp_span_thread *self)
 			       1000000;
 }
 
+/* What was found for a callsite within a path: path + 1 << 32, and the set. One word, as
+ * a handler of the program may interrupt this. */
+struct sp_span_place {
+	uint32_t path, label_set;
+};
+
+static bool is_place(uint64_t word, uint32_t callsite, uint32_t parent)
+{
+	const struct sp_span_path *path;
+
+	if (!word)
+		return false;
+	path = sp_recording_item(&sp_span_recording, SP_SECTION_SPAN_PATHS,
+				 (word >> 32) - 1);
+	return path->callsite == callsite && path->parent == parent;
+}
+
+/* The path, and the label set of its spans that have no labels and no ids. parent: path
+ * + 1. path UINT32_MAX: there is no room. */
+static struct sp_span_place find_place(struct sp_span_thread *self, uint32_t callsite,
+				       uint32_t parent)
+{
+	_Atomic uint64_t *place_in =
+		self ? &self->places[callsite % SP_SPAN_PLACES] : NULL;
+	uint64_t known =
+		place_in ? atomic_load_explicit(place_in, memory_order_relaxed) : 0;
+	struct sp_span_labels labels = {.path = 0};
+	struct sp_span_place place;
+
+	if (sp_likely(is_place(known, callsite, parent)))
+		return (struct sp_span_place){(uint32_t)(known >> 32) - 1,
+					      (uint32_t)known};
+	place.path = sp_span_path(callsite, parent);
+	if (place.path == UINT32_MAX)
+		return place;
+	labels.path = place.path + 1;
+	place.label_set = sp_span_label_set(&labels);
+	/* Where there was no room each span is to be counted. */
+	if (place_in && place.label_set != SP_LABEL_SET_OTHER)
+		atomic_store_explicit(place_in,
+				      (uint64_t)(place.path + 1) << 32 | place.label_set,
+				      memory_order_relaxed);
+	return place;
+}
+
 static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64_t parent)
 {
 	uint32_t before = atomic_load_explicit(&span->generation, memory_order_relaxed);
@@ -149,20 +194,21 @@ static uint64_t fill(struct sp_span *span, uint32_t index, uint32_t path, uint64
 	return (uint64_t)generation << 32 | (index + 1);
 }
 
-/* Says when, if it makes a span. */
-static uint64_t create(uint32_t callsite, uint64_t parent_handle,
-		       const struct sp_span_context *remote, uint64_t *created_ticks)
+/* All but what sp_span_open() does; NULL: there is no span, handle says why. */
+static struct sp_span *prepare(uint32_t callsite, uint64_t parent_handle,
+			       const struct sp_span_context *remote, uint64_t *handle)
 {
 	struct sp_span_thread *self = sp_span_thread_of_caller();
 	const struct sp_span *parent = NULL;
+	struct sp_span_place place;
 	struct sp_span *span;
-	uint32_t path, index;
-	uint64_t handle;
+	uint32_t index;
 
+	*handle = SP_SPAN_UNSAMPLED;
 	if (parent_handle == SP_SPAN_CURRENT)
 		parent_handle = sp_span_current();
 	if (parent_handle == SP_SPAN_UNSAMPLED)
-		return SP_SPAN_UNSAMPLED;
+		return NULL;
 	if (parent_handle) {
 		parent = sp_span_find(parent_handle);
 		if (!parent) {
@@ -171,37 +217,47 @@ static uint64_t create(uint32_t callsite, uint64_t parent_handle,
 		}
 	}
 	if (!parent && is_left_out(self))
-		return SP_SPAN_UNSAMPLED;
-	path = sp_span_path(callsite, parent ? parent->path + 1 : 0);
-	if (path == UINT32_MAX)
-		return SP_SPAN_NONE;
+		return NULL;
+	*handle = SP_SPAN_NONE;
+	place = find_place(self, callsite, parent ? parent->path + 1 : 0);
+	if (place.path == UINT32_MAX)
+		return NULL;
 	span = sp_span_take(&index);
 	if (!span)
-		return SP_SPAN_NONE;
+		return NULL;
 	atomic_store_explicit(&span->state, SP_SPAN_CLAIMED, memory_order_relaxed);
-	handle = fill(span, index, path, parent_handle);
+	*handle = fill(span, index, place.path, parent_handle);
 	give_ids(span, self, parent, remote);
-	atomic_store_explicit(&span->label_set, sp_span_label_set_with(span, NULL),
-			      memory_order_relaxed);
+	if (sp_span_settings.has_ids)
+		place.label_set = sp_span_label_set_with(span, NULL);
+	atomic_store_explicit(&span->label_set, place.label_set, memory_order_relaxed);
+	return span;
+}
+
+void sp_span_open(struct sp_span *span, uint64_t handle)
+{
 	/* Last, as the span may be entered in this moment. */
-	*created_ticks = sp_clock_ticks();
-	span->created_ticks = *created_ticks;
-	atomic_store_explicit(&span->idle_ticks, -*created_ticks, memory_order_relaxed);
+	uint64_t now_ticks = sp_clock_ticks();
+
+	span->created_ticks = now_ticks;
+	atomic_store_explicit(&span->idle_ticks, -now_ticks, memory_order_relaxed);
 	/* Release, both: pairs with who enters it, and with the consumer. */
 	atomic_store_explicit(&span->use, handle & ~(uint64_t)UINT32_MAX,
 			      memory_order_release);
 	atomic_store_explicit(&span->state, SP_SPAN_OPEN, memory_order_release);
-	return handle;
 }
 
 uint64_t sp_span_create_within(uint32_t callsite, uint64_t parent_handle,
 			       const struct sp_span_context *remote)
 {
-	uint64_t now_ticks;
+	uint64_t handle = SP_SPAN_NONE;
+	struct sp_span *span = NULL;
 
-	return callsite != UINT32_MAX && sp_span_is_on()
-		       ? create(callsite, parent_handle, remote, &now_ticks)
-		       : SP_SPAN_NONE;
+	if (callsite != UINT32_MAX && sp_span_is_on())
+		span = prepare(callsite, parent_handle, remote, &handle);
+	if (span)
+		sp_span_open(span, handle);
+	return handle;
 }
 
 uint64_t sp_span_create(uint32_t callsite, uint64_t parent_handle,
@@ -216,12 +272,15 @@ uint64_t sp_span_create(uint32_t callsite, uint64_t parent_handle,
 
 uint64_t sp_span_begin_within(uint32_t callsite, uint64_t stack_pointer)
 {
-	uint64_t handle = SP_SPAN_NONE, now_ticks = 0;
+	uint64_t handle = SP_SPAN_NONE;
+	struct sp_span *span = NULL;
 
-	if (callsite != UINT32_MAX && sp_span_is_on()) {
-		handle = create(callsite, SP_SPAN_CURRENT, NULL, &now_ticks);
-		sp_span_enter_at(handle, stack_pointer, now_ticks);
-	}
+	if (callsite != UINT32_MAX && sp_span_is_on())
+		span = prepare(callsite, SP_SPAN_CURRENT, NULL, &handle);
+	if (span)
+		sp_span_open_inside(span, handle, stack_pointer);
+	else if (handle == SP_SPAN_UNSAMPLED)
+		sp_span_enter_unsampled(stack_pointer);
 	return handle;
 }
 

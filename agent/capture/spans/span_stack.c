@@ -183,12 +183,28 @@ static void pop(struct sp_span_thread *self)
 
 /* --- entering and leaving --- */
 
-/* now_ticks: a reading of this moment, 0 = none. */
-static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
+/* The thread's clock takes long to read: that is before the stay. */
+static struct sp_span_frame *push_with(struct sp_span_thread *self, uint64_t handle,
+				       uint64_t stack_pointer)
+{
+	struct sp_span_frame *frame;
+
+	charge(self);
+	frame = push(self);
+	frame->label_set = sp_span_mark_self.label_set;
+	frame->stack_pointer = stack_pointer;
+	frame->handle = handle;
+	atomic_store_explicit(&frame->enter_cpu_ns, thread_cpu_ns(),
+			      memory_order_release);
+	return frame;
+}
+
+static void enter(uint64_t handle, uint64_t stack_pointer)
 {
 	struct sp_span *span = NULL;
 	struct sp_span_thread *self;
 	struct sp_span_frame *frame;
+	uint64_t now_ticks;
 
 	if (handle != SP_SPAN_UNSAMPLED) {
 		span = sp_span_find(handle);
@@ -200,16 +216,8 @@ static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 	self = thread_with_room();
 	if (sp_unlikely(!self))
 		return;
-	charge(self);
-	frame = push(self);
-	frame->label_set = sp_span_mark_self.label_set;
-	frame->stack_pointer = stack_pointer;
-	frame->handle = handle;
-	atomic_store_explicit(&frame->enter_cpu_ns, thread_cpu_ns(),
-			      memory_order_release);
-	/* Reading the thread's clock takes long: that is before the stay. */
-	if (!now_ticks || sp_span_settings.has_exact_cpu)
-		now_ticks = sp_clock_ticks();
+	frame = push_with(self, handle, stack_pointer);
+	now_ticks = sp_clock_ticks();
 	if (span) {
 		if (sp_unlikely(!sp_span_join(span, handle, now_ticks, &frame->span))) {
 			pop(self);
@@ -223,10 +231,41 @@ static void enter(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
 	note_seen(self, now_ticks);
 }
 
-void sp_span_enter_at(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks)
+void sp_span_enter_unsampled(uint64_t stack_pointer)
 {
-	if (handle != SP_SPAN_NONE)
-		enter(handle, stack_pointer, now_ticks);
+	enter(SP_SPAN_UNSAMPLED, stack_pointer);
+}
+
+/* What is entered when it is created needs nobody to wait for: it has idled for no time,
+ * and its first stay begins with it. */
+void sp_span_open_inside(struct sp_span *span, uint64_t handle, uint64_t stack_pointer)
+{
+	struct sp_span_thread *self = thread_with_room();
+	struct sp_span_frame *frame;
+	uint64_t now_ticks;
+
+	if (sp_unlikely(!self)) {
+		sp_span_open(span, handle);
+		return;
+	}
+	frame = push_with(self, handle, stack_pointer);
+	now_ticks = sp_clock_ticks();
+	span->created_ticks = now_ticks;
+	atomic_store_explicit(&span->idle_ticks, 0, memory_order_relaxed);
+	atomic_store_explicit(&span->stay_ticks, -(now_ticks + SP_SPAN_STAY_BIAS),
+			      memory_order_relaxed);
+	atomic_store_explicit(&span->entered, 1, memory_order_relaxed);
+	/* Release, here and below: as in sp_span_open(). */
+	atomic_store_explicit(&span->use,
+			      (handle & ~(uint64_t)UINT32_MAX) | SP_SPAN_USE_ENTERED | 1,
+			      memory_order_release);
+	/* Right behind: a handler that jumps away meets both or neither. */
+	frame->span = span;
+	atomic_signal_fence(memory_order_seq_cst);
+	frame->is_begun = true;
+	atomic_store_explicit(&span->state, SP_SPAN_OPEN, memory_order_release);
+	publish(self, sp_span_labels_now(span), sp_span_mark_of(handle));
+	note_seen(self, now_ticks);
 }
 
 void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
@@ -234,7 +273,7 @@ void sp_span_enter(uint64_t handle, uint64_t stack_pointer)
 	uint64_t before = sp_span_begin_change();
 
 	if (handle != SP_SPAN_NONE && sp_span_is_on())
-		enter(handle, stack_pointer, 0);
+		enter(handle, stack_pointer);
 	sp_span_end_change(before);
 }
 
@@ -320,17 +359,33 @@ void sp_span_publish_top(struct sp_span_thread *self)
 		publish(self, top->label_set, 0);
 }
 
+/* closing: 0, or SP_SPAN_USE_CLOSING: it is closed, too. */
+static void part(struct sp_span_frame *frame, struct moment now, uint64_t closing)
+{
+	struct sp_span *span = frame->span;
+	uint64_t handle = frame->handle;
+	uint64_t use = sp_span_part(span, now.ticks, closing, &frame->span);
+	bool is_last = (use & SP_SPAN_USE_COUNT) == 1;
+
+	/* It was closed before, or while others are in it. */
+	if (sp_unlikely(closing && (use & SP_SPAN_USE_CLOSING || !is_last)))
+		sp_span_count_misuse(handle);
+	if (is_last && (use | closing) & SP_SPAN_USE_CLOSING)
+		sp_span_finish_close(span, now.ticks);
+}
+
 /* Whatever a handler of the program that jumps away leaves undone here is left undone:
- * nothing is done twice. */
-static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now)
+ * nothing is done twice. closing: as above. */
+static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now,
+		     uint64_t closing)
 {
 	struct sp_span_frame *frame = &self->frames[at];
-	struct sp_span *span = frame->span;
 
-	if (sp_likely(span != NULL)) {
+	if (sp_likely(frame->span != NULL)) {
 		add_stay(frame, now);
-		if (sp_unlikely(sp_span_part(span, now.ticks, &frame->span)))
-			sp_span_finish_close(span, now.ticks);
+		part(frame, now, closing);
+	} else if (closing && sp_span_is_real(frame->handle)) {
+		sp_span_close_at(frame->handle, now.ticks);
 	}
 	if (sp_unlikely(at + 1 != self->depth))
 		memmove(frame, frame + 1, (self->depth - at - 1) * sizeof(*frame));
@@ -353,24 +408,26 @@ static SP_COLD uint32_t find_misused(const struct sp_span_thread *self, uint64_t
 	return at;
 }
 
-static void leave(uint64_t handle, struct moment now)
+/* closing: as above. False: the thread is not in it. */
+static bool leave(uint64_t handle, struct moment now, uint64_t closing)
 {
 	struct sp_span_thread *self = sp_span_self;
 	uint32_t at;
 
 	if (sp_unlikely(!self)) {
 		sp_span_count_misuse(handle);
-		return;
+		return false;
 	}
 	charge(self);
 	at = self->depth;
 	if (sp_unlikely(!at || self->frames[at - 1].handle != handle))
 		at = find_misused(self, handle);
 	if (!at)
-		return;
-	end_stay(self, at - 1, now);
+		return false;
+	end_stay(self, at - 1, now, closing);
 	sp_span_publish_top(self);
 	note_seen(self, now.ticks);
+	return true;
 }
 
 void sp_span_exit(uint64_t handle)
@@ -378,7 +435,7 @@ void sp_span_exit(uint64_t handle)
 	uint64_t before = sp_span_begin_change();
 
 	if (handle != SP_SPAN_NONE && sp_span_is_on())
-		leave(handle, read_moment());
+		leave(handle, read_moment(), 0);
 	sp_span_end_change(before);
 }
 
@@ -387,8 +444,7 @@ void sp_span_end_within(uint64_t handle)
 	if (handle != SP_SPAN_NONE && sp_span_is_on()) {
 		struct moment now = read_moment();
 
-		leave(handle, now);
-		if (sp_span_is_real(handle))
+		if (!leave(handle, now, SP_SPAN_USE_CLOSING) && sp_span_is_real(handle))
 			sp_span_close_at(handle, now.ticks);
 	}
 }
@@ -397,13 +453,10 @@ void sp_span_end_within(uint64_t handle)
 
 static void end_scoped(struct sp_span_thread *self, uint32_t at)
 {
-	uint64_t handle = self->frames[at].handle;
 	struct moment now = read_moment();
 
 	charge(self);
-	end_stay(self, at, now);
-	if (sp_span_is_real(handle))
-		sp_span_close_at(handle, now.ticks);
+	end_stay(self, at, now, SP_SPAN_USE_CLOSING);
 	sp_span_publish_top(self);
 }
 
@@ -433,11 +486,9 @@ static void leave_all(struct sp_span_thread *self)
 
 	charge(self);
 	while (self->depth) {
-		struct sp_span_frame top = *top_of(self);
+		bool is_scoped = top_of(self)->stack_pointer != 0;
 
-		end_stay(self, self->depth - 1, now);
-		if (top.stack_pointer && sp_span_is_real(top.handle))
-			sp_span_close_at(top.handle, now.ticks);
+		end_stay(self, self->depth - 1, now, is_scoped ? SP_SPAN_USE_CLOSING : 0);
 	}
 	sp_span_publish_top(self);
 }

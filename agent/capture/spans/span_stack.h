@@ -26,6 +26,8 @@ struct sp_span_frame {
 	bool is_begun;		/* counted in the span's time */
 };
 
+#define SP_SPAN_PLACES 16U
+
 /* One thread. */
 struct sp_span_thread {
 	struct sp_span_frame *frames;
@@ -40,6 +42,7 @@ struct sp_span_thread {
 	struct sp_slot *slot;
 	/* Of the coroutine that it runs, where that is known; 0: its own. */
 	uint64_t stack_low, stack_high;
+	_Atomic uint64_t places[SP_SPAN_PLACES]; /* span_life.c; 0: none */
 	uint64_t random_state;	/* of ids, which are never the same twice */
 	uint64_t sampler_state; /* of the head sampler */
 	uint64_t mapped_bytes;
@@ -54,8 +57,12 @@ extern SP_HIDDEN SP_TLS struct sp_span_mark sp_span_mark_self;
 /* Makes it at a thread's first event; NULL without memory, or when the thread ends. */
 struct sp_span_thread *sp_span_thread_of_caller(void);
 
-/* sp_span_enter(), where spans are on, at a reading of this moment. */
-void sp_span_enter_at(uint64_t handle, uint64_t stack_pointer, uint64_t now_ticks);
+/* A new entry, all filled but for its times, is a span from now on. */
+void sp_span_open(struct sp_span *span, uint64_t handle);
+/* The same, and the thread enters it in that moment. */
+void sp_span_open_inside(struct sp_span *span, uint64_t handle, uint64_t stack_pointer);
+/* Of a span that is left out. */
+void sp_span_enter_unsampled(uint64_t stack_pointer);
 
 /* One of the stacks that a thread is known to run on; empty: none. */
 struct sp_span_stack {

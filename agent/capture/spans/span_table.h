@@ -102,20 +102,21 @@ static inline bool sp_span_join(struct sp_span *span, uint64_t handle, uint64_t 
 	return true;
 }
 
-/* One less, and joined is NULL. True: the caller, the last one out of a span that is
- * closed, makes it final. */
-static inline bool sp_span_part(struct sp_span *span, uint64_t now_ticks,
-				struct sp_span **joined)
+/* One less, and joined is NULL; closing: 0, or SP_SPAN_USE_CLOSING, which the span then
+ * is. Returns how it was used before: the last one out of a span that is closed makes it
+ * final. */
+static inline uint64_t sp_span_part(struct sp_span *span, uint64_t now_ticks,
+				    uint64_t closing, struct sp_span **joined)
 {
 	struct sp_span_use before = sp_span_use_guess(span), use;
 
 	/* Both orders: all that any stay has added is there for whoever makes it final.
 	 */
-	do
+	do {
 		use = sp_span_use_without(before, now_ticks);
-	while (!sp_span_use_change_last(span, &before, use, joined));
-	return sp_unlikely(use.word & SP_SPAN_USE_CLOSING) &&
-	       !(use.word & SP_SPAN_USE_COUNT);
+		use.word |= closing;
+	} while (!sp_span_use_change_last(span, &before, use, joined));
+	return before.word;
 }
 
 /* What a live block keeps of a handle: generation, cut, and index + 1. */
