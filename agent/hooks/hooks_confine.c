@@ -1,8 +1,8 @@
 /*
  * Programs that give up system calls (seccomp) or the time stamp counter, and those that
- * end by the bare system call. Where the agent could not go on without ending them, it
- * ends its own work first. Filters that leave it what it needs change nothing. Context:
- * hook, cold; the observer of syscall() runs before every one of them.
+ * fork or end by the bare system call. Where the agent could not go on without ending
+ * them, it ends its own work first. Filters that leave it what it needs change nothing.
+ * Context: hook, cold; the observer of syscall() runs before every one of them.
  */
 #include "sp_hooks.h"
 
@@ -14,6 +14,7 @@
 #include "sp_syscall.h"
 
 #include <errno.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -115,6 +116,45 @@ SP_EXPORT int prctl(int option, ...)
 			      arguments[3]);
 }
 
+/*
+ * Does it make a process that goes on here, in memory, descriptors and thread pointer of
+ * its own?
+ */
+static bool is_fork(long number, long first, long second)
+{
+	const unsigned long shared = CLONE_VM | CLONE_FILES | CLONE_SETTLS;
+	struct clone_args arguments;
+
+	switch (number) {
+	case SYS_fork:
+		return true;
+	case SYS_clone:
+		return !((unsigned long)first & shared) && !second;
+	case SYS_clone3:
+		return second >= CLONE_ARGS_SIZE_VER0 &&
+		       read_own_memory((const void *)first, &arguments,
+				       CLONE_ARGS_SIZE_VER0) &&
+		       !(arguments.flags & shared) && !arguments.stack;
+	default:
+		return false;
+	}
+}
+
+static long fork_by_syscall(long number, long first, long second, long third, long fourth,
+			    long fifth)
+{
+	const struct sp_hook_calls *calls = sp_hooks_own_calls();
+	long pid = SP_NEXT(syscall)(number, first, second, third, fourth, fifth);
+
+	if (pid == 0 && calls) {
+		int saved_errno = errno;
+
+		calls->forked();
+		errno = saved_errno;
+	}
+	return pid;
+}
+
 void *sp_observe_syscall(long number, long operation, long flags, const void *argument)
 {
 	int saved_errno;
@@ -132,6 +172,11 @@ void *sp_observe_syscall(long number, long operation, long flags, const void *ar
 		errno = saved_errno;
 	} else if (sp_unlikely(number == SYS_exit_group)) {
 		announce_end();
+	} else if (sp_unlikely(number == SYS_fork || number == SYS_clone ||
+			       number == SYS_clone3)) {
+		/* Where nobody is told, nobody need know. */
+		if (sp_hooks_own_calls() && is_fork(number, operation, flags))
+			return (void *)fork_by_syscall;
 	}
 	return (void *)SP_NEXT(syscall);
 }

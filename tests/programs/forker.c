@@ -5,6 +5,7 @@
  */
 #include "burn.h"
 
+#include <linux/sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
@@ -44,6 +45,38 @@ static void child_main(void)
 	tell_process("child");
 }
 
+/* A child that only the kernel knows of: neither a hook nor a handler is met. */
+static pid_t fork_in_line(void)
+{
+	long pid = SYS_fork;
+
+	__asm__ volatile("syscall" : "+a"(pid) : : "rcx", "r11", "memory");
+	return (pid_t)pid;
+}
+
+static volatile pid_t forked_in_handler = -1;
+
+static void fork_here(int signal_number)
+{
+	(void)signal_number;
+	forked_in_handler = _Fork();
+	if (forked_in_handler == 0) {
+		child_main();
+		_exit(0);
+	}
+}
+
+static pid_t fork_by_number(const char *mode)
+{
+	struct clone_args arguments = {.exit_signal = SIGCHLD};
+
+	if (strcmp(mode, "clone3") == 0)
+		return (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+	if (strcmp(mode, "fork_by_number") == 0)
+		return (pid_t)syscall(SYS_fork);
+	return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
 static pid_t start_child(const char *mode)
 {
 	static char *const true_argv[] = {"true", NULL};
@@ -65,14 +98,24 @@ static pid_t start_child(const char *mode)
 			child_main();
 			_exit(0);
 		}
-	} else if (strcmp(mode, "clone") == 0) {
-		pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	} else if (strcmp(mode, "_Fork_in_handler") == 0) {
+		signal(SIGUSR1, fork_here);
+		raise(SIGUSR1);
+		pid = forked_in_handler;
+	} else if (strcmp(mode, "clone_exit") == 0 || strcmp(mode, "clone3") == 0) {
+		pid = fork_by_number(mode);
 		if (pid == 0) {
-			child_work();
+			child_main();
+			_exit(0);
+		}
+	} else if (strcmp(mode, "clone") == 0 || strcmp(mode, "fork_by_number") == 0) {
+		pid = fork_by_number(mode);
+		if (pid == 0) {
+			child_main();
 			syscall(SYS_exit_group, 0);
 		}
-	} else if (strcmp(mode, "clone_exit") == 0) {
-		pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	} else if (strcmp(mode, "in_line") == 0) {
+		pid = fork_in_line();
 		if (pid == 0) {
 			child_work();
 			_exit(0);
