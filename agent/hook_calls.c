@@ -93,14 +93,20 @@ static void resume_reporter(void)
 }
 
 /* In a program of several threads the C library has seen to ours as to all, but for
- * capset(), which is for one thread: ours then keeps what it has. */
-static void rights_changed(void)
+ * capset(), which is for one thread: ours then keeps what it has. A new thread has the
+ * rights of the one that makes it. */
+static void rights_changed(bool may_follow)
 {
 	if (!__libc_single_threaded ||
 	    !atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		return;
-	sp_own_rights_note();
-	sp_reporter_thread_ask(SP_REQUEST_TAKE_RIGHTS, SP_AGENT_RIGHTS_TIMEOUT_NS);
+	if (may_follow) {
+		sp_own_rights_note();
+		sp_reporter_thread_ask(SP_REQUEST_TAKE_RIGHTS,
+				       SP_AGENT_RIGHTS_TIMEOUT_NS);
+	} else if (pause_reporter()) {
+		resume_reporter();
+	}
 }
 
 /*

@@ -33,11 +33,12 @@ static bool read_own_memory(const void *address, void *out, size_t bytes)
 			   (long)&remote, 1, 0) == (long)bytes;
 }
 
-static bool leaves_what_is_needed(const struct sock_filter *filter, uint32_t length)
+static bool leaves(const struct sock_filter *filter, uint32_t length,
+		   const struct sp_seccomp_need *needs, size_t count)
 {
-	for (size_t i = 0; i < sp_seccomp_need_count; i++)
-		if (!sp_seccomp_is_survivable(sp_seccomp_filter_run(
-			    filter, length, sp_seccomp_needs[i].number)))
+	for (size_t i = 0; i < count; i++)
+		if (!sp_seccomp_is_survivable(
+			    sp_seccomp_filter_run(filter, length, needs[i].number)))
 			return false;
 	return true;
 }
@@ -63,7 +64,10 @@ static bool can_live_with(const void *address)
 	if (!filter)
 		return false;
 	can_live = read_own_memory(program.filter, filter, bytes) &&
-		   leaves_what_is_needed(filter, program.len);
+		   leaves(filter, program.len, sp_seccomp_needs, sp_seccomp_need_count);
+	if (can_live &&
+	    !leaves(filter, program.len, sp_seccomp_rights, sp_seccomp_rights_count))
+		sp_hooks_rights_forbid();
 	sp_pages_unmap(filter, bytes);
 	return can_live;
 }

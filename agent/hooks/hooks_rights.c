@@ -2,7 +2,8 @@
  * Calls that change whom a program acts for. The C library makes such a change in all
  * threads, but knows of no second one while ours is the only other; and capset() is for
  * one thread by its nature. A program that gives up rights must not keep a thread that
- * has them, so ours follows. Context: hook, cold.
+ * has them, so ours follows: by the same calls, unless a filter kills for one of them.
+ * Context: hook, cold.
  */
 #include "sp_hooks.h"
 
@@ -11,7 +12,15 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <stdatomic.h>
 #include <unistd.h>
+
+static _Atomic bool is_forbidden;
+
+void sp_hooks_rights_forbid(void)
+{
+	atomic_store_explicit(&is_forbidden, true, memory_order_relaxed);
+}
 
 static int changed(int result)
 {
@@ -20,7 +29,8 @@ static int changed(int result)
 	if (calls) {
 		int saved_errno = errno;
 
-		calls->rights_changed();
+		calls->rights_changed(
+			!atomic_load_explicit(&is_forbidden, memory_order_relaxed));
 		errno = saved_errno;
 	}
 	return result;

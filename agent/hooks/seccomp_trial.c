@@ -9,6 +9,7 @@
 
 #include "sp_compiler.h"
 #include "sp_held_signals.h"
+#include "sp_hooks.h"
 #include "sp_log.h"
 #include "sp_pages.h"
 #include "sp_seccomp_needs.h"
@@ -21,7 +22,6 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -42,8 +42,10 @@ enum verdict {
 
 /* What the child says of itself, in memory that both share. */
 struct progress {
-	const char *call; /* begun last */
+	const char *call;    /* begun last */
+	size_t preparations; /* that many are made */
 	bool is_log_allowed;
+	bool is_about_rights; /* only those calls, and the last, were left */
 };
 
 static enum verdict verdict;
@@ -116,34 +118,70 @@ static void try_return(void)
 	sp_syscall3(SYS_tgkill, sp_syscall0(SYS_getpid), sp_syscall0(SYS_gettid), SIGURG);
 }
 
+/* A handler of the program's, from a constructor, is not for this process. */
+static void hold_signals(void)
+{
+	sp_signals_hold();
+}
+
 /* The kernel takes a limit of 1 for "no core, by no program either". */
-static void leave_no_core(struct progress *progress)
+static void limit_core(void)
 {
 	const struct rlimit limit = {.rlim_cur = 1, .rlim_max = 1};
 
-	progress->call = "prlimit64";
 	sp_syscall4(SYS_prlimit64, 0, RLIMIT_CORE, &limit, NULL);
-	progress->call = "prctl";
+}
+
+static void forbid_dumps(void)
+{
 	sp_syscall2(SYS_prctl, PR_SET_DUMPABLE, 0);
 }
 
-static _Noreturn void try_all(struct progress *progress)
-{
-	size_t count = sp_seccomp_need_count - SP_SECCOMP_NEEDS_WITHOUT_RETURN;
+static const struct {
+	const char *call;
+	void (*make)(void);
+} preparations[] = {
+	{"rt_sigprocmask", hold_signals},
+	{"prlimit64", limit_core},
+	{"prctl", forbid_dumps},
+};
 
-	/* A handler of the program's, from a constructor, is not for this process. */
-	progress->call = "rt_sigprocmask";
-	sp_signals_hold();
-	leave_no_core(progress);
+/* What leaves nothing of a child, should it be killed: the first so many. */
+static void prepare(struct progress *progress, size_t count)
+{
 	for (size_t i = 0; i < count; i++) {
-		progress->is_log_allowed = i >= SP_SECCOMP_NEEDS_OF_LOG;
-		progress->call = sp_seccomp_needs[i].name;
-		sp_syscall6(sp_seccomp_needs[i].number, -1, -1, -1, -1, -1, -1);
+		progress->call = preparations[i].call;
+		preparations[i].make();
+		progress->preparations = i + 1;
 	}
+}
+
+static void try_calls(struct progress *progress, const struct sp_seccomp_need *needs,
+		      size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		progress->call = needs[i].name;
+		sp_syscall6(needs[i].number, -1, -1, -1, -1, -1, -1);
+	}
+}
+
+static _Noreturn void try_all(struct progress *progress, bool has_rights)
+{
+	prepare(progress, SP_ARRAY_COUNT(preparations));
+	try_calls(progress, sp_seccomp_needs, SP_SECCOMP_NEEDS_OF_LOG);
+	progress->is_log_allowed = true;
+	try_calls(progress, sp_seccomp_needs + SP_SECCOMP_NEEDS_OF_LOG,
+		  sp_seccomp_need_count - SP_SECCOMP_NEEDS_OF_LOG -
+			  SP_SECCOMP_NEEDS_WITHOUT_RETURN);
 	progress->call = "getcwd";
 	sp_syscall2(SYS_getcwd, -1, -1);
 	progress->call = "rt_sigreturn";
 	try_return();
+	if (has_rights) {
+		progress->is_about_rights = true;
+		try_calls(progress, sp_seccomp_rights, sp_seccomp_rights_count);
+		progress->is_about_rights = false;
+	}
 	progress->call = "exit";
 	end_child();
 }
@@ -167,13 +205,13 @@ static long wait_for_child(long child, int *status)
 	return waited < 0 ? waited : 0;
 }
 
-static enum verdict try_in_child(struct progress *progress)
+static enum verdict try_in_child(struct progress *progress, bool has_rights)
 {
 	int status;
 	long child = make_child();
 
 	if (child == 0)
-		try_all(progress);
+		try_all(progress, has_rights);
 	if (child < 0 || wait_for_child(child, &status) < 0)
 		return CANNOT_BE_TRIED;
 	if (status == 0)
@@ -196,7 +234,13 @@ static enum verdict try_filter(void)
 	if (memory < 0)
 		return CANNOT_BE_TRIED;
 	progress = (struct progress *)memory;
-	found = try_in_child(progress);
+	found = try_in_child(progress, true);
+	if (found == KILLS && progress->is_about_rights) {
+		sp_hooks_rights_forbid();
+		/* What came after is still to be tried. */
+		*progress = (struct progress){0};
+		found = try_in_child(progress, false);
+	}
 	result = *progress;
 	sp_syscall2(SYS_munmap, progress, SP_PAGE_BYTES);
 	return found;
@@ -213,12 +257,11 @@ SP_COLD bool sp_seccomp_trial_passes(void)
  */
 static _Noreturn void tell_as_child(void)
 {
+	struct progress progress;
 	char line[256];
 	struct sp_text text;
 
-	/* As in the trial, whose first call it is. */
-	if (strcmp(result.call, "rt_sigprocmask") != 0)
-		sp_signals_hold();
+	prepare(&progress, result.preparations);
 	sp_text_init(&text, line, sizeof(line));
 	sp_text_string(&text, "spanprof[");
 	sp_text_decimal(&text, (uint64_t)sp_syscall0(SYS_getppid));

@@ -25,8 +25,9 @@ struct sp_hook_calls {
 	void (*before_chroot)(void);
 	/* The program gives up system calls that we need: make none from here on. */
 	void (*before_confinement)(void);
-	/* The calling thread acts for another user or group, or may do less. */
-	void (*rights_changed)(void);
+	/* The calling thread acts for another user or group, or may do less. Where ours
+	 * may not follow by the calls for that, it is made anew. */
+	void (*rights_changed)(bool may_follow);
 	/* In a fork child, where no fork handler ran. System calls only. */
 	void (*forked)(void);
 	/* Our thread must not exist across this call (unshare and setns refuse
@@ -62,6 +63,10 @@ void sp_hooks_thread_forked(void);
 
 /* Context: signal. Slot of the calling thread if pthread_create() gave it one. */
 struct sp_slot *sp_hooks_thread_slot(void);
+
+/* Context: hook. A filter of system calls kills, or may soon, for those by which our
+ * thread would give up rights. */
+void sp_hooks_rights_forbid(void);
 
 /* Context: init. pthread_create() of the C library, without our hook. */
 int sp_hooks_create_own_thread(pthread_t *thread, const pthread_attr_t *attributes,

@@ -26,6 +26,7 @@ static const char *const perl[] = {"perl", "-e", SCRIPT, NULL};
 
 struct filter {
 	unsigned int call, action;
+	unsigned int other_call; /* the same for that one; 0: there is none */
 };
 
 static void set_filter(void *context)
@@ -33,11 +34,13 @@ static void set_filter(void *context)
 	const struct filter *filter = context;
 	struct sock_filter steps[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, filter->call, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, filter->call, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+			 filter->other_call ? filter->other_call : filter->call, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, filter->action),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	const struct sock_fprog program = {.len = 4, .filter = steps};
+	const struct sock_fprog program = {.len = 5, .filter = steps};
 	struct rlimit core;
 	sigset_t child;
 
@@ -133,10 +136,66 @@ START_TEST(program_lives_under_a_filter_that_kills_for_ours)
 }
 END_TEST
 
+/* By which our thread follows a program that gives up rights: it does so without. */
+static const unsigned int rights_calls[] = {
+	SYS_capget,    SYS_capset,    SYS_getgroups, SYS_getresgid,
+	SYS_getresuid, SYS_setgroups, SYS_setresgid, SYS_setresuid,
+};
+
+#define RIGHTS_CALL_COUNT (sizeof(rights_calls) / sizeof(rights_calls[0]))
+
+START_TEST(program_gives_up_rights_under_a_filter_that_kills_for_ours)
+{
+	const struct filter filter = {
+		.call = rights_calls[(size_t)_i / DEADLY_COUNT],
+		.action = deadly[(size_t)_i % DEADLY_COUNT],
+	};
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"rights", "user", NULL},
+		.before_exec = set_filter,
+		.context = (void *)&filter,
+	};
+	struct victim *victim = victim_run_both(&setup);
+	char path[PATH_MAX];
+
+	if (victim == NULL)
+		return;
+	ck_assert_ptr_null(strstr(victim->output, "another thread"));
+	ck_assert_ptr_null(strstr(victim->agent_lines, "seccomp"));
+	victim_profile(victim, 0, path);
+	victim_free(victim);
+}
+END_TEST
+
+/* Not even of the child that says why. */
+START_TEST(no_core_is_left)
+{
+	const struct filter filter = {
+		.call = SYS_poll,
+		.action = SECCOMP_RET_KILL_PROCESS,
+		.other_call = SYS_getppid,
+	};
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"perl", "-e",
+					      "print 'left: ', grep /core/, glob('*')",
+					      NULL},
+		.before_exec = set_filter,
+		.context = (void *)&filter,
+	};
+	struct victim *victim = victim_run_both(&setup);
+
+	if (victim == NULL)
+		return;
+	ck_assert_str_eq(victim->output, "left: ");
+	ck_assert_str_eq(victim->agent_lines, "");
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(filter_that_kills_comes_before_other_mistakes)
 {
 	const char *const environment[] = {"SPANPROF=nonsense=1", NULL};
-	const struct filter filter = {SYS_poll, SECCOMP_RET_KILL_PROCESS};
+	const struct filter filter = {SYS_poll, SECCOMP_RET_KILL_PROCESS, 0};
 	struct victim *victim = run_filtered(&filter, environment);
 
 	if (victim == NULL)
@@ -149,7 +208,7 @@ END_TEST
 START_TEST(disabled_agent_tries_nothing)
 {
 	const char *const environment[] = {"SPANPROF_DISABLE=1", NULL};
-	const struct filter filter = {SYS_clone3, SECCOMP_RET_KILL_PROCESS};
+	const struct filter filter = {SYS_clone3, SECCOMP_RET_KILL_PROCESS, 0};
 	struct victim *victim = run_filtered(&filter, environment);
 
 	if (victim == NULL)
@@ -162,7 +221,7 @@ END_TEST
 START_TEST(jemalloc_does_not_serve_where_its_calls_kill)
 {
 	const char *const environment[] = {"SPANPROF_ALLOCATOR=jemalloc", NULL};
-	const struct filter filter = {SYS_madvise, SECCOMP_RET_KILL_PROCESS};
+	const struct filter filter = {SYS_madvise, SECCOMP_RET_KILL_PROCESS, 0};
 	struct victim *victim = run_filtered(&filter, environment);
 
 	if (victim == NULL)
@@ -174,7 +233,7 @@ END_TEST
 
 START_TEST(filter_that_refuses_is_profiled)
 {
-	const struct filter filter = {SYS_unshare, SECCOMP_RET_ERRNO | EPERM};
+	const struct filter filter = {SYS_unshare, SECCOMP_RET_ERRNO | EPERM, 0};
 	struct victim *victim = run_filtered(&filter, NULL);
 
 	if (victim == NULL)
@@ -188,7 +247,7 @@ END_TEST
 START_TEST(program_that_may_have_no_child_is_not_profiled)
 {
 	const char *const count[] = {"perl", "-e", "print 1 + 2", NULL};
-	const struct filter filter = {SYS_clone, SECCOMP_RET_ERRNO | EPERM};
+	const struct filter filter = {SYS_clone, SECCOMP_RET_ERRNO | EPERM, 0};
 	const struct victim_setup setup = {
 		.argv = count,
 		.before_exec = set_filter,
@@ -208,6 +267,10 @@ static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, program_lives_under_a_filter_that_kills_for_ours, 0,
 			    CALL_COUNT * DEADLY_COUNT);
+	tcase_add_loop_test(tcase,
+			    program_gives_up_rights_under_a_filter_that_kills_for_ours, 0,
+			    RIGHTS_CALL_COUNT * DEADLY_COUNT);
+	tcase_add_test(tcase, no_core_is_left);
 	tcase_add_test(tcase, filter_that_kills_comes_before_other_mistakes);
 	tcase_add_test(tcase, disabled_agent_tries_nothing);
 	tcase_add_test(tcase, jemalloc_does_not_serve_where_its_calls_kill);

@@ -1,19 +1,27 @@
 /*
- * rights MODE: gives up rights as servers do, and prints after each step whom its threads
- * act for and what they may do: once, as all are alike. 77: not permitted here.
+ * rights MODE [NUMBER]: gives up rights as servers do, and prints after each step whom
+ * its threads act for and what they may do: once, as all are alike. 77: not permitted
+ * here.
  *
  *   drop        group, supplementary groups and user, for good
  *   switch      the effective user, there and back
  *   keep        the user, but for a capability
  *   less        a capability, as the same user
+ *   user        nothing but the user, for good
+ *   filter      the same, after a filter that kills for the system call of that number
+ *   unseen      the effective user, there; back by a call that nobody sees; then groups
  */
 #include "burn.h"
 
 #include <dirent.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #define NOBODY 65534
 #define TEXT_BYTES 512
@@ -110,6 +118,55 @@ static int less(void)
 	return setuid(NOBODY) == 0;
 }
 
+static int user_only(void)
+{
+	if (setuid(NOBODY) != 0)
+		return 3;
+	print_rights("user");
+	return setuid(0) == 0;
+}
+
+static int filter_and_user(unsigned int deadly_call)
+{
+	struct sock_filter steps[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, deadly_call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = {.len = 4, .filter = steps};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		return 77;
+	return user_only();
+}
+
+/* No function of the C library, which is what a profiler sees. */
+static long return_unseen(void)
+{
+	long result;
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "0"(SYS_setresuid), "D"(-1L), "S"(0L), "d"(-1L)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+static int change_groups_unseen(void)
+{
+	const gid_t groups[] = {NOBODY, 4242};
+
+	if (seteuid(NOBODY) != 0)
+		return 3;
+	print_rights("there");
+	if (return_unseen() != 0 || setgroups(2, groups) != 0)
+		return 4;
+	print_rights("groups");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
@@ -125,5 +182,11 @@ int main(int argc, char **argv)
 		return keep();
 	if (strcmp(mode, "less") == 0)
 		return less();
+	if (strcmp(mode, "user") == 0)
+		return user_only();
+	if (strcmp(mode, "filter") == 0)
+		return filter_and_user((unsigned int)number_argument(argc, argv, 2, -1));
+	if (strcmp(mode, "unseen") == 0)
+		return change_groups_unseen();
 	return 2;
 }
