@@ -4,11 +4,13 @@
  */
 #include "victim.h"
 
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *const modes[] = {"drop", "switch", "keep", "less"};
+static const char *const modes[] = {"drop", "switch", "keep", "less", "user", "unseen"};
 
 START_TEST(no_thread_keeps_what_the_program_gives_up)
 {
@@ -21,6 +23,31 @@ START_TEST(no_thread_keeps_what_the_program_gives_up)
 	if (victim == NULL)
 		return;
 	ck_assert_ptr_null(strstr(victim->output, "another thread"));
+	victim_profile(victim, 0, path);
+	victim_free(victim);
+}
+END_TEST
+
+/* Those by which a second thread would follow. */
+static const unsigned int calls[] = {SYS_capget,    SYS_capset,	   SYS_getgroups,
+				     SYS_getresgid, SYS_getresuid, SYS_setgroups,
+				     SYS_setresgid, SYS_setresuid};
+
+START_TEST(program_may_forbid_itself_other_calls_about_rights)
+{
+	char number[16];
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"rights", "filter", number, NULL},
+	};
+	struct victim *victim;
+	char path[PATH_MAX];
+
+	snprintf(number, sizeof(number), "%u", calls[_i]);
+	victim = victim_run_both(&setup);
+	if (victim == NULL)
+		return;
+	ck_assert_ptr_null(strstr(victim->output, "another thread"));
+	ck_assert_ptr_null(strstr(victim->agent_lines, "not profiled"));
 	victim_profile(victim, 0, path);
 	victim_free(victim);
 }
@@ -61,6 +88,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, recording_that_stays_for_want_of_rights_is_told);
 	tcase_add_loop_test(tcase, no_thread_keeps_what_the_program_gives_up, 0,
 			    sizeof(modes) / sizeof(modes[0]));
+	tcase_add_loop_test(tcase, program_may_forbid_itself_other_calls_about_rights, 0,
+			    sizeof(calls) / sizeof(calls[0]));
 }
 
 int main(void)
