@@ -72,7 +72,7 @@ static int recover_file(const struct recovery *recovery, const char *path, bool 
 	memset(&result, 0, sizeof(result));
 	err = sp_recover_file(path, recovery->out_dir_fd, &recovery->options, &result);
 	if (err == -EBUSY && is_listed) {
-		printf("%s: left alone, its process still runs\n", path);
+		printf("%s: left alone, %s\n", path, result.error);
 		return SP_EXIT_OK;
 	}
 	if (err == -EACCES && is_listed && is_of_another_user(path)) {

@@ -5,6 +5,7 @@
 #include "sp_recover.h"
 
 #include "sp_absorb.h"
+#include "sp_clock.h"
 #include "sp_heap.h"
 #include "sp_process_identity.h"
 #include "sp_recording_reader.h"
@@ -101,21 +102,46 @@ static int write_profiles(struct sp_recording *recording, int out_dir_fd,
 	return sp_write_summary_error(&summary);
 }
 
-/* -EBUSY, or 0 where the process is gone. */
-static int judge_unfinished(int pid, const struct sp_recover_options *options,
-			    struct sp_recover_result *result)
+/* Nobody takes longer to begin, even where the machine is busy. */
+#define MAKING_NS_MAX (10 * SP_NS_PER_SECOND)
+
+/* What tells that its process may run, perhaps in another pid namespace; or "". */
+static void say_who_makes_it(const struct sp_unfinished *unfinished, struct sp_text *why)
 {
 	struct sp_process_identity now;
 
-	result->error[0] = '\0';
-	sp_process_identity_read(&now, pid);
-	if (now.start_ticks != 0 && !options->is_forced) {
-		snprintf(result->error, sizeof(result->error),
-			 "process %d is just making it", pid);
-		return -EBUSY;
+	sp_process_identity_read(&now, unfinished->pid);
+	if (now.start_ticks != 0) {
+		sp_text_string(why, "process ");
+		sp_text_decimal(why, (uint64_t)unfinished->pid);
+		sp_text_string(why, " is just making it");
+	} else if (unfinished->is_open) {
+		sp_text_string(why, "a process that cannot be seen from here is just "
+				    "making it");
+	} else if (unfinished->age_ns < MAKING_NS_MAX) {
+		sp_text_string(why, "it is only ");
+		sp_text_decimal(why, unfinished->age_ns / SP_NS_PER_SECOND);
+		sp_text_string(why, " s old: a process that cannot be seen from here may "
+				    "be just making it");
 	}
-	snprintf(result->state, sizeof(result->state),
-		 "its process was killed before there was anything to record");
+}
+
+/* -EBUSY where its process may run; else 0. */
+static int judge_unfinished(const struct sp_unfinished *unfinished,
+			    const struct sp_recover_options *options,
+			    struct sp_recover_result *result)
+{
+	struct sp_text why;
+
+	sp_text_init(&why, result->error, sizeof(result->error));
+	say_who_makes_it(unfinished, &why);
+	if (result->error[0] != '\0' && !options->is_forced)
+		return -EBUSY;
+	snprintf(result->state, sizeof(result->state), "%s",
+		 result->error[0] != '\0'
+			 ? "there is nothing in it yet"
+			 : "its process was killed before there was anything to record");
+	result->error[0] = '\0';
 	return 0;
 }
 
@@ -123,13 +149,13 @@ int sp_recover_file(const char *path, int out_dir_fd,
 		    const struct sp_recover_options *options,
 		    struct sp_recover_result *result)
 {
+	struct sp_unfinished unfinished;
 	struct sp_recording recording;
-	int pid, err;
+	int err;
 
 	memset(result, 0, sizeof(*result));
-	pid = sp_recording_unfinished_by(path);
-	if (pid)
-		return judge_unfinished(pid, options, result);
+	if (sp_recording_is_unfinished(path, &unfinished))
+		return judge_unfinished(&unfinished, options, result);
 	err = sp_recording_open(&recording, path, result->error, sizeof(result->error));
 	if (err)
 		return err;

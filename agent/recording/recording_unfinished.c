@@ -5,8 +5,11 @@
  */
 #include "sp_recording_reader.h"
 
+#include "sp_clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,19 +55,49 @@ static bool has_begun(int fd)
 		      sizeof(header.magic)) != 0;
 }
 
-int sp_recording_unfinished_by(const char *path)
+/*
+ * The kernel gives a lease for reading only while nobody can write: the one sign that
+ * holds across pid namespaces. False also where it gives none at all, or where a file
+ * system has another file below, which is what is mapped there.
+ */
+static bool is_open_elsewhere(int fd)
+{
+	/* It would tell us of whoever opens the file now. */
+	sighandler_t before = signal(SIGIO, SIG_IGN);
+	bool is_open = fcntl(fd, F_SETLEASE, F_RDLCK) != 0 && errno == EAGAIN;
+
+	fcntl(fd, F_SETLEASE, F_UNLCK);
+	signal(SIGIO, before);
+	return is_open;
+}
+
+static uint64_t age_of(const struct stat *status)
+{
+	uint64_t changed_ns = (uint64_t)status->st_mtim.tv_sec * SP_NS_PER_SECOND +
+			      (uint64_t)status->st_mtim.tv_nsec;
+	uint64_t now_ns = sp_clock_realtime_ns();
+
+	return changed_ns <= now_ns ? now_ns - changed_ns : UINT64_MAX;
+}
+
+bool sp_recording_is_unfinished(const char *path, struct sp_unfinished *unfinished)
 {
 	int pid = writer_of(path), fd;
 	struct stat status;
 	bool is_unfinished;
 
 	if (!pid)
-		return 0;
+		return false;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
-		return 0;
+		return false;
+	unfinished->pid = pid;
+	unfinished->is_open = is_open_elsewhere(fd);
+	/* In this order: what was begun before it was let go is seen to be. */
 	is_unfinished =
 		fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && !has_begun(fd);
+	if (is_unfinished)
+		unfinished->age_ns = age_of(&status);
 	close(fd);
-	return is_unfinished ? pid : 0;
+	return is_unfinished;
 }

@@ -33,11 +33,18 @@ void sp_recording_close(struct sp_recording *recording);
  * pid namespace or boot). */
 int sp_recording_is_live(const struct sp_recording *recording);
 
+/* A recording that is being made, or was when its process was killed. */
+struct sp_unfinished {
+	int pid;	 /* as its name says, in whatever pid namespace */
+	bool is_open;	 /* somebody, wherever, has it open to write or mapped */
+	uint64_t age_ns; /* since it was changed last; UINT64_MAX: in the future */
+};
+
 /*
- * Context: collector. The process that is making the recording at path, or was when it
- * was killed, so that there is nothing in it; 0: it is made, or no recording of ours.
+ * Context: collector, in the command. True where the file at path is such one, so that
+ * there is nothing in it.
  */
-int sp_recording_unfinished_by(const char *path);
+bool sp_recording_is_unfinished(const char *path, struct sp_unfinished *unfinished);
 
 /* String at an offset of the strings section; "" if out of range. */
 const char *sp_recording_string(const struct sp_recording *recording, uint64_t offset);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static char folder[64];
 static char path[PATH_MAX];
@@ -371,19 +372,62 @@ static pid_t gone_process(void)
 	return pid;
 }
 
+static void make_older(time_t seconds)
+{
+	struct timespec times[2];
+
+	clock_gettime(CLOCK_REALTIME, &times[0]);
+	times[0].tv_sec -= seconds;
+	times[1] = times[0];
+	ck_assert_int_eq(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static void assert_left_alone(const char *why)
+{
+	ck_assert_int_eq(recover(), -EBUSY);
+	ck_assert_msg(strstr(result.error, why) != NULL, "it said: %s", result.error);
+	assert_nothing_written();
+	options.is_forced = true;
+	ck_assert_int_eq(recover(), 0);
+	ck_assert_str_eq(result.state, "there is nothing in it yet");
+	ck_assert_str_eq(result.error, "");
+	assert_nothing_written();
+	options.is_forced = false;
+}
+
 START_TEST(process_that_was_killed_too_early_leaves_nothing_to_do)
 {
 	leave_unfinished(_i);
+	sp_recording_detach(&recording);
 	name_after(gone_process());
+	make_older(60);
 	ck_assert_int_eq(recover(), 0);
 	ck_assert_ptr_nonnull(strstr(result.state, "before there was anything"));
 	assert_nothing_written();
 	/* One that still runs may be at it. */
 	name_after(getpid());
-	ck_assert_int_eq(recover(), -EBUSY);
-	ck_assert_str_ne(result.error, "");
-	assert_nothing_written();
+	assert_left_alone("is just making it");
+}
+END_TEST
+
+/* In another pid namespace its number says nothing; but so does its file. */
+START_TEST(process_that_cannot_be_seen_may_be_making_its_recording)
+{
+	int fd = -1;
+
+	leave_unfinished(_i);
+	name_after(gone_process());
+	make_older(60);
+	/* It is open until all is there, and mapped from then on. */
+	if (_i < 2)
+		fd = open(path, O_WRONLY);
+	assert_left_alone("cannot be seen from here is just making it");
+	close(fd);
 	sp_recording_detach(&recording);
+	make_older(5);
+	assert_left_alone("it is only 5 s old");
+	make_older(-60);
+	ck_assert_int_eq(recover(), 0);
 }
 END_TEST
 
@@ -466,6 +510,8 @@ int main(void)
 	tcase_add_test(tc, process_that_ended_by_itself_leaves_nothing_to_do);
 	tcase_add_loop_test(tc, process_that_was_killed_too_early_leaves_nothing_to_do, 0,
 			    4);
+	tcase_add_loop_test(tc, process_that_cannot_be_seen_may_be_making_its_recording,
+			    0, 4);
 	tcase_add_test(tc, empty_file_of_another_name_is_none_of_ours);
 	tcase_add_test(tc, damaged_recording_writes_nothing);
 	tcase_add_test(tc, sums_that_cannot_be_write_nothing);

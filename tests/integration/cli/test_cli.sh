@@ -177,6 +177,18 @@ recover_under_a_limit_of_file_sizes_says_so() {
 	expect_same "" "$(ls -A "$scratch/killed")"
 }
 
+# No process has that number, but one of another pid namespace may have it there.
+recording_that_has_just_been_made_is_left_alone() {
+	mkdir "$scratch/making"
+	touch "$scratch/making/made.2147483647.18ec928db55ae1ca.spanprof"
+	run 0 recover --remove -o "$scratch" "$scratch/making"
+	expect_match "left alone, it is only [0-9] s old: a process that cannot be seen" "$output"
+	touch -d '1 hour ago' "$scratch"/making/*
+	run 0 recover --remove -o "$scratch" "$scratch/making"
+	expect_match "was killed before there was anything to record" "$output"
+	expect_same "" "$(ls -A "$scratch/making")"
+}
+
 # The folder is open to all, the command too.
 recordings_of_other_users_are_left_alone_in_a_folder() {
 	local shared=$scratch/shared
@@ -274,6 +286,7 @@ check recover_names_what_it_cannot_recover_and_goes_on
 check what_could_not_be_recovered_is_not_removed
 check recover_needs_a_folder_to_write_to
 check recover_under_a_limit_of_file_sizes_says_so
+check recording_that_has_just_been_made_is_left_alone
 check recordings_of_other_users_are_left_alone_in_a_folder
 check delta_wants_two_profiles
 check delta_names_what_it_cannot_read
