@@ -37,6 +37,14 @@ static int check_alive(const struct sp_recording *recording,
 	return 0;
 }
 
+/* Of a program that sleeps its thread has not looked at the clocks for long. */
+static void note_time(struct sp_recording *recording)
+{
+	if (sp_recording_is_live(recording) > 0)
+		atomic_store_explicit(&recording->header->last_update_monotonic_ns,
+				      sp_clock_monotonic_ns(), memory_order_relaxed);
+}
+
 static int drain(struct sp_recording *recording, struct sp_recover_result *result)
 {
 	struct sp_absorber *absorber = sp_heap_zalloc(sizeof(*absorber));
@@ -175,6 +183,7 @@ int sp_recover_file(const char *path, int out_dir_fd,
 			     sizeof(recording.header->file_pattern));
 		sp_text_string(&pattern, options->file_pattern);
 	}
+	note_time(&recording);
 	err = drain(&recording, result);
 	if (!err)
 		err = write_profiles(&recording, out_dir_fd, result);

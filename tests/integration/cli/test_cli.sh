@@ -258,6 +258,9 @@ delta_tells_what_a_running_program_did() {
 	echo 1000000 >&3
 	read -r -u 4 _
 	run 0 recover --force -o after "$recording"
+	# It sleeps, and so does who looks at its clocks.
+	sleep 1.5
+	run 0 recover --force -o asleep "$recording"
 	kill $!
 	wait $! || true
 	run 0 delta before/*.heap.pb.gz after/*.heap.pb.gz
@@ -265,6 +268,8 @@ delta_tells_what_a_running_program_did() {
 	gzip -t "$output"
 	run 0 delta -o chosen before/*.heap.pb.gz after/*.heap.pb.gz
 	expect_same chosen "$output"
+	run 0 delta -o slept after/*.heap.pb.gz asleep/*.heap.pb.gz
+	expect_match ', [1-9][0-9]*\.[0-9]+ s later' "$(zcat slept | tr -cd '[:print:]')"
 	run 1 delta before/*.heap.pb.gz after/*.peak.pb.gz
 	expect_match '^spanprof: before/bash.*different kinds of profiles' "$errors"
 	expect_same "" "$(find . -name '.spanprof-*')"
