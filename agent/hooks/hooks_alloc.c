@@ -24,8 +24,11 @@ __asm__(".symver sp_cfree, cfree@GLIBC_2.2.5, remove");
 
 static SP_NOINLINE void *get(size_t size_bytes)
 {
-	void *ptr = sp_alloc_next.malloc(size_bytes);
+	void *ptr;
 
+	if (sp_heap_passes_through())
+		return sp_alloc_next.malloc(size_bytes);
+	ptr = sp_alloc_next.malloc(size_bytes);
 	sp_heap_note_alloc(ptr, size_bytes);
 	return ptr;
 }
@@ -33,7 +36,8 @@ static SP_NOINLINE void *get(size_t size_bytes)
 /* Of a block that may be a sampled one, of NULL, and on a thread without state. */
 static SP_COLD void give_back(void *ptr)
 {
-	sp_heap_note_free(ptr);
+	if (!sp_heap_passes_through())
+		sp_heap_note_free(ptr);
 	sp_alloc_next.free(ptr);
 }
 
@@ -75,8 +79,11 @@ void sp_cfree(void *ptr)
 
 static SP_NOINLINE void *get_zeroed(size_t count, size_t size_bytes)
 {
-	void *ptr = sp_alloc_next.calloc(count, size_bytes);
+	void *ptr;
 
+	if (sp_heap_passes_through())
+		return sp_alloc_next.calloc(count, size_bytes);
+	ptr = sp_alloc_next.calloc(count, size_bytes);
 	/* Where it succeeded the product does not overflow. */
 	sp_heap_note_alloc(ptr, count * size_bytes);
 	return ptr;
@@ -97,6 +104,8 @@ static SP_NOINLINE void *resize(void *ptr, size_t size_bytes)
 	struct sp_heap_hold hold;
 	void *resized;
 
+	if (sp_heap_passes_through())
+		return sp_alloc_next.realloc(ptr, size_bytes);
 	if (!ptr) {
 		resized = sp_alloc_next.realloc(NULL, size_bytes);
 		sp_heap_note_alloc(resized, size_bytes);

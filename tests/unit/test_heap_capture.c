@@ -338,6 +338,20 @@ START_TEST(block_from_a_core_whose_clock_is_ahead_has_no_age)
 }
 END_TEST
 
+/* A program that is not profiled pays for being asked alone. */
+START_TEST(hooks_pass_all_through_where_nothing_has_begun)
+{
+	ck_assert(!sp_heap_passes_through());
+	sp_heap_capture_end_early();
+	ck_assert(!sp_heap_passes_through());
+	atomic_store(&sp_heap_global.is_ready, false);
+	sp_heap_capture_end_early();
+	ck_assert(sp_heap_passes_through());
+	sp_heap_capture_begin(&sp_capture.recording);
+	ck_assert(!sp_heap_passes_through());
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tests = tcase_create("hooks");
@@ -346,6 +360,7 @@ int main(void)
 	tcase_add_test(tests,
 		       block_of_a_handler_that_interrupted_a_sample_is_counted_only);
 	tcase_add_test(tests, sample_that_a_jump_has_left_is_in_nobodys_way);
+	tcase_add_test(tests, hooks_pass_all_through_where_nothing_has_begun);
 	tcase_add_test(tests, jump_beyond_a_sample_leaves_it_and_one_before_it_does_not);
 	tcase_add_test(tests, call_that_fails_is_not_counted_once_one_was_seen_to);
 	tcase_add_test(tests, block_that_no_point_falls_into_leaves_no_work_behind);

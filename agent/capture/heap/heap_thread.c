@@ -45,6 +45,7 @@ struct lone_counters {
  * declines. */
 static struct lone_counters lone, early;
 static _Atomic bool is_early = true;
+_Atomic bool sp_heap_is_off;
 
 /* Whoever is to be the first to use that one; several may open the same. */
 static bool open_for(uint32_t index)
@@ -497,6 +498,7 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 	}
 	if (sp_heap_global.is_exact)
 		sp_heap_live_use_tags(recording);
+	atomic_store_explicit(&sp_heap_is_off, false, memory_order_relaxed);
 	/* Release: pairs with the first call of each thread. */
 	atomic_store_explicit(&sp_heap_global.is_ready, true, memory_order_release);
 }
@@ -504,6 +506,8 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 void sp_heap_capture_end_early(void)
 {
 	atomic_store_explicit(&is_early, false, memory_order_relaxed);
+	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
+		atomic_store_explicit(&sp_heap_is_off, true, memory_order_relaxed);
 }
 
 static void forget(struct lone_counters *counters)

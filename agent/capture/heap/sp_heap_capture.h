@@ -51,6 +51,14 @@ _Static_assert(sizeof(struct sp_heap_thread) == 128, "two cache lines a thread")
 /* NULL until the thread's first call, and after its end. */
 extern SP_HIDDEN SP_TLS struct sp_heap_thread *sp_heap_self;
 
+/* Nobody wants to know, from here on: no thread will have a state. */
+extern SP_HIDDEN _Atomic bool sp_heap_is_off;
+
+static inline bool sp_heap_passes_through(void)
+{
+	return atomic_load_explicit(&sp_heap_is_off, memory_order_relaxed);
+}
+
 /*
  * Counting filter over the addresses of sampled blocks: a counter of 0 says that no
  * sampled block has an address that falls there. Neighbours share a counter, and their
