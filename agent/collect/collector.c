@@ -201,9 +201,13 @@ static void look_at_spans(struct sp_collector *collector)
  * round. */
 static bool lock_for_round(struct sp_collector *collector, bool is_final)
 {
-	return sp_absorber_lock_within(collector->absorber,
-				       (uint32_t)sp_syscall0(SYS_gettid),
-				       is_final ? SP_NS_PER_SECOND : 0);
+	bool is_locked = sp_absorber_lock_within(collector->absorber,
+						 (uint32_t)sp_syscall0(SYS_gettid),
+						 is_final ? SP_NS_PER_SECOND : 0);
+
+	if (is_final)
+		collector->was_kept_out = !is_locked;
+	return is_locked;
 }
 
 uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)

@@ -34,8 +34,14 @@
 #define PACE_FIRST_NS (SP_NS_PER_SECOND / 20)
 #define PACE_BUSY_NS (SP_NS_PER_SECOND / 4)
 #define PACE_IDLE_NS (2 * SP_NS_PER_SECOND)
+#define LOCK_SLICE_NS (SP_NS_PER_SECOND / 100)
 /* The demanglers recurse; address space only, the pages come when touched. */
 #define STACK_BYTES ((size_t)1 << 20)
+
+/* Whoever asks draws a ticket, and is served when that many have been: futexes. */
+struct queue {
+	_Atomic uint32_t tickets, served;
+};
 
 static struct {
 	struct sp_reporter_setup setup;
@@ -44,9 +50,10 @@ static struct {
 	pthread_t thread;
 	_Atomic uint32_t tid;
 	/* What is wanted, a bit for each enum sp_reporter_request, is said before a
-	 * ticket is drawn: whoever sees the ticket sees what it is for. */
+	 * ticket is drawn: whoever sees the ticket sees what it is for. Rights are taken
+	 * at once, whatever else is under way. */
 	_Atomic uint32_t wanted;
-	_Atomic uint32_t tickets, served;
+	struct queue requests, rights;
 	_Atomic uint32_t is_separate; /* futex: has descriptors and a root of its own */
 	int out_dir_fd;
 	bool has_told_anonymous;
@@ -64,6 +71,8 @@ static long futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_
 
 bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_ns)
 {
+	struct queue *queue =
+		request == SP_REQUEST_TAKE_RIGHTS ? &reporter.rights : &reporter.requests;
 	uint64_t deadline_ns = sp_clock_monotonic_ns() + timeout_ns;
 	uint32_t ticket;
 
@@ -71,19 +80,20 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 		    atomic_load_explicit(&reporter.tid, memory_order_relaxed) ||
 	    !atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		return false;
-	atomic_fetch_or(&reporter.wanted, 1U << request);
-	ticket = atomic_fetch_add(&reporter.tickets, 1) + 1;
+	if (queue == &reporter.requests)
+		atomic_fetch_or(&reporter.wanted, 1U << request);
+	ticket = atomic_fetch_add(&queue->tickets, 1) + 1;
 	sp_capture_wake_reporter();
 	for (;;) {
 		uint32_t served =
-			atomic_load_explicit(&reporter.served, memory_order_acquire);
+			atomic_load_explicit(&queue->served, memory_order_acquire);
 		uint64_t now_ns = sp_clock_monotonic_ns();
 
 		if ((int32_t)(served - ticket) >= 0)
 			return true;
 		if (now_ns >= deadline_ns)
 			return false;
-		futex_wait(&reporter.served, served, deadline_ns - now_ns);
+		futex_wait(&queue->served, served, deadline_ns - now_ns);
 	}
 }
 
@@ -123,13 +133,19 @@ void sp_reporter_thread_join(void)
 			      memory_order_relaxed);
 }
 
+static void forget_queue(struct queue *queue)
+{
+	atomic_store_explicit(&queue->tickets, 0, memory_order_relaxed);
+	atomic_store_explicit(&queue->served, 0, memory_order_relaxed);
+}
+
 void sp_reporter_thread_forked(void)
 {
 	atomic_store_explicit(&sp_capture.has_reporter_thread, false,
 			      memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.wake, 0, memory_order_relaxed);
-	atomic_store_explicit(&reporter.tickets, 0, memory_order_relaxed);
-	atomic_store_explicit(&reporter.served, 0, memory_order_relaxed);
+	forget_queue(&reporter.requests);
+	forget_queue(&reporter.rights);
 	atomic_store_explicit(&reporter.tid, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.wanted, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.is_separate, 0, memory_order_relaxed);
@@ -227,15 +243,51 @@ void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
 	look_at_modules();
 }
 
+static void answer(struct queue *queue, uint32_t tickets)
+{
+	atomic_store_explicit(&queue->served, tickets, memory_order_release);
+	sp_syscall3(SYS_futex, &queue->served, FUTEX_WAKE_PRIVATE, INT32_MAX);
+}
+
+/* Also in the midst of what takes long: a program that gives up rights waits for it. But
+ * never on a thread of the program's, which has its own. */
+static void serve_rights(void)
+{
+	uint32_t tickets = atomic_load(&reporter.rights.tickets);
+	int err;
+
+	if (!reporter.collector.own_tid ||
+	    tickets ==
+		    atomic_load_explicit(&reporter.rights.served, memory_order_relaxed))
+		return;
+	err = sp_own_rights_take();
+	if (err)
+		sp_log_error(
+			"the profiler's thread cannot give up what rights the program "
+			"gave up: %s",
+			strerrordesc_np(-err));
+	answer(&reporter.rights, tickets);
+}
+
 /*
  * A profile is made in several passes over the aggregates, which must not change
- * meanwhile.
+ * meanwhile. Whoever kept the last round from them, for as long, is not waited for
+ * again.
  */
 static bool keep_handlers_from_draining(void)
 {
-	return sp_absorber_lock_within(reporter.setup.absorber,
-				       (uint32_t)sp_syscall0(SYS_gettid),
-				       SP_NS_PER_SECOND);
+	uint64_t deadline_ns = sp_clock_monotonic_ns();
+	uint32_t tid = (uint32_t)sp_syscall0(SYS_gettid);
+	bool is_locked;
+
+	if (!reporter.collector.was_kept_out)
+		deadline_ns += SP_NS_PER_SECOND;
+	do {
+		serve_rights();
+		is_locked = sp_absorber_lock_within(reporter.setup.absorber, tid,
+						    LOCK_SLICE_NS);
+	} while (!is_locked && sp_clock_monotonic_ns() < deadline_ns);
+	return is_locked;
 }
 
 static void begin_event_reporters(void)
@@ -269,6 +321,7 @@ static void begin(void)
 {
 	struct sp_collector *collector = &reporter.collector;
 
+	serve_rights();
 	sp_collector_keep_ahead(collector);
 	look_at_modules();
 	begin_event_reporters();
@@ -322,28 +375,16 @@ static void write_profiles(bool is_end)
 	(1U << SP_REQUEST_WRITE | 1U << SP_REQUEST_WRITE_END |                           \
 	 1U << SP_REQUEST_WRITE_CONFINED)
 
-static void take_rights(void)
-{
-	int err = sp_own_rights_take();
-
-	if (err)
-		sp_log_error(
-			"the profiler's thread cannot give up what rights the program "
-			"gave up: %s",
-			strerrordesc_np(-err));
-}
-
 /* True when the thread is to end. */
 static bool serve_requests(void)
 {
-	uint32_t tickets = atomic_load(&reporter.tickets);
+	uint32_t tickets = atomic_load(&reporter.requests.tickets);
 	uint32_t wanted;
 
-	if (tickets == atomic_load_explicit(&reporter.served, memory_order_relaxed))
+	if (tickets ==
+	    atomic_load_explicit(&reporter.requests.served, memory_order_relaxed))
 		return false;
 	wanted = atomic_exchange(&reporter.wanted, 0);
-	if (wanted & 1U << SP_REQUEST_TAKE_RIGHTS)
-		take_rights();
 	if (wanted & ANY_WRITE)
 		write_profiles(wanted & ~(1U << SP_REQUEST_WRITE) & ANY_WRITE);
 	if (wanted & 1U << SP_REQUEST_WRITE_CONFINED) {
@@ -356,8 +397,7 @@ static bool serve_requests(void)
 			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 		sp_own_thread_unhide();
 	}
-	atomic_store_explicit(&reporter.served, tickets, memory_order_release);
-	sp_syscall3(SYS_futex, &reporter.served, FUTEX_WAKE_PRIVATE, INT32_MAX);
+	answer(&reporter.requests, tickets);
 	return wanted & 1U << SP_REQUEST_STOP;
 }
 
@@ -428,6 +468,7 @@ static void *run(void *argument)
 		int status;
 
 		atomic_store(&sp_capture.wake, 0);
+		serve_rights();
 		if (reporter.setup.calls->wants_modules() ||
 		    atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
 			refresh_modules();

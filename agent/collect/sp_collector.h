@@ -44,6 +44,7 @@ struct sp_collector {
 	uint64_t last_listing_ns, last_clocks_ns, last_heap_ns;
 	struct sp_strangers strangers;
 	uint64_t last_host_cpu_ns;
+	bool was_kept_out; /* of the aggregates, in the last final round */
 	struct sp_span_reporters *reporters; /* of events; NULL: none */
 	uint64_t agent_cpu_before_ns; /* of reporter threads of this process that ended */
 };

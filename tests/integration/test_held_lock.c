@@ -1,0 +1,148 @@
+/*
+ * Somebody holds the lock of the aggregates and does not let go, as a thread in whose
+ * handler they were drained and that is not run any more: who has to wait for our thread
+ * does not wait longer than for that.
+ */
+#include "sp_recording.h"
+#include "victim.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The least of so many tries: of what else a busy machine makes wait nothing is said. */
+#define TRIES 8
+/* What our thread waits for it, half of that more, and half of it. */
+#define HELD_S 1.0
+#define ALLOWED_S 1.5
+#define SOON_US 500000
+
+static double now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* In the name of a thread that there never is. */
+static void hold_lock(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	struct sp_recording_header *header;
+	uint32_t nobody = 0;
+
+	ck_assert_int_ge(fd, 0);
+	header = mmap(NULL, sizeof(*header), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(header, MAP_FAILED);
+	close(fd);
+	while (!atomic_compare_exchange_weak(&header->consumer, &nobody, UINT32_MAX)) {
+		nobody = 0;
+		usleep(100);
+	}
+	munmap(header, sizeof(*header));
+}
+
+/* Of all recordings, when there are so many that run. */
+static void hold_locks(const struct victim *victim, size_t count)
+{
+	struct victim_files files;
+
+	ck_assert(victim_wait_for_files(victim->recordings, "*.spanprof", count, 20));
+	/* A moment, until they are made. */
+	usleep(200000);
+	victim_list(victim->recordings, "*.spanprof", &files);
+	ck_assert_uint_eq(files.count, count);
+	for (size_t i = 0; i < count; i++)
+		hold_lock(files.paths[i]);
+	victim_files_free(&files);
+}
+
+static void let_go_on(const struct victim *victim)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/go", victim->folder);
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+}
+
+#define AWAIT_GO "select(undef, undef, undef, 0.01) until -e 'go';"
+
+START_TEST(end_waits_once)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"perl", "-e", AWAIT_GO, NULL},
+	};
+	double least_s = 60;
+
+	for (int i = 0; i < TRIES && least_s >= ALLOWED_S; i++) {
+		struct victim *victim = victim_start(&setup);
+		double start_s, took_s;
+		char path[PATH_MAX];
+
+		hold_locks(victim, 1);
+		start_s = now_s();
+		let_go_on(victim);
+		victim_finish(victim);
+		took_s = now_s() - start_s;
+		victim_assert_success(victim);
+		ck_assert_double_ge(took_s, HELD_S);
+		if (took_s < least_s)
+			least_s = took_s;
+		victim_profile(victim, 0, path);
+		victim_free(victim);
+	}
+	ck_assert_double_lt(least_s, ALLOWED_S);
+}
+END_TEST
+
+/* chroot() starts the thread of a fork child. */
+static const char rights_script[] =
+	"use Time::HiRes 'time'; $| = 1;"
+	"if (fork) { wait; exit $? >> 8 }"
+	"1 until glob(\"$ENV{XDG_RUNTIME_DIR}/perl.$$.*\");" AWAIT_GO
+	"chroot '/' or exit 77; my $start = time; $> = 65534; exit 3 if $> != 65534;"
+	"printf \"took_us=%d\\n\", (time - $start) * 1e6";
+
+START_TEST(rights_are_given_up_while_our_thread_begins)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"perl", "-e", rights_script, NULL},
+		.environment =
+			(const char *const[]){"SPANPROF_REPORTER=pprof,pyroscope", NULL},
+	};
+	long long least_us = 60000000;
+
+	for (int i = 0; i < TRIES && least_us >= SOON_US; i++) {
+		struct victim *victim;
+		long long took_us;
+
+		if (getuid() != 0)
+			return;
+		victim = victim_start(&setup);
+		hold_locks(victim, 2);
+		let_go_on(victim);
+		victim_finish(victim);
+		victim_assert_success(victim);
+		took_us = victim_number(victim->output, "took_us");
+		if (took_us < least_us)
+			least_us = took_us;
+		victim_free(victim);
+	}
+	ck_assert_int_lt(least_us, SOON_US);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	tcase_add_test(tcase, end_waits_once);
+	tcase_add_test(tcase, rights_are_given_up_while_our_thread_begins);
+}
+
+int main(void)
+{
+	return victim_main("held_lock", add);
+}
