@@ -164,13 +164,15 @@ double sp_poisson_weight(uint64_t size_bytes, uint64_t rate_bytes)
 
 struct sp_poisson_estimate sp_poisson_estimate(uint64_t size_bytes, uint64_t rate_bytes)
 {
-	struct sp_poisson_estimate estimate = {.bytes = (double)size_bytes};
+	struct sp_poisson_estimate estimate = {.objects = 1.0,
+					       .bytes = (double)size_bytes};
 	struct decay decay;
 
 	if (rate_bytes <= 1 || size_bytes == 0)
 		return estimate;
 	decay = decay_of_block(size_bytes, rate_bytes);
-	estimate.bytes /= decay.missing;
+	estimate.objects = 1.0 / decay.missing;
+	estimate.bytes *= estimate.objects;
 	estimate.variance = decay.left * estimate.bytes * estimate.bytes;
 	return estimate;
 }

@@ -30,11 +30,12 @@ uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes);
 double sp_poisson_weight(uint64_t size_bytes, uint64_t rate_bytes);
 
 /*
- * What one sampled block adds to the estimated sum of bytes, S times weight, and to the
- * variance of that: exp(-S / rate) times its square; 0 where every block is sampled.
+ * What one sampled block of S bytes stands for: weight blocks, S times weight bytes; and
+ * what it adds to the variance of the estimated sum of bytes, exp(-S / rate) times the
+ * square of that: 0 where every block is sampled.
  */
 struct sp_poisson_estimate {
-	double bytes, variance;
+	double objects, bytes, variance;
 };
 
 struct sp_poisson_estimate sp_poisson_estimate(uint64_t size_bytes, uint64_t rate_bytes);

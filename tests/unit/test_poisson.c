@@ -44,6 +44,8 @@ static void check_weights_at(uint64_t rate_bytes)
 
 		check_same(sp_poisson_weight(size_bytes, rate_bytes), weight, "weight",
 			   size_bytes, rate_bytes);
+		check_same(sp_poisson_estimate(size_bytes, rate_bytes).objects, weight,
+			   "objects", size_bytes, rate_bytes);
 		check_same(sp_poisson_estimate(size_bytes, rate_bytes).bytes, bytes,
 			   "estimate", size_bytes, rate_bytes);
 		check_same(sp_poisson_estimate(size_bytes, rate_bytes).variance,

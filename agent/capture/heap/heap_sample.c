@@ -82,6 +82,44 @@ static void note_peak(const struct sp_heap_thread *self)
 						memory_order_relaxed);
 }
 
+/* --- what a block stands for --- */
+
+/* Of the thread's own sampling only: no handler is at that meanwhile. */
+static struct sp_poisson_estimate weigh(struct sp_heap_thread *self, uint64_t size_bytes)
+{
+	if (sp_heap_global.is_exact || !size_bytes)
+		return sp_poisson_estimate(size_bytes, sp_heap_global.rate_bytes);
+	if (sp_likely(self->weighed_bytes == size_bytes))
+		return self->weighed;
+	/* A handler that frees a block may look at any moment, and one that jumps may
+	 * leave it so. */
+	self->weighed_bytes = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	self->weighed = sp_poisson_estimate(size_bytes, sp_heap_global.rate_bytes);
+	self->weighings++;
+	atomic_signal_fence(memory_order_seq_cst);
+	self->weighed_bytes = size_bytes;
+	return self->weighed;
+}
+
+/* The same at any time: handlers may sample blocks of other sizes meanwhile. self: NULL
+ * on a thread without state. */
+static struct sp_poisson_estimate weigh_freed(const struct sp_heap_thread *self,
+					      uint64_t size_bytes)
+{
+	if (sp_likely(self && size_bytes)) {
+		uint64_t weighings = self->weighings;
+		struct sp_poisson_estimate weighed;
+
+		atomic_signal_fence(memory_order_seq_cst);
+		weighed = self->weighed;
+		atomic_signal_fence(memory_order_seq_cst);
+		if (self->weighed_bytes == size_bytes && self->weighings == weighings)
+			return weighed;
+	}
+	return sp_poisson_estimate(size_bytes, sp_heap_global.rate_bytes);
+}
+
 /* --- the end of a sampled block --- */
 
 static uint64_t births_at(uint64_t cycles)
@@ -102,8 +140,10 @@ static void read_freed(const struct sp_live_block *block,
 {
 	uint64_t size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
 
-	freed->objects = sp_poisson_weight(size_bytes, sp_heap_global.rate_bytes);
-	freed->bytes = freed->objects * (double)size_bytes;
+	struct sp_poisson_estimate weighed = weigh_freed(self, size_bytes);
+
+	freed->objects = weighed.objects;
+	freed->bytes = weighed.bytes;
 	freed->age_births = age_of(block->birth_and_epoch >> SP_HEAP_EPOCH_BITS);
 	freed->epoch = sp_heap_mark_epoch(mark_now());
 	freed->is_cross = !self || block->size_and_thread >> 48 != (uint16_t)self->birth;
@@ -426,8 +466,7 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	uint64_t now_cycles = sp_clock_cycles();
 	uint32_t forks = sp_heap_global.forks;
 	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
-	struct sp_poisson_estimate estimate =
-		sp_poisson_estimate(size_bytes, sp_heap_global.rate_bytes);
+	struct sp_poisson_estimate weighed = weigh(self, size_bytes);
 	uint32_t cell;
 
 	mark.label_set = sp_sample_label_set(self->slot, mark.label_set, now_cycles);
@@ -435,14 +474,14 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 		self->sample_at =
 			self->bytes + sp_poisson_distance(&self->random_state,
 							  sp_heap_global.rate_bytes);
-		self->variance += estimate.variance;
+		self->variance += weighed.variance;
 	}
 	end_stale(ptr, &spot);
 	cell = find_cell(self, size_bytes, mark.label_set);
 	/* In a child that was forked meanwhile the cell is another recording's. */
 	if (sp_unlikely(forks != sp_heap_global.forks))
 		return;
-	add_block(self, ptr, &spot, size_bytes, (int64_t)estimate.bytes, cell, mark.span,
+	add_block(self, ptr, &spot, size_bytes, (int64_t)weighed.bytes, cell, mark.span,
 		  now_cycles);
 	if (self->slot &&
 	    (!sp_heap_global.is_exact || self->allocations % PUBLISH_EVERY == 0))

@@ -10,6 +10,7 @@
 #define SP_HEAP_CAPTURE_H
 
 #include "sp_compiler.h"
+#include "sp_poisson.h"
 #include "sp_recording.h"
 
 #include <stdatomic.h>
@@ -45,8 +46,13 @@ struct sp_heap_thread {
 	uint16_t batch_count;		     /* in a row */
 	uint16_t batch_misses;		     /* blocks that found no line in them */
 	struct sp_heap_shortcuts *shortcuts; /* to its usual stacks; NULL: none yet */
+	/* What the last block that was sampled stands for, as all of its size do; 0
+	 * bytes: there was none. */
+	uint64_t weighed_bytes, weighings; /* weighings: how often it changed */
+	struct sp_poisson_estimate weighed;
+	uint64_t unused[3];
 };
-_Static_assert(sizeof(struct sp_heap_thread) == 128, "two cache lines a thread");
+_Static_assert(sizeof(struct sp_heap_thread) == 192, "three cache lines a thread");
 
 /* NULL until the thread's first call, and after its end. */
 extern SP_HIDDEN SP_TLS struct sp_heap_thread *sp_heap_self;
