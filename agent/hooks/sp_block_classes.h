@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 /* Larger blocks have no class, which is class 0. */
-#define SP_BLOCK_BYTES_MAX ((size_t)64 << 10)
+#define SP_BLOCK_BYTES_MAX ((size_t)128 << 10)
 #define SP_BLOCK_CLASSES_MAX 64U
 /* All but jemalloc's smallest class, of 8 bytes, are multiples of it. */
 #define SP_BLOCK_STEP_BYTES SP_ALLOC_JEMALLOC_SMALLEST

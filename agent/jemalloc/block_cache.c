@@ -9,8 +9,8 @@
 #include <pthread.h>
 
 /* Of each class at most so many bytes, and so many blocks; but one in any case. In all
- * that is less than a megabyte. */
-#define BIN_BYTES ((uint32_t)16 << 10)
+ * that is a megabyte. */
+#define BIN_BYTES ((uint32_t)8 << 10)
 #define BIN_BLOCKS 32U
 
 SP_TLS struct sp_block_cache *sp_block_cache_self;

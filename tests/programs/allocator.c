@@ -335,7 +335,7 @@ static int reuse(int64_t times)
 {
 	pthread_t threads[REUSING_THREADS];
 
-	for (reuse_bytes = 20000; reuse_bytes > 8; reuse_bytes -= reuse_bytes / 4) {
+	for (reuse_bytes = 150000; reuse_bytes > 8; reuse_bytes -= reuse_bytes / 4) {
 		/* The large ones take longer. */
 		reuse_times = (size_t)times * 100 / (reuse_bytes / 16 + 100) + 1;
 		for (uintptr_t i = 0; i < REUSING_THREADS; i++)
@@ -373,7 +373,7 @@ static void *free_and_end(void *unused)
 	void *blocks[8];
 
 	(void)unused;
-	for (size_t size_bytes = 16; size_bytes <= 65536; size_bytes += size_bytes / 4) {
+	for (size_t size_bytes = 16; size_bytes <= 131072; size_bytes += size_bytes / 4) {
 		for (size_t i = 0; i < 8; i++) {
 			blocks[i] = malloc(size_bytes);
 			if (blocks[i] == NULL)
