@@ -89,6 +89,38 @@ START_TEST(block_that_no_point_falls_into_leaves_no_work_behind)
 }
 END_TEST
 
+/* Of a few sizes in turn, and freed in another order. */
+START_TEST(block_stands_for_what_its_own_size_does)
+{
+	static const uint64_t sizes_bytes[] = {48, 1000, 48, 48, 70000, 1000};
+	const uint64_t rate_bytes = 4096;
+	int64_t live_bytes = 0;
+	double variance = 0;
+
+	sp_heap_global.is_exact = false;
+	sp_heap_global.rate_bytes = rate_bytes;
+	for (uint64_t i = 0; i < SP_ARRAY_COUNT(sizes_bytes); i++) {
+		struct sp_poisson_estimate estimate =
+			sp_poisson_estimate(sizes_bytes[i], rate_bytes);
+
+		sp_heap_self->sample_at = sp_heap_self->bytes + 1;
+		sp_heap_note_alloc(address(i + 1), sizes_bytes[i]);
+		live_bytes += (int64_t)estimate.bytes;
+		variance += estimate.variance;
+		ck_assert_int_eq(atomic_load(&header()->heap_live_bytes), live_bytes);
+		ck_assert_double_eq_tol(sp_heap_self->variance, variance,
+					1e-9 * variance);
+	}
+	for (uint64_t i = SP_ARRAY_COUNT(sizes_bytes); i-- > 0;) {
+		sp_heap_note_free(address(i + 1));
+		live_bytes -=
+			(int64_t)sp_poisson_estimate(sizes_bytes[i], rate_bytes).bytes;
+		ck_assert_int_eq(atomic_load(&header()->heap_live_bytes), live_bytes);
+	}
+	ck_assert_int_eq(live_bytes, 0);
+}
+END_TEST
+
 /* --- batches --- */
 
 /* The one with sums: all blocks have one cell. */
@@ -364,6 +396,7 @@ int main(void)
 	tcase_add_test(tests, jump_beyond_a_sample_leaves_it_and_one_before_it_does_not);
 	tcase_add_test(tests, call_that_fails_is_not_counted_once_one_was_seen_to);
 	tcase_add_test(tests, block_that_no_point_falls_into_leaves_no_work_behind);
+	tcase_add_test(tests, block_stands_for_what_its_own_size_does);
 	tcase_add_test(tests, free_that_a_jump_has_left_is_finished_by_the_next);
 	tcase_add_test(tests,
 		       free_that_a_jump_has_left_counts_once_when_it_is_done_again);
