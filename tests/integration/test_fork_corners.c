@@ -93,8 +93,30 @@ START_TEST(child_with_its_parents_number_is_another_process)
 }
 END_TEST
 
+/* It begins nothing in its own name, and leaves that to its parent. */
+START_TEST(vfork_child_of_a_child_begins_no_recording)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"fork_corners", "vfork_first", NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	victim_assert_success(victim);
+	victim_profile(victim, (int)victim_number(victim->output, "child_pid"), path);
+	profile = cpu_profile_read(path);
+	ck_assert_int_ge(cpu_profile_with_ns(profile, "child_work"), 270000000);
+	cpu_profile_free(profile);
+	victim_assert_clean(victim);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+	tcase_add_test(tcase, vfork_child_of_a_child_begins_no_recording);
 	tcase_add_test(tcase, child_of_a_small_stack_is_profiled);
 	tcase_add_loop_test(tcase, handler_that_interrupted_malloc_ends_the_child, 0, 2);
 	tcase_add_test(tcase, fork_that_a_jump_left_holds_up_nobody);

@@ -28,17 +28,31 @@ static double now_s(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
+/* As soon as it has begun. */
+static struct sp_recording_header *map_header(const char *path)
+{
+	const off_t state_at = offsetof(struct sp_recording_header, state);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint32_t state = SP_RECORDING_STARTING;
+	void *header;
+
+	ck_assert_int_ge(fd, 0);
+	while (pread(fd, &state, sizeof(state), state_at) != (ssize_t)sizeof(state) ||
+	       state != SP_RECORDING_RUNNING)
+		usleep(1000);
+	header = mmap(NULL, sizeof(struct sp_recording_header), PROT_READ | PROT_WRITE,
+		      MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(header, MAP_FAILED);
+	close(fd);
+	return header;
+}
+
 /* In the name of a thread that there never is. */
 static void hold_lock(const char *path)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	struct sp_recording_header *header;
+	struct sp_recording_header *header = map_header(path);
 	uint32_t nobody = 0;
 
-	ck_assert_int_ge(fd, 0);
-	header = mmap(NULL, sizeof(*header), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	ck_assert_ptr_ne(header, MAP_FAILED);
-	close(fd);
 	while (!atomic_compare_exchange_weak(&header->consumer, &nobody, UINT32_MAX)) {
 		nobody = 0;
 		usleep(100);
@@ -52,8 +66,6 @@ static void hold_locks(const struct victim *victim, size_t count)
 	struct victim_files files;
 
 	ck_assert(victim_wait_for_files(victim->recordings, "*.spanprof", count, 20));
-	/* A moment, until they are made. */
-	usleep(200000);
 	victim_list(victim->recordings, "*.spanprof", &files);
 	ck_assert_uint_eq(files.count, count);
 	for (size_t i = 0; i < count; i++)
@@ -136,8 +148,52 @@ START_TEST(rights_are_given_up_while_our_thread_begins)
 }
 END_TEST
 
+static bool is_thread_of(const struct victim *victim, uint32_t tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%u", victim->pid, tid);
+	return access(path, F_OK) == 0;
+}
+
+/* Nobody would know that it was killed with the lock. */
+START_TEST(vfork_child_never_has_it)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"fork_corners", "vfork_allocates", NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
+	};
+	struct victim *victim = victim_start(&setup);
+	struct sp_recording_header *header;
+	uint32_t last = (uint32_t)victim->pid;
+	struct victim_files files;
+	double start_s = now_s();
+
+	ck_assert(victim_wait_for_files(victim->recordings, "*.spanprof", 1, 20));
+	victim_list(victim->recordings, "*.spanprof", &files);
+	ck_assert_uint_eq(files.count, 1);
+	header = map_header(files.paths[0]);
+	victim_files_free(&files);
+	while (atomic_load(&header->state) == SP_RECORDING_RUNNING &&
+	       now_s() < start_s + 60) {
+		uint32_t holder = atomic_load(&header->consumer);
+
+		if (!holder || holder == last)
+			continue;
+		ck_assert(is_thread_of(victim, holder) ||
+			  atomic_load(&header->state) != SP_RECORDING_RUNNING);
+		last = holder;
+	}
+	munmap(header, sizeof(*header));
+	victim_finish(victim);
+	victim_assert_success(victim);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+	tcase_add_test(tcase, vfork_child_never_has_it);
 	tcase_add_test(tcase, end_waits_once);
 	tcase_add_test(tcase, rights_are_given_up_while_our_thread_begins);
 }

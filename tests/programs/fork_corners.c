@@ -9,6 +9,9 @@
  *                    its caller, and the program goes on
  *   same_number      a child of a raw clone() that has its parent's process number, in
  *                    a namespace of its own
+ *   vfork_first      a child whose own vfork child allocates before it does anything;
+ *                    prints its number
+ *   vfork_allocates  a vfork child allocates at length
  */
 #include "burn.h"
 
@@ -235,6 +238,48 @@ static int run_same_number(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : 4;
 }
 
+/* In its parent's memory, and for good. */
+static int allocate_in_vfork_child(int blocks)
+{
+	int status = -1;
+	pid_t pid = vfork();
+
+	if (pid == 0) {
+		for (int i = 0; i < blocks; i++)
+			if (!malloc(32))
+				_exit(3);
+		_exit(0);
+	}
+	return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+static int run_vfork_first(void)
+{
+	char text[64];
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (allocate_in_vfork_child(100) != 0)
+			_exit(3);
+		child_work();
+		exit(0);
+	}
+	snprintf(text, sizeof(text), "child_pid=%d\n", (int)pid);
+	say(text);
+	waitpid(pid, &status, 0);
+	return status != 0;
+}
+
+static int run_vfork_allocates(void)
+{
+	child_work();
+	for (int i = 0; i < 10; i++)
+		if (allocate_in_vfork_child(100000) != 0)
+			return 3;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "small_stack") == 0)
@@ -245,5 +290,9 @@ int main(int argc, char **argv)
 		return run_jump_out();
 	if (argc > 1 && strcmp(argv[1], "same_number") == 0)
 		return run_same_number();
+	if (argc > 1 && strcmp(argv[1], "vfork_first") == 0)
+		return run_vfork_first();
+	if (argc > 1 && strcmp(argv[1], "vfork_allocates") == 0)
+		return run_vfork_allocates();
 	return 2;
 }

@@ -253,6 +253,25 @@ static void no_inodes_leave_anonymous_memory(void)
 	begin_recording(folder, BYTES_MAX, false);
 }
 
+/* Private memory counts against that limit. */
+static void copy_is_cut_off_where_data_is_limited(void)
+{
+	const struct rlimit none = {.rlim_cur = 4096, .rlim_max = RLIM_INFINITY};
+	const size_t offset = offsetof(struct sp_recording_header, process_cpu_ns);
+	uint64_t written = 0;
+	int fd;
+
+	begin_recording(folder, BYTES_MAX, true);
+	fd = open(recording.path, O_RDONLY);
+	require(fd >= 0);
+	require(setrlimit(RLIMIT_DATA, &none) == 0);
+	sp_recording_cut_off(&recording);
+	atomic_store(&recording.header->process_cpu_ns, 4711);
+	require(pread(fd, &written, sizeof(written), (off_t)offset) ==
+		(ssize_t)sizeof(written));
+	require(written != 4711);
+}
+
 static void (*const cases[])(void) = {
 	storage_limit_holds,
 	anonymous_storage_limit_holds,
@@ -271,6 +290,7 @@ static void (*const cases[])(void) = {
 	file_system_with_a_little_room_is_used_up,
 	full_file_system_and_removed_file_drop_samples,
 	no_inodes_leave_anonymous_memory,
+	copy_is_cut_off_where_data_is_limited,
 };
 
 START_TEST(recording_takes_what_it_can_get)
