@@ -123,8 +123,8 @@ static void close_it(void)
 	sp_span_close(span);
 }
 
-/* At once, as a call of a function is one. */
-static void begin_it(void)
+/* At once, as a call of a function is one. A change begins in a frame of its own. */
+static __attribute__((noinline)) void begin_it(void)
 {
 	uint64_t before = sp_span_begin_change();
 
@@ -132,7 +132,7 @@ static void begin_it(void)
 	sp_span_end_change(before);
 }
 
-static void end_it(void)
+static __attribute__((noinline)) void end_it(void)
 {
 	uint64_t before = sp_span_begin_change();
 
@@ -322,6 +322,43 @@ START_TEST(time_of_a_stay_is_whole_when_its_span_ends_with_it)
 }
 END_TEST
 
+/* --- two leave at once --- */
+
+static uint64_t left_ticks;
+
+/* Another thread that was in it, too, as it goes. */
+static void leave_as_another(void)
+{
+	spend_ticks();
+	left_ticks = sp_clock_ticks();
+	test_span_exit(span_of(span), left_ticks);
+}
+
+/* Who goes last has perhaps read its clock before the other one. */
+START_TEST(span_idles_from_when_the_last_thread_has_left)
+{
+	bool is_within = true;
+
+	for (uint32_t at = 1; is_within; at += EACH) {
+		uint64_t idle_ticks = 0, now_ticks;
+
+		begin_it();
+		test_span_enter(span_of(span), sp_clock_ticks());
+		left_ticks = 0;
+		is_within = interrupt(exit_it, leave_as_another, at);
+		if (!is_within)
+			leave_as_another();
+		ck_assert_uint_eq(entered_now(span), 0);
+		now_ticks = sp_clock_ticks();
+		ck_assert(sp_span_idle_at(span_of(span), now_ticks, &idle_ticks));
+		ck_assert_msg(idle_ticks <= now_ticks - left_ticks,
+			      "idle before the last one left, at instruction %u", at);
+		close_it();
+		drain();
+	}
+}
+END_TEST
+
 /* --- a handler jumps away --- */
 
 static sigjmp_buf target;
@@ -414,7 +451,7 @@ START_TEST(jump_out_of_end_leaves_next_to_nothing)
 	}
 	/* From the one that counts it out, and closes it, to the one that makes it final.
 	 */
-	ck_assert_uint_le(spans_open(), 20);
+	ck_assert_uint_le(spans_open(), 30);
 }
 END_TEST
 
@@ -441,6 +478,7 @@ int main(void)
 	tcase_add_test(tc, stays_may_begin_and_end_at_any_moment_of_another);
 	tcase_add_test(tc, time_of_a_stay_is_whole_at_any_moment);
 	tcase_add_test(tc, time_of_a_stay_is_whole_when_its_span_ends_with_it);
+	tcase_add_test(tc, span_idles_from_when_the_last_thread_has_left);
 	tcase_add_test(tc, jump_out_of_enter_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_exit_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_begin_leaves_next_to_nothing);

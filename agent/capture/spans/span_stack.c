@@ -36,6 +36,15 @@ static void seed_numbers(struct sp_span_thread *self)
 		sp_span_settings.seed ? sp_span_settings.seed : ~other, birth);
 }
 
+/* Threads have their counters before they run. */
+static SP_COLD void note_heap(struct sp_span_thread *self,
+			      const struct sp_heap_thread *heap)
+{
+	self->heap_life = atomic_load_explicit(&heap->life, memory_order_relaxed);
+	/* Release: whoever ends the program finds its life. */
+	atomic_store_explicit(&self->heap, heap, memory_order_release);
+}
+
 static struct sp_span_thread *begin_thread(struct sp_slot *slot)
 {
 	struct sp_span_thread *self = sp_pages_map(FRAMES_FIRST_BYTES);
@@ -48,6 +57,8 @@ static struct sp_span_thread *begin_thread(struct sp_slot *slot)
 				    sizeof(struct sp_span_frame));
 	self->slot = slot;
 	seed_numbers(self);
+	if (sp_heap_self)
+		note_heap(self, sp_heap_self);
 	sp_span_self = self;
 	sp_span_others_add(self);
 	return self;
@@ -132,14 +143,6 @@ void sp_span_add_allocations(struct sp_span *span, struct sp_pair before,
 				  memory_order_relaxed);
 }
 
-static SP_COLD void note_heap(struct sp_span_thread *self,
-			      const struct sp_heap_thread *heap)
-{
-	self->heap_life = atomic_load_explicit(&heap->life, memory_order_relaxed);
-	/* Release: whoever ends the program finds its life. */
-	atomic_store_explicit(&self->heap, heap, memory_order_release);
-}
-
 /* What was allocated since the last event is the innermost span's. */
 static void charge(struct sp_span_thread *self)
 {
@@ -149,11 +152,11 @@ static void charge(struct sp_span_thread *self)
 
 	if (sp_unlikely(!heap))
 		return;
-	if (sp_unlikely(atomic_load_explicit(&self->heap, memory_order_relaxed) != heap))
-		note_heap(self, heap);
 	before.first = atomic_load_explicit(&self->allocations, memory_order_relaxed);
 	if (heap->allocations == before.first)
 		return;
+	if (sp_unlikely(atomic_load_explicit(&self->heap, memory_order_relaxed) != heap))
+		note_heap(self, heap);
 	before.second = atomic_load_explicit(&self->alloc_bytes, memory_order_relaxed);
 	do
 		now = (struct sp_pair){heap->allocations, heap->bytes};
@@ -282,10 +285,18 @@ struct moment {
 	uint64_t ticks, cpu_ns;
 };
 
+/* While the thread's clock is read others may leave. */
+static SP_COLD void note_shared(struct sp_span_frame *top)
+{
+	top->is_shared = top->span && sp_span_entered_now(top->span) != 1;
+}
+
 static struct moment read_moment(void)
 {
 	struct moment now;
 
+	if (sp_span_settings.has_exact_cpu && sp_span_self && sp_span_self->depth)
+		note_shared(top_of(sp_span_self));
 	now.ticks = sp_clock_ticks();
 	now.cpu_ns = thread_cpu_ns();
 	return now;
@@ -360,18 +371,19 @@ void sp_span_publish_top(struct sp_span_thread *self)
 }
 
 /* closing: 0, or SP_SPAN_USE_CLOSING: it is closed, too. */
-static void part(struct sp_span_frame *frame, struct moment now, uint64_t closing)
+static void part(struct sp_span_frame *frame, uint64_t left_ticks, uint64_t closing)
 {
 	struct sp_span *span = frame->span;
 	uint64_t handle = frame->handle;
-	uint64_t use = sp_span_part(span, now.ticks, closing, &frame->span);
+	uint64_t use =
+		sp_span_part(span, &left_ticks, frame->is_shared, closing, &frame->span);
 	bool is_last = (use & SP_SPAN_USE_COUNT) == 1;
 
+	if (is_last && (use | closing) & SP_SPAN_USE_CLOSING)
+		sp_span_finish_close(span, left_ticks);
 	/* It was closed before, or while others are in it. */
 	if (sp_unlikely(closing && (use & SP_SPAN_USE_CLOSING || !is_last)))
 		sp_span_count_misuse(handle);
-	if (is_last && (use | closing) & SP_SPAN_USE_CLOSING)
-		sp_span_finish_close(span, now.ticks);
 }
 
 /* Whatever a handler of the program that jumps away leaves undone here is left undone:
@@ -383,7 +395,7 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 
 	if (sp_likely(frame->span != NULL)) {
 		add_stay(frame, now);
-		part(frame, now, closing);
+		part(frame, now.ticks, closing);
 	} else if (closing && sp_span_is_real(frame->handle)) {
 		sp_span_close_at(frame->handle, now.ticks);
 	}
