@@ -201,6 +201,9 @@ static void open_unwinder(void)
 			     "walking by tables");
 }
 
+/* The program may begin by opening data in place of its standard error. */
+#define TAKE_OVER_NS_MAX UINT64_C(5000000)
+
 static void start(void)
 {
 	static const struct sp_collector_calls collector_calls = {
@@ -256,6 +259,7 @@ static void start(void)
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 	sp_thread_adoption_begin((int)sp_syscall0(SYS_gettid), true);
 	sp_agent_begin_spans();
+	sp_reporter_thread_lend_stderr();
 	err = sp_reporter_thread_start(&sp_agent.reporter_setup);
 	if (err)
 		sp_log_error("cannot start the agent's thread: %s; samples are kept, "
@@ -266,6 +270,7 @@ static void start(void)
 	pthread_atfork(sp_heap_before_fork, sp_heap_after_fork_in_parent,
 		       sp_fork_child_note);
 	sp_hooks_set_calls(&sp_agent_hook_calls);
+	sp_reporter_thread_take_stderr_back(TAKE_OVER_NS_MAX);
 }
 
 void sp_agent_start(void)

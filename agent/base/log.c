@@ -1,9 +1,9 @@
 /*
- * Tells the user something: one line, one write(), to a descriptor that was saved
- * when the agent started, since programs close their own stderr before they end.
- * Context: init and collector. Invariant: whatever the descriptor is (a closed
- * pipe, a full disk, a terminal that stops its writers), the host gets no signal
- * from it and waits for it only shortly.
+ * Tells the user something: one line, one write(), to the file that was standard error
+ * when the agent started, and to no other: programs close it before they end, and open
+ * data of their own in its place. Context: init and collector. Invariant: whatever the
+ * file is (a closed pipe, a full disk, a terminal that stops its writers), the host gets
+ * no signal from it and waits for it only shortly.
  */
 #include "sp_log.h"
 
@@ -18,7 +18,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/select.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Below PIPE_BUF, so that lines of several processes do not mix in a pipe. */
 #define LINE_BYTES_MAX 1024
@@ -32,17 +34,72 @@ static _Atomic int log_fd = -1;
 static _Atomic bool log_is_quiet;
 static _Atomic bool log_is_verbose;
 
+/* Which file it is: numbers of descriptors say nothing. */
+static _Atomic bool has_file;
+static _Atomic uint64_t file_device, file_inode, file_special;
+static _Atomic uint32_t file_type;
+
 /* The kernel's signal sets, which glibc's are not. */
 static uint64_t signal_bit(int signal_number)
 {
 	return UINT64_C(1) << (signal_number - 1);
 }
 
-void sp_log_init(int fd, bool is_quiet, bool is_verbose)
+bool sp_log_is_file(const struct stat *status)
+{
+	return atomic_load_explicit(&has_file, memory_order_relaxed) &&
+	       status->st_ino ==
+		       atomic_load_explicit(&file_inode, memory_order_relaxed) &&
+	       status->st_dev ==
+		       atomic_load_explicit(&file_device, memory_order_relaxed) &&
+	       status->st_rdev ==
+		       atomic_load_explicit(&file_special, memory_order_relaxed) &&
+	       (status->st_mode & S_IFMT) ==
+		       atomic_load_explicit(&file_type, memory_order_relaxed);
+}
+
+bool sp_log_is_open_at(int fd)
+{
+	struct stat status;
+
+	return fd >= 0 && sp_syscall2(SYS_fstat, fd, &status) == 0 &&
+	       sp_log_is_file(&status);
+}
+
+static void note_file(int fd)
+{
+	struct stat status = {0};
+	bool is_open = fd >= 0 && sp_syscall2(SYS_fstat, fd, &status) == 0;
+
+	atomic_store_explicit(&file_inode, status.st_ino, memory_order_relaxed);
+	atomic_store_explicit(&file_device, status.st_dev, memory_order_relaxed);
+	atomic_store_explicit(&file_special, status.st_rdev, memory_order_relaxed);
+	atomic_store_explicit(&file_type, status.st_mode & S_IFMT, memory_order_relaxed);
+	atomic_store_explicit(&has_file, is_open, memory_order_relaxed);
+}
+
+void sp_log_use(int fd)
 {
 	atomic_store_explicit(&log_fd, fd, memory_order_relaxed);
+}
+
+void sp_log_init(int fd, bool is_quiet, bool is_verbose)
+{
+	note_file(fd);
+	sp_log_use(fd);
 	atomic_store_explicit(&log_is_quiet, is_quiet, memory_order_relaxed);
 	atomic_store_explicit(&log_is_verbose, is_verbose, memory_order_relaxed);
+}
+
+/* The copy is our thread's: the program's threads have standard error itself, and so
+ * has a fork child. -1 where the calling thread has neither. */
+static int open_descriptor(void)
+{
+	int fd = atomic_load_explicit(&log_fd, memory_order_relaxed);
+
+	if (sp_log_is_open_at(fd))
+		return fd;
+	return sp_log_is_open_at(STDERR_FILENO) ? STDERR_FILENO : -1;
 }
 
 /* Positive when it takes more; else as poll(). */
@@ -137,7 +194,7 @@ static size_t append_escaped(char *line, size_t used_bytes, size_t size_bytes,
 
 static SP_PRINTF(1, 0) void log_line(const char *format, va_list arguments)
 {
-	int fd = atomic_load_explicit(&log_fd, memory_order_relaxed);
+	int fd = open_descriptor();
 	char message[MESSAGE_BYTES_MAX], line[LINE_BYTES_MAX];
 	int host_errno = errno;
 	size_t used_bytes;

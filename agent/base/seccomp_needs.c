@@ -13,6 +13,7 @@
 	}
 
 const struct sp_seccomp_need sp_seccomp_needs[] = {
+	NEED(fstat),
 	NEED(getpid),
 	NEED(poll),
 	NEED(pselect6),
@@ -22,14 +23,15 @@ const struct sp_seccomp_need sp_seccomp_needs[] = {
 	NEED(write),
 	/* End of SP_SECCOMP_NEEDS_OF_LOG. */
 	NEED(arch_prctl),
+	NEED(chdir),
 	NEED(clock_gettime),
 	NEED(clone3),
 	NEED(close),
 	NEED(close_range),
 	NEED(faccessat2),
 	NEED(fallocate),
+	NEED(fchmod),
 	NEED(fcntl),
-	NEED(fstat),
 	NEED(ftruncate),
 	NEED(futex),
 	NEED(getdents64),

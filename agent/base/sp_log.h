@@ -1,5 +1,5 @@
 /*
- * One line, one write, to the descriptor saved at start. Prefix "spanprof[pid]: ".
+ * One line, one write, to the standard error of the start. Prefix "spanprof[pid]: ".
  * Context: init and collector; never the hot paths, which count instead. Keeps
  * errno, allocates nothing, raises no signal in the host and waits about 0.1 s at most
  * for a descriptor that takes no more. Control characters are written as "\xHH",
@@ -13,8 +13,22 @@
 
 #include <stdbool.h>
 
-/* fd -1: nothing can be told. The descriptor stays the caller's. */
+struct stat;
+
+/*
+ * Context: init. fd -1, or one that is closed: nothing can be told. The descriptor stays
+ * the caller's, and is written to only as long as it is open on the file that it is
+ * open on now.
+ */
 void sp_log_init(int fd, bool is_quiet, bool is_verbose);
+
+/* Context: collector. Another descriptor of that file, in a table of the calling thread's
+ * own; -1: none. */
+void sp_log_use(int fd);
+
+/* Context: signal. Is it the file that is written to? */
+bool sp_log_is_file(const struct stat *status);
+bool sp_log_is_open_at(int fd);
 
 void sp_log_error(const char *format, ...) SP_PRINTF(1, 2);
 /* Said even without SPANPROF_VERBOSE, unless quiet: the exit summary. */

@@ -14,7 +14,7 @@ struct sp_seccomp_need {
 };
 
 /* So many at the beginning are all that sp_log.h calls. */
-#define SP_SECCOMP_NEEDS_OF_LOG 7
+#define SP_SECCOMP_NEEDS_OF_LOG 8
 /* So many at the end do not come back to whoever calls them. */
 #define SP_SECCOMP_NEEDS_WITHOUT_RETURN 2
 

@@ -5,11 +5,12 @@
  */
 #include "own_thread.h"
 
+#include "sp_log.h"
 #include "sp_process_identity.h"
 #include "sp_syscall.h"
 #include "sp_text.h"
+#include "stderr_copy.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sched.h>
@@ -23,14 +24,14 @@
 
 #include <dlfcn.h>
 
-/* Above what programs number by hand, below where tables grow large. */
-#define DESCRIPTOR_MIN 200
-
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE 2U
 #endif
 
 static _Atomic unsigned int *thread_count;
+
+/* Our thread's alone. */
+static bool has_own_folder;
 
 bool sp_own_thread_before_create(void)
 {
@@ -53,44 +54,56 @@ void sp_own_thread_unhide(void)
 		atomic_fetch_add(thread_count, 1);
 }
 
-static int copy_stderr(void)
+/* Whether the thread has a table of its own from here on: the program's up to last_fd,
+ * and nothing above. */
+static bool separate_descriptors(int last_fd)
 {
-	int fd = (int)sp_syscall3(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC,
-				  DESCRIPTOR_MIN);
-
-	/* A lower limit on descriptors than that. */
-	if (fd == -EINVAL || fd == -EMFILE)
-		fd = (int)sp_syscall3(SYS_fcntl, STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	/* No more descriptors at all: what is open stays usable. */
-	return fd == -EINVAL || fd == -EMFILE ? STDERR_FILENO : fd;
+	if (sp_syscall3(SYS_close_range, last_fd + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0)
+		return true;
+	/* Kernels before 5.9. */
+	if (sp_syscall1(SYS_unshare, CLONE_FILES) < 0)
+		return false;
+	for (int fd = last_fd + 1; fd < 65536; fd++)
+		sp_syscall1(SYS_close, fd);
+	return true;
 }
 
-int sp_own_thread_separate(void)
+/* The program keeps what it has, and its pipes get no second holder. */
+static int keep_stderr_only(int lent_fd)
 {
-	int log_fd;
+	int last_fd = lent_fd > STDERR_FILENO ? lent_fd : STDERR_FILENO, kept_fd = -1;
 
-	sp_syscall1(SYS_unshare, CLONE_FS);
-	/* Copies descriptors 0 to 2 only; the rest is copied and closed at once by
-	 * kernels before 5.9. The host keeps what it has, and its pipes get no second
-	 * holder. */
-	if (sp_syscall3(SYS_close_range, 3, ~0U, CLOSE_RANGE_UNSHARE) < 0) {
-		if (sp_syscall1(SYS_unshare, CLONE_FILES) < 0)
-			return copy_stderr();
-		for (int fd = 3; fd < 65536; fd++)
+	/* A table that is shared after all: nothing in it is ours to keep or to close. */
+	if (!separate_descriptors(last_fd))
+		return -1;
+	/* Whatever the program has opened there meanwhile is none of ours. */
+	if (sp_log_is_open_at(lent_fd))
+		kept_fd = lent_fd;
+	else if (sp_log_is_open_at(STDERR_FILENO))
+		kept_fd = STDERR_FILENO;
+	for (int fd = 0; fd <= last_fd; fd++)
+		if (fd != kept_fd)
 			sp_syscall1(SYS_close, fd);
-	}
-	log_fd = copy_stderr();
-	for (int fd = 0; fd < 3; fd++)
-		if (fd != log_fd)
-			sp_syscall1(SYS_close, fd);
-	return log_fd < 0 ? -1 : log_fd;
+	return kept_fd;
+}
+
+void sp_own_thread_separate(void)
+{
+	has_own_folder = sp_syscall1(SYS_unshare, CLONE_FS) == 0;
+	sp_stderr_copy_keep(keep_stderr_only(sp_stderr_copy_lent()));
+}
+
+void sp_own_thread_leave_folder(void)
+{
+	if (has_own_folder)
+		sp_syscall1(SYS_chdir, "/");
 }
 
 /*
  * A main thread that ended first stays listed, as a zombie, with what it ended with.
  * "17 (any name) Z ... 1536": the name may have brackets of its own.
  */
-static bool has_main_thread_ended(int process, int *status)
+bool sp_own_thread_has_main_ended(int process, int *status)
 {
 	char path[64], text[1024];
 	struct sp_text name;
@@ -114,7 +127,7 @@ bool sp_own_thread_is_last(int process, int *status)
 	struct stat folder;
 
 	/* Links to the folder of tasks: itself, its parent, and one of each task. */
-	return has_main_thread_ended(process, status) &&
+	return sp_own_thread_has_main_ended(process, status) &&
 	       sp_syscall4(SYS_newfstatat, AT_FDCWD, "/proc/self/task", &folder, 0) ==
 		       0 &&
 	       folder.st_nlink == 4;

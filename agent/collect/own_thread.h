@@ -21,10 +21,18 @@ void sp_own_thread_unhide(void);
 
 /*
  * Context: collector, first thing on our thread. Descriptors and working directory
- * become this thread's own; all descriptors are closed. Returns a copy of stderr,
- * or -1.
+ * become this thread's own; all descriptors are closed but the program's standard
+ * error, which stderr_copy.h keeps.
  */
-int sp_own_thread_separate(void);
+void sp_own_thread_separate(void);
+
+/* Context: collector. It lets go of the folder that the program was started in, if that
+ * folder is its own. */
+void sp_own_thread_leave_folder(void);
+
+/* Context: collector. Has the program's main thread ended, with others still there? Then
+ * status is what it ended with. */
+bool sp_own_thread_has_main_ended(int process, int *status);
 
 /*
  * Context: collector. Have all threads of the program ended by the bare system call,

@@ -21,6 +21,7 @@
 #include "sp_recording_writer.h"
 #include "sp_syscall.h"
 #include "span_reporters.h"
+#include "stderr_copy.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #define PACE_FIRST_NS (SP_NS_PER_SECOND / 20)
 #define PACE_BUSY_NS (SP_NS_PER_SECOND / 4)
@@ -110,6 +110,17 @@ void sp_reporter_thread_await_separate(uint64_t timeout_ns)
 			return;
 		futex_wait(&reporter.is_separate, 0, deadline_ns - now_ns);
 	}
+}
+
+void sp_reporter_thread_lend_stderr(void)
+{
+	sp_stderr_copy_lend();
+}
+
+void sp_reporter_thread_take_stderr_back(uint64_t timeout_ns)
+{
+	sp_reporter_thread_await_separate(timeout_ns);
+	sp_stderr_copy_take_back();
 }
 
 /* The C library lets go of a thread before the kernel takes it off its lists. */
@@ -443,23 +454,54 @@ static void end_with_program(int status)
 	sp_syscall1(SYS_exit, status);
 }
 
+static bool is_relative(const char *path)
+{
+	return *path != '\0' && *path != '/';
+}
+
+/* What is opened later goes by whole paths, or else by the folder that we keep. */
+static void open_out_directory(void)
+{
+	const char *path = reporter.setup.options->out_dir;
+
+	reporter.out_dir_fd = -1;
+	if (sp_directory_open(path, &reporter.out_dir_fd) == 0 && !is_relative(path) &&
+	    !is_relative(reporter.setup.recording->path))
+		sp_own_thread_leave_folder();
+}
+
+/* False when that time is over, and nobody has woken us. */
+static bool await_work(uint64_t pace_ns)
+{
+	uint64_t end_ns = sp_clock_monotonic_ns() + pace_ns;
+
+	for (;;) {
+		uint64_t now_ns;
+
+		sp_stderr_copy_look();
+		now_ns = sp_clock_monotonic_ns();
+		if (now_ns >= end_ns)
+			return false;
+		if (futex_wait(&sp_capture.wake, 0,
+			       sp_stderr_copy_wait_ns(end_ns - now_ns)) != -ETIMEDOUT)
+			return true;
+	}
+}
+
 static void *run(void *argument)
 {
 	uint64_t pace_ns = PACE_FIRST_NS;
 	int process = (int)sp_syscall0(SYS_getpid);
-	int log_fd = sp_own_thread_separate();
 
 	(void)argument;
+	sp_own_thread_separate();
 	sp_heap_thread_set_own(true);
 	prctl(PR_SET_NAME, "spanprof");
 	atomic_store_explicit(&reporter.tid, (uint32_t)sp_syscall0(SYS_gettid),
 			      memory_order_relaxed);
-	sp_log_init(log_fd, reporter.setup.options->is_quiet,
-		    reporter.setup.options->is_verbose);
 	reporter.collector.own_tid = (int)sp_syscall0(SYS_gettid);
-	reporter.out_dir_fd = -1;
 	/* Now, before the program changes its user or its root. */
-	sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd);
+	open_out_directory();
 	atomic_store_explicit(&reporter.is_separate, 1, memory_order_relaxed);
 	sp_syscall3(SYS_futex, &reporter.is_separate, FUTEX_WAKE_PRIVATE, INT32_MAX);
 	begin();
@@ -478,7 +520,7 @@ static void *run(void *argument)
 			return NULL;
 		if (!has_worked && sp_own_thread_is_last(process, &status))
 			end_with_program(status);
-		if (futex_wait(&sp_capture.wake, 0, pace_ns) == -ETIMEDOUT)
+		if (!await_work(pace_ns))
 			pace_ns = next_pace_ns(pace_ns, has_worked);
 		else
 			pace_ns = PACE_BUSY_NS;
@@ -539,8 +581,6 @@ void sp_reporter_write_here(const struct sp_reporter_setup *setup)
 		unsigned char *stack = sp_pages_map_stack(STACK_BYTES);
 
 		reporter.setup = *setup;
-		sp_log_init(STDERR_FILENO, setup->options->is_quiet,
-			    setup->options->is_verbose);
 		if (stack) {
 			call_on_stack(write_here, stack + STACK_BYTES);
 			drop_own_signals();

@@ -47,6 +47,14 @@ void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup);
 int sp_reporter_thread_start(const struct sp_reporter_setup *setup);
 
 /*
+ * Context: init, in the constructor. The thread that is started in between has a
+ * descriptor of the program's standard error from the first moment, for which the latter
+ * waits for at most timeout_ns; the program's code never sees it.
+ */
+void sp_reporter_thread_lend_stderr(void);
+void sp_reporter_thread_take_stderr_back(uint64_t timeout_ns);
+
+/*
  * Context: hook, never on the reporter thread itself (then nothing happens). Asks and
  * waits for at most timeout_ns. True when it was done.
  */
@@ -55,6 +63,7 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 /* Context: hook. Waits for at most timeout_ns until the thread has a root folder and
  * descriptors of its own, and has opened the output folder. */
 void sp_reporter_thread_await_separate(uint64_t timeout_ns);
+
 /*
  * Context: hook; also in a signal handler of the program, wherever it interrupted. Writes
  * the profiles where there is no such thread, in a fork child that ends or execs: on

@@ -5,6 +5,9 @@
 #include "cpu_profile.h"
 #include "victim.h"
 
+#include <stdio.h>
+#include <string.h>
+
 static const struct {
 	const char *mode;
 	bool is_silent; /* it can't print any more */
@@ -36,7 +39,7 @@ START_TEST(program_escapes_unharmed_and_profile_arrives)
 	if (victim == NULL)
 		return;
 	if (!modes[_i].is_silent)
-		ck_assert_str_eq(victim->output, "escaped\n");
+		ck_assert_ptr_nonnull(strstr(victim->output, "escaped\n"));
 	profile = cpu_profile_read(victim_profile(victim, 0, path));
 	ck_assert_msg(cpu_profile_with_ns(profile, "burn") > 2 * 250000000LL,
 		      "burn has %lld ns",
@@ -46,10 +49,30 @@ START_TEST(program_escapes_unharmed_and_profile_arrives)
 }
 END_TEST
 
+START_TEST(no_thread_stays_in_the_folder_of_the_start)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"escape", "chdir", NULL},
+		.environment = (const char *const[]){"SPANPROF_OUT=profiles", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+	char line[PATH_MAX], path[PATH_MAX];
+
+	ck_assert_str_eq(victim->output, "0 tasks elsewhere\nescaped\n");
+	/* A relative path is that of the start, and said whole. */
+	victim_profile(victim, 0, path);
+	snprintf(line, sizeof(line), "wrote %s", victim->profiles);
+	ck_assert_msg(strstr(victim->agent_lines, line) != NULL, "said: %s",
+		      victim->agent_lines);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, program_escapes_unharmed_and_profile_arrives, 0,
 			    sizeof(modes) / sizeof(modes[0]));
+	tcase_add_test(tcase, no_thread_stays_in_the_folder_of_the_start);
 }
 
 int main(void)

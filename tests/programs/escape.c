@@ -4,6 +4,7 @@
  */
 #include "burn.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
@@ -57,6 +58,24 @@ static int change_namespaces(void)
 	return close(fd);
 }
 
+/* Nothing of it may keep the folder of its start in use. */
+static int count_tasks_elsewhere(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *entry;
+	int count = 0;
+
+	while ((entry = readdir(tasks)) != NULL) {
+		char path[300], folder[8] = "";
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/cwd", entry->d_name);
+		if (readlink(path, folder, sizeof(folder)) > 0)
+			count += strcmp(folder, "/") != 0;
+	}
+	closedir(tasks);
+	return count;
+}
+
 static int escape(const char *mode)
 {
 	if (strcmp(mode, "chdir") == 0)
@@ -98,6 +117,8 @@ int main(int argc, char **argv)
 	if (status != 0)
 		return status;
 	burn(cpu_ns);
+	if (argc > 1 && strcmp(argv[1], "chdir") == 0)
+		printf("%d tasks elsewhere\n", count_tasks_elsewhere());
 	printf("escaped\n");
 	return 0;
 }

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,6 +83,30 @@ START_TEST(without_a_descriptor_nothing_is_told)
 	sp_log_init(-1, false, true);
 	sp_log_error("lost");
 	ck_assert_str_eq(read_text(), "");
+}
+END_TEST
+
+START_TEST(another_file_in_its_place_is_not_written_to)
+{
+	int copy = fcntl(pipe_fds[1], F_DUPFD_CLOEXEC, 0);
+	int data = memfd_create("data", MFD_CLOEXEC);
+	int end = pipe_fds[1];
+	struct stat status;
+
+	ck_assert_int_ge(data, 0);
+	ck_assert(sp_log_is_open_at(end));
+	ck_assert_int_eq(dup2(data, end), end);
+	ck_assert(!sp_log_is_open_at(end));
+	sp_log_error("lost");
+	ck_assert_int_eq(fstat(data, &status), 0);
+	ck_assert_int_eq(status.st_size, 0);
+	ck_assert_str_eq(read_text(), "");
+
+	sp_log_use(copy);
+	sp_log_error("found");
+	assert_text("found");
+	close(copy);
+	close(data);
 }
 END_TEST
 
@@ -267,6 +293,7 @@ static Suite *log_suite(void)
 	tcase_add_test(tcase, a_line_has_a_prefix_and_an_end);
 	tcase_add_test(tcase, levels_are_heard_as_asked);
 	tcase_add_test(tcase, without_a_descriptor_nothing_is_told);
+	tcase_add_test(tcase, another_file_in_its_place_is_not_written_to);
 	tcase_add_test(tcase, control_characters_are_escaped);
 	tcase_add_test(tcase, a_line_that_is_too_long_is_cut_and_says_so);
 	tcase_add_test(tcase, errno_is_kept);
