@@ -25,9 +25,24 @@
 #define DIRECTORY_MODE 0700
 #define FILE_MODE 0600
 
-static int open_at(int dir_fd, const char *name, int flags, int mode)
+static int open_at(int dir_fd, const char *name, int flags)
 {
-	return (int)sp_syscall4(SYS_openat, dir_fd, name, flags | O_CLOEXEC, mode);
+	return (int)sp_syscall4(SYS_openat, dir_fd, name, flags | O_CLOEXEC, FILE_MODE);
+}
+
+/* A new file, of that mode whatever the program's umask is. */
+static int create_at(int dir_fd, const char *name, int flags)
+{
+	int fd = open_at(dir_fd, name, flags);
+
+	if (fd >= 0)
+		sp_syscall2(SYS_fchmod, fd, FILE_MODE);
+	return fd;
+}
+
+static int create_named_at(int dir_fd, const char *name)
+{
+	return create_at(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
 }
 
 static int unlink_at(int dir_fd, const char *name)
@@ -105,8 +120,7 @@ static int open_named(struct sp_file_sink *file)
 
 	for (int i = 0; i < TEMPORARY_TRIES && fd == -EEXIST; i++) {
 		make_temporary_name(file);
-		fd = open_at(file->dir_fd, file->temporary_name,
-			     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, FILE_MODE);
+		fd = create_named_at(file->dir_fd, file->temporary_name);
 	}
 	if (fd < 0)
 		file->temporary_name[0] = '\0';
@@ -128,7 +142,7 @@ int sp_file_sink_open(struct sp_file_sink *file, int dir_fd, const char *name)
 	file->sink.write = write_to_file;
 	file->dir_fd = dir_fd;
 	memcpy(file->name, name, strlen(name));
-	fd = open_at(dir_fd, ".", O_RDWR | O_TMPFILE, FILE_MODE);
+	fd = create_at(dir_fd, ".", O_RDWR | O_TMPFILE);
 	if (fd < 0)
 		fd = open_named(file);
 	if (fd < 0)
@@ -204,8 +218,7 @@ static int take_free_name(struct sp_file_sink *file, const char *name)
 	}
 	if (err != -EPERM && err != -EOPNOTSUPP && err != -ENOSYS)
 		return err;
-	fd = open_at(file->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-		     FILE_MODE);
+	fd = create_named_at(file->dir_fd, name);
 	if (fd < 0)
 		return fd;
 	close_descriptor(fd);
@@ -326,17 +339,17 @@ static int make_directories(const char *path)
 
 int sp_directory_open(const char *path, int *fd)
 {
-	int opened = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0), err;
+	int opened = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY), err;
 
 	if (opened == -ENOENT && path[0] != '\0' && strlen(path) < PATH_MAX) {
 		err = make_directories(path);
-		opened = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+		opened = open_at(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
 		if (opened == -ENOENT && err)
 			opened = err;
 	}
 	/* One may put files into a directory without being allowed to list it. */
 	if (opened == -EACCES)
-		opened = open_at(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
+		opened = open_at(AT_FDCWD, path, O_PATH | O_DIRECTORY);
 	if (opened < 0)
 		return opened;
 	*fd = opened;

@@ -23,6 +23,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#define FILE_MODE 0600
+
 static uint64_t limit_of(int resource)
 {
 	struct rlimit limit;
@@ -170,9 +172,12 @@ static int create_in(struct sp_recording *recording, const char *directory,
 		return -ENAMETOOLONG;
 
 	fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, recording->path,
-			      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+			      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			      FILE_MODE);
 	if (fd < 0)
 		return fd;
+	/* The program's umask may leave us nothing. */
+	sp_syscall2(SYS_fchmod, fd, FILE_MODE);
 	recording->is_file = true;
 	err = (int)sp_syscall2(SYS_fstat, fd, &status);
 	recording->device = status.st_dev;
