@@ -60,12 +60,14 @@ static void before_chroot(void)
 
 void sp_hook_calls_write_at_end(void)
 {
-	uint32_t state = atomic_load_explicit(&sp_capture.state, memory_order_acquire);
 	int saved_errno = errno;
 	uint64_t mask;
 
-	/* A fork child that never ran long enough for a sample has nothing to tell. */
-	if (state != SP_CAPTURE_RUNNING)
+	/* A fork child that never ran long enough for a sample has nothing to tell. It
+	 * begins no recording on its last way either: nobody would end that. */
+	if (sp_capture_change_state(SP_CAPTURE_FORKED, SP_CAPTURE_ENDING) ||
+	    atomic_load_explicit(&sp_capture.state, memory_order_acquire) !=
+		    SP_CAPTURE_RUNNING)
 		return;
 	/* Of what the program's handlers use, an end has taken down much already: while
 	 * we keep it waiting they do not run. */
@@ -142,27 +144,15 @@ static void before_exit(void)
 		sp_hook_calls_write_at_end();
 }
 
-/* A child that execs at once begins no recording meanwhile: nobody would end it. */
-static void before_exec(void)
+static void goes_on(void)
 {
-	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
-	    SP_CAPTURE_FORKED)
-		sp_capture_set_state(SP_CAPTURE_EXECING);
-	else
-		sp_hook_calls_write_at_end();
-}
-
-static void after_failed_exec(void)
-{
-	if (atomic_load_explicit(&sp_capture.state, memory_order_relaxed) ==
-	    SP_CAPTURE_EXECING)
-		sp_capture_set_state(SP_CAPTURE_FORKED);
+	sp_capture_change_state(SP_CAPTURE_ENDING, SP_CAPTURE_FORKED);
 }
 
 const struct sp_hook_calls sp_agent_hook_calls = {
 	.safe_point = safe_point,
-	.before_exec = before_exec,
-	.after_failed_exec = after_failed_exec,
+	.before_exec = sp_hook_calls_write_at_end,
+	.goes_on = goes_on,
 	.before_exit = before_exit,
 	.before_chroot = before_chroot,
 	.before_confinement = before_confinement,

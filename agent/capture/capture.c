@@ -19,6 +19,13 @@ void sp_capture_set_state(enum sp_capture_state state)
 	atomic_store_explicit(&sp_capture.state, state, memory_order_release);
 }
 
+bool sp_capture_change_state(enum sp_capture_state from, enum sp_capture_state to)
+{
+	uint32_t found = from;
+
+	return atomic_compare_exchange_strong(&sp_capture.state, &found, to);
+}
+
 void sp_capture_wake_reporter(void)
 {
 	/* Sequentially consistent, as is the reporter's store of 0 before it looks

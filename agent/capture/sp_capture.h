@@ -14,16 +14,16 @@
  *   OFF ────────────────────▶ RUNNING
  *    ▲                         │   ▲
  *    │     fork, in the child  ▼   │  its first sample or thread
- *    └──────────────────────  FORKED ◀──▶ EXECING
- *     no recording to be had         exec, failed exec
+ *    └──────────────────────  FORKED ◀──▶ ENDING
+ *     no recording to be had         end or exec, failed exec, fork
  *
- * sp_capture_set_state() makes every transition.
+ * sp_capture_set_state() and sp_capture_change_state() make every transition.
  */
 enum sp_capture_state {
 	SP_CAPTURE_OFF, /* hooks pass everything through */
 	SP_CAPTURE_RUNNING,
-	SP_CAPTURE_FORKED,  /* in a child that has no recording of its own yet */
-	SP_CAPTURE_EXECING, /* such a child, about to exec: it begins none */
+	SP_CAPTURE_FORKED, /* in a child that has no recording of its own yet */
+	SP_CAPTURE_ENDING, /* such a child, about to end or to exec: it begins none */
 };
 
 /* Zero again in any child that got a copy of our memory (MADV_WIPEONFORK), also
@@ -60,6 +60,9 @@ extern struct sp_capture sp_capture;
 
 /* Context: signal. */
 void sp_capture_set_state(enum sp_capture_state state);
+
+/* Context: signal. At once, also against our handler. False in any other state. */
+bool sp_capture_change_state(enum sp_capture_state from, enum sp_capture_state to);
 
 /* Context: signal. Is this our process, no copy of it? */
 static inline bool sp_capture_is_own_process(void)

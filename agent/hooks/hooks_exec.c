@@ -65,7 +65,7 @@ static int exec_failed(int result)
 	int saved_errno = errno;
 
 	if (calls)
-		calls->after_failed_exec();
+		calls->goes_on();
 	errno = saved_errno;
 	return result;
 }

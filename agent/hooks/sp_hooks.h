@@ -17,10 +17,10 @@ struct sp_hook_calls {
 	void (*safe_point)(void);
 	/* The process image is about to go: write the profiles now. */
 	void (*before_exec)(void);
-	/* It did not go after all. */
-	void (*after_failed_exec)(void);
 	/* The process is about to end without running destructors. */
 	void (*before_exit)(void);
+	/* It did not go, or end, after all. */
+	void (*goes_on)(void);
 	/* The process is about to lose sight of the folders it started with. */
 	void (*before_chroot)(void);
 	/* The program gives up system calls that we need: make none from here on. */

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define CPU_MS "300"
@@ -23,6 +24,8 @@ static const struct {
 	{"_Exit", "main_work"},
 	{"quick_exit", "main_work"},
 	{"abort", "main_work"},
+	{"assert", "main_work"},
+	{"assert_perror", "main_work"},
 	{"pthread_exit", "last_thread_work"},
 	{"exit_in_thread", "last_thread_work"},
 	{"exit_in_all_threads", "main_work"},
@@ -109,6 +112,31 @@ START_TEST(exec_leaves_a_profile_of_both_images)
 }
 END_TEST
 
+/* Each of them is small, and so is what the loader does for it. */
+START_TEST(exec_counts_no_time_twice)
+{
+	char program[PATH_MAX];
+	struct victim *victim =
+		victim_run_agent("env", "env", "env", "env", "env", "env", "env",
+				 victim_program_path("ends", program), "return", "10");
+	double waited_ns = (double)victim_cpu_ns(&victim->usage), sum_ns = 0;
+	struct victim_files files;
+
+	victim_list(victim->profiles, "*.cpu.pb.gz", &files);
+	ck_assert_uint_ge(files.count, 2);
+	for (size_t i = 0; i < files.count; i++) {
+		struct cpu_profile *profile = cpu_profile_read(files.paths[i]);
+
+		sum_ns += (double)cpu_profile_total_ns(profile);
+		cpu_profile_free(profile);
+	}
+	ck_assert_msg(sum_ns < 1.15 * waited_ns, "%zu images: %.0f ns, wait4 %.0f ns",
+		      files.count, sum_ns, waited_ns);
+	victim_files_free(&files);
+	victim_free(victim);
+}
+END_TEST
+
 /* The recording that is left becomes the profile. */
 static void recover(const struct victim *victim)
 {
@@ -169,6 +197,45 @@ START_TEST(kill_at_any_moment_leaves_a_readable_recording)
 }
 END_TEST
 
+static void take_all_modes(void *context)
+{
+	(void)context;
+	umask(0777);
+}
+
+static void assert_mode(const char *folder, const char *pattern)
+{
+	struct victim_files files;
+	struct stat status;
+
+	victim_list(folder, pattern, &files);
+	ck_assert_uint_eq(files.count, 1);
+	ck_assert_int_eq(stat(files.paths[0], &status), 0);
+	ck_assert_uint_eq(status.st_mode & 07777, 0600);
+	victim_files_free(&files);
+}
+
+/* Whoever is not root could not read them. */
+START_TEST(umask_of_the_program_is_not_for_our_files)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"ends", "wait_for_signal", "10", NULL},
+		.before_exec = take_all_modes,
+		.kill_signal = SIGKILL,
+		.kill_after_ms = 700,
+	};
+	struct victim *killed_one = victim_run(&setup), *ended;
+
+	assert_mode(killed_one->recordings, "*.spanprof");
+	victim_free(killed_one);
+	setup.argv = (const char *const[]){"ends", "return", "10", NULL};
+	setup.kill_signal = 0;
+	ended = victim_run(&setup);
+	assert_mode(ended->profiles, "*.cpu.pb.gz");
+	victim_free(ended);
+}
+END_TEST
+
 /* What the program's handlers use is torn down at its end: they do not run while we keep
  * it waiting. */
 START_TEST(signal_during_the_end_waits_for_the_profile)
@@ -195,7 +262,9 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, end_is_as_without_us_and_profile_is_left, 0,
 			    sizeof(written) / sizeof(written[0]));
 	tcase_add_test(tcase, abort_keeps_its_signal);
+	tcase_add_test(tcase, umask_of_the_program_is_not_for_our_files);
 	tcase_add_test(tcase, signal_during_the_end_waits_for_the_profile);
+	tcase_add_test(tcase, exec_counts_no_time_twice);
 	tcase_add_test(tcase, exec_leaves_a_profile_of_both_images);
 	tcase_add_loop_test(tcase, killed_program_is_recovered, 0,
 			    sizeof(killed) / sizeof(killed[0]));

@@ -66,10 +66,25 @@ START_TEST(new_root_at_once_keeps_the_output_outside)
 }
 END_TEST
 
+/* Nobody would end what begins after the end was told. */
+START_TEST(child_that_ends_begins_no_recording)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"tries", "late_child", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+
+	/* Its own, too, if a tick came before its end. */
+	ck_assert_uint_ge(victim_count(victim->profiles, "*.cpu.pb.gz"), 1);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, failing_exec_writes_no_profile_each_time);
 	tcase_add_test(tcase, daemon_leaves_the_profile_of_both_processes);
+	tcase_add_test(tcase, child_that_ends_begins_no_recording);
 	tcase_add_test(tcase, new_root_at_once_keeps_the_output_outside);
 }
 

@@ -4,10 +4,15 @@
  */
 #include "burn.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+
+/* It is on, however the tests are built. */
+#undef NDEBUG
+#include <assert.h>
 
 #define EXITING_THREADS 4
 
@@ -179,6 +184,10 @@ int main(int argc, char **argv)
 		quick_exit(5);
 	if (is("abort"))
 		abort();
+	if (is("assert"))
+		assert(mode == NULL);
+	if (is("assert_perror"))
+		assert_perror(ENOENT);
 	if (is("pthread_exit"))
 		pthread_exit(NULL);
 	if (is("raise_kill"))
