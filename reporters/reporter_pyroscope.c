@@ -318,7 +318,7 @@ static int make_rows(struct pyroscope *reporter)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < ledger->span_count && !err; i++) {
 		uint64_t values[SP_LEDGER_VALUES];
-		struct row *row;
+		struct row *row = NULL;
 
 		sp_span_ledger_take(&ledger->spans[i], values);
 		if (!has_any(values))
