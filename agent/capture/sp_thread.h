@@ -12,7 +12,7 @@
  * Context: hook. Claims a slot for a thread that will run start_routine; NULL
  * when there is none (counted). Until it begins, stack_low holds stack_bytes.
  */
-struct sp_slot *sp_thread_claim(void *(*start_routine)(void *), void *argument,
+struct sp_slot *sp_thread_claim(uintptr_t start_routine, void *argument,
 				uint64_t stack_bytes, uint32_t flags);
 
 /* Context: hook. The thread could not be created after all. */

@@ -164,7 +164,7 @@ static bool take_more(void)
 				    reserved + SLOTS_IN_NEED) == 0;
 }
 
-struct sp_slot *sp_thread_claim(void *(*start_routine)(void *), void *argument,
+struct sp_slot *sp_thread_claim(uintptr_t start_routine, void *argument,
 				uint64_t stack_bytes, uint32_t flags)
 {
 	struct sp_slot *slot = claim_any();
@@ -182,9 +182,8 @@ struct sp_slot *sp_thread_claim(void *(*start_routine)(void *), void *argument,
 		sp_capture_wake_reporter();
 		return NULL;
 	}
-	prepare(slot, (uint64_t)(uintptr_t)start_routine);
-	atomic_store_explicit(&slot->start_routine, (uint64_t)(uintptr_t)start_routine,
-			      memory_order_relaxed);
+	prepare(slot, start_routine);
+	atomic_store_explicit(&slot->start_routine, start_routine, memory_order_relaxed);
 	atomic_store_explicit(&slot->start_argument, (uint64_t)(uintptr_t)argument,
 			      memory_order_relaxed);
 	atomic_store_explicit(&slot->stack_low, stack_bytes, memory_order_relaxed);

@@ -1,6 +1,7 @@
 /*
- * Birth and end of threads. pthread_create() hands a slot to the new thread, which
- * arms its own timer before it runs the program's function; a thread-specific key
+ * Birth and end of threads. pthread_create() and thrd_create(), which does not go by way
+ * of it, hand a slot to the new thread, which arms its own timer before it runs the
+ * program's function; a thread-specific key
  * whose destructor asks to be called again until the last round notices its end,
  * also by pthread_exit() and cancellation. Threads made otherwise are found by the
  * reporter thread. Context: hook, cold.
@@ -19,6 +20,7 @@
 
 #include <limits.h>
 #include <stdint.h>
+#include <threads.h>
 #include <time.h>
 
 static pthread_key_t end_key;
@@ -101,18 +103,34 @@ static void begin_thread(struct sp_slot *slot)
 	sp_cpu_timer_arm(slot);
 }
 
-static void *run_thread(void *argument)
+static void *start_argument_of(const struct sp_slot *slot)
 {
-	struct sp_slot *slot = argument;
-	void *(*start_routine)(void *) =
-		(void *(*)(void *))(uintptr_t)atomic_load_explicit(&slot->start_routine,
-								   memory_order_relaxed);
-	void *start_argument = (void *)(uintptr_t)atomic_load_explicit(
-		&slot->start_argument, memory_order_relaxed);
+	return (void *)(uintptr_t)atomic_load_explicit(&slot->start_argument,
+						       memory_order_relaxed);
+}
+
+static uintptr_t begin_and_find_start(struct sp_slot *slot)
+{
+	uintptr_t start_routine = (uintptr_t)atomic_load_explicit(&slot->start_routine,
+								  memory_order_relaxed);
 
 	if (sp_capture_is_running())
 		begin_thread(slot);
-	return start_routine(start_argument);
+	return start_routine;
+}
+
+static void *run_thread(void *argument)
+{
+	void *start_argument = start_argument_of(argument);
+
+	return ((void *(*)(void *))begin_and_find_start(argument))(start_argument);
+}
+
+static int run_c11_thread(void *argument)
+{
+	void *start_argument = start_argument_of(argument);
+
+	return ((thrd_start_t)begin_and_find_start(argument))(start_argument);
 }
 
 static size_t stack_bytes_of(const pthread_attr_t *attributes)
@@ -130,29 +148,35 @@ int sp_hooks_create_own_thread(pthread_t *thread, const pthread_attr_t *attribut
 	return SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
 }
 
-SP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
-			     void *(*start_routine)(void *), void *argument)
+/* The slot of a thread that is about to be made; NULL when it is to be made as without
+ * us. */
+static struct sp_slot *claim_slot(uintptr_t start_routine, void *argument,
+				  const pthread_attr_t *attributes)
 {
 	const struct sp_hook_calls *calls;
-	struct sp_slot *slot = NULL;
 	size_t stack_bytes;
-	int err;
 
 	/* Constructors of other libraries run before ours. */
 	if (sp_unlikely(!sp_hooks_are_set()) && sp_agent_start)
 		sp_agent_start();
 	calls = sp_hooks_own_calls();
-
 	if (!calls)
-		return SP_NEXT(pthread_create)(thread, attributes, start_routine,
-					       argument);
+		return NULL;
 	calls->safe_point();
 	stack_bytes = stack_bytes_of(attributes);
-	if (has_end_key && sp_capture_is_running())
-		slot = sp_thread_claim(start_routine, argument, stack_bytes,
-				       stack_bytes < SP_SIGNAL_STACK_BYTES_MIN
-					       ? SP_THREAD_SMALL_STACK
-					       : 0);
+	if (!has_end_key || !sp_capture_is_running())
+		return NULL;
+	return sp_thread_claim(
+		start_routine, argument, stack_bytes,
+		stack_bytes < SP_SIGNAL_STACK_BYTES_MIN ? SP_THREAD_SMALL_STACK : 0);
+}
+
+SP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+			     void *(*start_routine)(void *), void *argument)
+{
+	struct sp_slot *slot = claim_slot((uintptr_t)start_routine, argument, attributes);
+	int err;
+
 	if (!slot)
 		return SP_NEXT(pthread_create)(thread, attributes, start_routine,
 					       argument);
@@ -160,4 +184,17 @@ SP_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes
 	if (err)
 		sp_thread_unclaim(slot);
 	return err;
+}
+
+SP_EXPORT int thrd_create(thrd_t *thread, thrd_start_t start_routine, void *argument)
+{
+	struct sp_slot *slot = claim_slot((uintptr_t)start_routine, argument, NULL);
+	int result;
+
+	if (!slot)
+		return SP_NEXT(thrd_create)(thread, start_routine, argument);
+	result = SP_NEXT(thrd_create)(thread, run_c11_thread, slot);
+	if (result != thrd_success)
+		sp_thread_unclaim(slot);
+	return result;
 }
