@@ -80,7 +80,8 @@ void sp_process_identity_read(struct sp_process_identity *identity, int pid)
 	sp_process_read_file("/proc/sys/kernel/random/boot_id", text, sizeof(text));
 	identity->boot_id_hash = *text ? hash_text(text) : 0;
 	identity->pid_namespace = 0;
-	if (sp_syscall4(SYS_newfstatat, AT_FDCWD, "/proc/self/ns/pid", &status, 0) == 0)
+	if (sp_syscall4(SYS_newfstatat, AT_FDCWD, "/proc/thread-self/ns/pid", &status,
+			0) == 0)
 		identity->pid_namespace = status.st_ino;
 	sp_text_init(&name, path, sizeof(path));
 	sp_text_string(&name, "/proc/");

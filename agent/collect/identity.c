@@ -37,9 +37,10 @@ void sp_collector_identify(struct sp_recording *recording,
 	copy_text(header->file_pattern, sizeof(header->file_pattern),
 		  options->file_pattern);
 	copy_text(header->out_dir, sizeof(header->out_dir), options->out_dir);
-	length = sp_syscall4(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", header->exe_path,
-			     sizeof(header->exe_path) - 1);
+	/* A main thread that has ended has neither. */
+	length = sp_syscall4(SYS_readlinkat, AT_FDCWD, "/proc/thread-self/exe",
+			     header->exe_path, sizeof(header->exe_path) - 1);
 	header->exe_path[length > 0 ? length : 0] = '\0';
-	sp_process_read_file("/proc/self/cmdline", header->command_line,
+	sp_process_read_file("/proc/thread-self/cmdline", header->command_line,
 			     sizeof(header->command_line));
 }

@@ -190,7 +190,7 @@ static uint64_t bytes_in_file(const struct sp_elf_file *file, uint64_t offset,
 						      : file->size_bytes - offset;
 }
 
-static void read_build_id(struct sp_elf_file *file, struct sp_elf_window *window,
+void sp_elf_read_build_id(struct sp_elf_file *file, struct sp_elf_window *window,
 			  uint64_t offset, uint64_t size_bytes)
 {
 	uint64_t at = 0;
@@ -251,7 +251,8 @@ static void read_program_headers(struct sp_elf_file *file, struct sp_elf_window 
 		else if (program.p_type == PT_GNU_EH_FRAME)
 			file->eh_frame_hdr = segment;
 		else if (program.p_type == PT_NOTE)
-			read_build_id(file, window, segment.offset, segment.size_bytes);
+			sp_elf_read_build_id(file, window, segment.offset,
+					     segment.size_bytes);
 	}
 }
 
@@ -362,13 +363,23 @@ static void read_sections(struct sp_elf_file *file, struct sp_elf_window *window
 		else if (section.sh_type == SHT_DYNSYM)
 			set_table(file, window, header, count, &section, &file->dynsym);
 		else if (section.sh_type == SHT_NOTE && file->build_id_bytes == 0)
-			read_build_id(file, window, section.sh_offset, section.sh_size);
+			sp_elf_read_build_id(file, window, section.sh_offset,
+					     section.sh_size);
 		else if ((section.sh_flags & (SHF_ALLOC | SHF_EXECINSTR)) ==
 			 (SHF_ALLOC | SHF_EXECINSTR))
 			add_code_range(file, &section);
 		else if (is_debug_link(file, &names, &section))
 			read_debug_link(file, &section);
 	}
+}
+
+bool sp_elf_is_ours(const void *header)
+{
+	const Elf64_Ehdr *elf = header;
+
+	return memcmp(elf->e_ident, ELFMAG, SELFMAG) == 0 &&
+	       elf->e_ident[EI_CLASS] == ELFCLASS64 &&
+	       elf->e_ident[EI_DATA] == ELFDATA2LSB && elf->e_machine == EM_X86_64;
 }
 
 /* Reads the headers of an opened file; closes it on failure. */
@@ -381,10 +392,7 @@ static int read_headers(struct sp_elf_file *file)
 
 	if (count < 0)
 		err = (int)count;
-	else if (count != (long)sizeof(header) ||
-		 memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-		 header.e_ident[EI_CLASS] != ELFCLASS64 ||
-		 header.e_ident[EI_DATA] != ELFDATA2LSB || header.e_machine != EM_X86_64)
+	else if (count != (long)sizeof(header) || !sp_elf_is_ours(&header))
 		err = -ENOEXEC;
 	if (!err)
 		err = sp_elf_window_open(&window, file, HEADER_WINDOW_BYTES);
@@ -424,9 +432,11 @@ int sp_elf_open(struct sp_elf_file *file, const char *path)
 	return read_headers(file);
 }
 
-int sp_elf_open_memory(struct sp_elf_file *file, uint64_t address, uint64_t size_bytes)
+int sp_elf_open_own_memory(struct sp_elf_file *file, uint64_t address,
+			   uint64_t size_bytes)
 {
-	long fd = sp_syscall4(SYS_openat, AT_FDCWD, "/proc/self/mem",
+	/* This thread's: a main thread that has ended has no memory. */
+	long fd = sp_syscall4(SYS_openat, AT_FDCWD, "/proc/thread-self/mem",
 			      O_RDONLY | O_CLOEXEC, 0);
 
 	memset(file, 0, sizeof(*file));
@@ -436,7 +446,14 @@ int sp_elf_open_memory(struct sp_elf_file *file, uint64_t address, uint64_t size
 	file->fd = (int)fd;
 	file->image_offset = address;
 	file->size_bytes = size_bytes;
-	return read_headers(file);
+	return 0;
+}
+
+int sp_elf_open_memory(struct sp_elf_file *file, uint64_t address, uint64_t size_bytes)
+{
+	int err = sp_elf_open_own_memory(file, address, size_bytes);
+
+	return err ? err : read_headers(file);
 }
 
 void sp_elf_close(struct sp_elf_file *file)

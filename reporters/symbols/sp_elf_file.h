@@ -38,7 +38,7 @@ struct sp_elf_table {
 
 struct sp_elf_file {
 	int fd; /* -1: closed */
-	/* Where the image begins in fd; not 0 only in /proc/self/mem. */
+	/* Where the image begins in fd; not 0 only in memory. */
 	uint64_t image_offset;
 	uint64_t size_bytes;
 	struct sp_elf_table symtab, dynsym;
@@ -73,8 +73,15 @@ struct sp_elf_window {
  */
 int sp_elf_open(struct sp_elf_file *file, const char *path);
 
-/* The same for an image in this process, read through /proc/self/mem. */
+/* The same for a whole file in this process's memory (the vDSO), which is read through
+ * /proc/thread-self/mem. */
 int sp_elf_open_memory(struct sp_elf_file *file, uint64_t address, uint64_t size_bytes);
+
+/*
+ * The same for a library as the loader has mapped it, from its first byte on: .dynsym,
+ * code, build id and .eh_frame_hdr, which are all that is in memory.
+ */
+int sp_elf_open_image(struct sp_elf_file *file, uint64_t address);
 
 void sp_elf_close(struct sp_elf_file *file);
 
@@ -106,6 +113,14 @@ void sp_elf_keep_names(const struct sp_elf_file *file, struct sp_elf_table *tabl
  */
 bool sp_elf_read_name(const struct sp_elf_file *file, const struct sp_elf_table *table,
 		      uint64_t name_offset, char *name, size_t name_bytes);
+
+/* For those that open. The descriptor alone; an Elf64_Ehdr of this machine's; the first
+ * build id among notes, if there is none yet. */
+int sp_elf_open_own_memory(struct sp_elf_file *file, uint64_t address,
+			   uint64_t size_bytes);
+bool sp_elf_is_ours(const void *header);
+void sp_elf_read_build_id(struct sp_elf_file *file, struct sp_elf_window *window,
+			  uint64_t offset, uint64_t size_bytes);
 
 int sp_elf_window_open(struct sp_elf_window *window, const struct sp_elf_file *file,
 		       size_t capacity_bytes);
