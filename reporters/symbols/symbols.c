@@ -106,14 +106,15 @@ static int open_vdso(struct sp_elf_file *file, const struct sp_view_module *modu
 	return -ENOENT;
 }
 
-static int open_own(struct work *work, const struct sp_view_module *module)
+/*
+ * The file under the module's name, or what was there before it was replaced.
+ */
+static int open_by_path(struct work *work, const struct sp_view_module *module)
 {
 	static const char deleted[] = " (deleted)";
 	size_t length = module->path ? strlen(module->path) : 0;
 	int err;
 
-	if (module->is_vdso)
-		return open_vdso(&work->own, module);
 	if (length == 0 || module->path[0] != '/' || length >= sizeof(work->path))
 		return -ENOENT;
 	memcpy(work->path, module->path, length + 1);
@@ -129,6 +130,34 @@ static int open_own(struct work *work, const struct sp_view_module *module)
 		sp_elf_close(&work->own);
 		err = -ENOENT;
 	}
+	return err;
+}
+
+/* What this process runs, though the file was replaced or removed: the program's can
+ * still be opened, of a library there is what is in memory. */
+static int open_running(struct sp_elf_file *file, const struct sp_view_module *module)
+{
+	int err = module->is_main ? sp_elf_open(file, "/proc/thread-self/exe")
+				  : sp_elf_open_image(file, module->base);
+
+	/* In another process, which recovers a recording, it is something else. */
+	if (!err &&
+	    !sp_elf_has_build_id(file, module->build_id, module->build_id_bytes)) {
+		sp_elf_close(file);
+		err = -ENOENT;
+	}
+	return err;
+}
+
+static int open_own(struct work *work, const struct sp_view_module *module)
+{
+	int err;
+
+	if (module->is_vdso)
+		return open_vdso(&work->own, module);
+	err = open_by_path(work, module);
+	if (err == -ENOENT && module->build_id_bytes > 0)
+		err = open_running(&work->own, module);
 	return err;
 }
 

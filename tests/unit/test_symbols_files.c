@@ -8,6 +8,7 @@
 #include "symbols_module.h"
 #include "test_heap.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 
 static const uint8_t build_id[20] = {0xab, 0xcd, 3,  4,	 5,  6,	 7,  8,	 9,  10,
@@ -77,6 +78,98 @@ START_TEST(deleted_file_is_looked_up_again_by_build_id)
 	set_module_id(build_id);
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
 	ck_assert_str_eq(query.name, "foo");
+}
+END_TEST
+
+__attribute__((noinline)) void running_function(void);
+
+void running_function(void)
+{
+	__asm__ volatile("");
+}
+
+/* Module and query for a function of this program, whose file is gone. */
+static void become_running(struct sp_elf_file *file, struct sp_symbol_query *query)
+{
+	Dl_info info;
+
+	ck_assert_int_eq(sp_elf_open(file, "/proc/self/exe"), 0);
+	ck_assert_int_ne(dladdr((void *)(uintptr_t)&running_function, &info), 0);
+	module.is_main = true;
+	module.path = in_scratch("gone (deleted)");
+	module.build_id = file->build_id;
+	module.build_id_bytes = file->build_id_bytes;
+	query->offset = (uint64_t)(uintptr_t)&running_function -
+			(uint64_t)(uintptr_t)info.dli_fbase;
+}
+
+START_TEST(running_program_is_read_though_its_file_is_gone)
+{
+	struct sp_symbol_query query = {0};
+	struct sp_elf_file file;
+
+	become_running(&file, &query);
+	if (file.build_id_bytes > 0) {
+		ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+		ck_assert_str_eq(query.name, "running_function");
+	}
+	sp_elf_close(&file);
+}
+END_TEST
+
+START_TEST(another_program_that_runs_names_nothing)
+{
+	struct sp_symbol_query query = {0};
+	struct sp_elf_file file;
+
+	become_running(&file, &query);
+	set_module_id(other_id);
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_ptr_nonnull(strstr(query.name, "gone"));
+	module.build_id_bytes = 0;
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_ptr_nonnull(strstr(query.name, "gone"));
+	sp_elf_close(&file);
+}
+END_TEST
+
+/* The C library of this process, as if its file were gone: nothing but what is in
+ * memory of it. */
+START_TEST(loaded_library_is_read_from_memory_though_its_file_is_gone)
+{
+	uint64_t address = (uint64_t)(uintptr_t)dlsym(RTLD_NEXT, "gnu_get_libc_version");
+	struct sp_symbol_query query = {0};
+	struct sp_elf_file file, image;
+	uint64_t start = 0;
+	Dl_info info;
+
+	ck_assert_int_ne(dladdr((void *)(uintptr_t)address, &info), 0);
+	ck_assert_int_eq(sp_elf_open(&file, info.dli_fname), 0);
+	module.path = in_scratch("libc.so.6 (deleted)");
+	module.base = (uint64_t)(uintptr_t)info.dli_fbase;
+	module.build_id = file.build_id;
+	module.build_id_bytes = file.build_id_bytes;
+	ck_assert_uint_gt(file.build_id_bytes, 0);
+	query.offset = address - module.base + 1;
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_str_eq(query.name, "gnu_get_libc_version");
+	ck_assert_uint_eq(query.start_offset, address - module.base);
+	/* What has no name there still has a beginning. */
+	ck_assert_int_eq(sp_elf_open_image(&image, module.base), 0);
+	ck_assert_int_eq(
+		sp_fde_find_starts(&image, &query.offset, &(bool){true}, 1, &start), 0);
+	ck_assert_uint_eq(start, address - module.base);
+	ck_assert_uint_eq(image.dynsym.symbol_count, file.dynsym.symbol_count);
+	/* Another library was loaded there since. */
+	set_module_id(other_id);
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_ptr_nonnull(strstr(query.name, "libc.so.6"));
+	/* Or none. */
+	module.base = 4096;
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_ptr_nonnull(strstr(query.name, "libc.so.6"));
+	sp_elf_close(&image);
+	sp_elf_close(&file);
 }
 END_TEST
 
@@ -233,6 +326,9 @@ int main(void)
 	tcase_add_test(tc, file_with_another_build_id_was_replaced_and_names_nothing);
 	tcase_add_test(tc, file_that_lost_its_build_id_names_nothing);
 	tcase_add_test(tc, deleted_file_is_looked_up_again_by_build_id);
+	tcase_add_test(tc, running_program_is_read_though_its_file_is_gone);
+	tcase_add_test(tc, another_program_that_runs_names_nothing);
+	tcase_add_test(tc, loaded_library_is_read_from_memory_though_its_file_is_gone);
 	tcase_add_test(tc, debug_file_is_found_by_build_id);
 	tcase_add_test(tc, debug_file_names_a_module_whose_file_was_replaced);
 	tcase_add_test(tc, debug_file_with_another_build_id_is_refused);
