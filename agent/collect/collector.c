@@ -20,11 +20,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LISTING_PERIOD_NS SP_NS_PER_SECOND
+/* Of thousands of threads a list is dear: it takes a thousandth of the time, but comes
+ * once a second. */
+#define LISTING_PERIOD_NS (SP_NS_PER_SECOND / 4)
+#define LISTING_PERIOD_MAX_NS SP_NS_PER_SECOND
+#define LISTING_SHARE 1000U
+/* Whoever is new on the list is believed when seen again. */
+#define SECOND_LOOK_NS (SP_NS_PER_SECOND / 20)
 #define CLOCKS_PERIOD_NS (SP_NS_PER_SECOND / 4)
 #define HEAP_PERIOD_NS (2 * SP_NS_PER_SECOND)
 /* Less CPU time than this since the last look: the program sleeps. */
 #define IDLE_CPU_NS UINT64_C(1000000)
+/* This part of the time or more: it is at work, also where nobody is sampled yet. */
+#define BUSY_PARTS 32U
 /* Free rings and slots kept ready for threads that are about to come. */
 #define RINGS_AHEAD 1U
 #define RINGS_AHEAD_MAX 64U
@@ -141,22 +149,56 @@ static void read_memory(struct sp_collector *collector)
 }
 
 /* Does the program do anything? Its threads and clocks need no look otherwise. */
-static bool has_worked(struct sp_collector *collector)
+static bool has_worked(struct sp_collector *collector, uint64_t now_ns)
 {
 	uint64_t host_ns = sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) -
 			   sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
-	bool has = host_ns - collector->last_host_cpu_ns >= IDLE_CPU_NS;
+	uint64_t used_ns = host_ns - collector->last_host_cpu_ns;
+	uint64_t elapsed_ns = now_ns - collector->last_look_ns;
 
-	if (has)
-		collector->last_host_cpu_ns = host_ns;
-	return has;
+	collector->last_look_ns = now_ns;
+	collector->is_program_busy =
+		used_ns >= IDLE_CPU_NS && used_ns >= elapsed_ns / BUSY_PARTS;
+	if (used_ns < IDLE_CPU_NS)
+		return false;
+	collector->last_host_cpu_ns = host_ns;
+	return true;
+}
+
+static uint64_t listing_period_ns(const struct sp_collector *collector)
+{
+	uint64_t period_ns =
+		collector->strangers.has_news ? SECOND_LOOK_NS : LISTING_PERIOD_NS;
+	uint64_t affordable_ns = collector->listing_cpu_ns * LISTING_SHARE;
+
+	if (affordable_ns > LISTING_PERIOD_MAX_NS)
+		return LISTING_PERIOD_MAX_NS;
+	return affordable_ns > period_ns ? affordable_ns : period_ns;
+}
+
+/* The second look does not wait for the program to do something. */
+static bool is_listing_due(const struct sp_collector *collector, uint64_t now_ns,
+			   bool is_awake)
+{
+	return (is_awake || collector->strangers.has_news) &&
+	       now_ns - collector->last_listing_ns >= listing_period_ns(collector);
 }
 
 static void follow_threads(struct sp_collector *collector, uint64_t now_ns)
 {
+	uint64_t before_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+
 	collector->last_listing_ns = now_ns;
 	sp_collector_list_threads(collector);
+	collector->listing_cpu_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - before_ns;
 	collector->calls->verify_signal();
+}
+
+uint64_t sp_collector_pace_max_ns(const struct sp_collector *collector)
+{
+	if (collector->strangers.has_news)
+		return listing_period_ns(collector);
+	return collector->is_program_busy ? LISTING_PERIOD_NS : UINT64_MAX;
 }
 
 /* Locked, so that no slot goes to another thread meanwhile. */
@@ -230,9 +272,8 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 	}
 	if (collector->reporters)
 		sp_span_reporters_tell(collector->reporters, now_ns, is_final);
-	is_awake = is_final || taken || has_worked(collector);
-	if (is_final ||
-	    (is_awake && now_ns - collector->last_listing_ns >= LISTING_PERIOD_NS))
+	is_awake = has_worked(collector, now_ns) || is_final || taken;
+	if (is_final || is_listing_due(collector, now_ns, is_awake))
 		follow_threads(collector, now_ns);
 	if (is_final ||
 	    (is_awake && now_ns - collector->last_clocks_ns >= CLOCKS_PERIOD_NS))

@@ -33,7 +33,7 @@
 
 #define PACE_FIRST_NS (SP_NS_PER_SECOND / 20)
 #define PACE_BUSY_NS (SP_NS_PER_SECOND / 4)
-#define PACE_IDLE_NS (2 * SP_NS_PER_SECOND)
+#define PACE_IDLE_NS SP_NS_PER_SECOND
 #define LOCK_SLICE_NS (SP_NS_PER_SECOND / 100)
 /* The demanglers recurse; address space only, the pages come when touched. */
 #define STACK_BYTES ((size_t)1 << 20)
@@ -506,6 +506,7 @@ static void *run(void *argument)
 	sp_syscall3(SYS_futex, &reporter.is_separate, FUTEX_WAKE_PRIVATE, INT32_MAX);
 	begin();
 	for (;;) {
+		uint64_t pace_max_ns;
 		bool has_worked;
 		int status;
 
@@ -520,6 +521,9 @@ static void *run(void *argument)
 			return NULL;
 		if (!has_worked && sp_own_thread_is_last(process, &status))
 			end_with_program(status);
+		pace_max_ns = sp_collector_pace_max_ns(&reporter.collector);
+		if (pace_ns > pace_max_ns)
+			pace_ns = pace_max_ns;
 		if (!await_work(pace_ns))
 			pace_ns = next_pace_ns(pace_ns, has_worked);
 		else

@@ -31,6 +31,7 @@ struct sp_collector_calls {
 struct sp_strangers {
 	int old_tids[SP_STRANGERS_MAX], new_tids[SP_STRANGERS_MAX];
 	uint32_t old_count, new_count;
+	bool has_news; /* somebody was met for the first time */
 };
 
 struct sp_collector {
@@ -42,9 +43,11 @@ struct sp_collector {
 	int own_tid;
 	uint64_t listing_round;
 	uint64_t last_listing_ns, last_clocks_ns, last_heap_ns;
+	uint64_t listing_cpu_ns; /* what the last one took */
 	struct sp_strangers strangers;
-	uint64_t last_host_cpu_ns;
-	bool was_kept_out; /* of the aggregates, in the last final round */
+	uint64_t last_host_cpu_ns, last_look_ns;
+	bool is_program_busy; /* its threads take CPU time, sampled or not */
+	bool was_kept_out;    /* of the aggregates, in the last final round */
 	struct sp_span_reporters *reporters; /* of events; NULL: none */
 	uint64_t agent_cpu_before_ns; /* of reporter threads of this process that ended */
 };
@@ -58,6 +61,9 @@ void sp_collector_keep_ahead(struct sp_collector *collector);
 
 /* One round: modules if wanted, rings, threads, clocks. Returns records taken. */
 uint64_t sp_collector_round(struct sp_collector *collector, bool is_final);
+
+/* How soon the next round is to come at the latest. */
+uint64_t sp_collector_pace_max_ns(const struct sp_collector *collector);
 
 /* Lists the task directory: adopts unknown threads, ends vanished ones. */
 void sp_collector_list_threads(struct sp_collector *collector);

@@ -75,22 +75,29 @@ static bool is_stranger(struct sp_collector *collector, uint64_t *hint, int tid)
 	       !note_listed(collector, hint, tid);
 }
 
+static bool is_listed_before(const struct sp_strangers *strangers, int tid)
+{
+	for (uint32_t i = 0; i < strangers->old_count; i++)
+		if (strangers->old_tids[i] == tid)
+			return true;
+	return false;
+}
+
 /*
  * A dying thread gives its slot back some time before the kernel takes it off the list.
- * So a stranger must be met in two rounds, but for those that were there first.
+ * So a stranger must be met in two rounds, but for those that were there first. One that
+ * stays a stranger (it blocks our signal) is kept in mind, for it to be new only once.
  */
 static bool is_here_to_stay(struct sp_collector *collector, int tid)
 {
 	struct sp_strangers *strangers = &collector->strangers;
+	bool is_known = collector->listing_round == 1 || is_listed_before(strangers, tid);
 
-	if (collector->listing_round == 1)
-		return true;
-	for (uint32_t i = 0; i < strangers->old_count; i++)
-		if (strangers->old_tids[i] == tid)
-			return true;
-	if (strangers->new_count < SP_STRANGERS_MAX)
+	if (strangers->new_count < SP_STRANGERS_MAX) {
 		strangers->new_tids[strangers->new_count++] = tid;
-	return false;
+		strangers->has_news |= !is_known;
+	}
+	return is_known;
 }
 
 static void forget_old_strangers(struct sp_collector *collector)
@@ -160,6 +167,7 @@ void sp_collector_list_threads(struct sp_collector *collector)
 	if (fd < 0)
 		return;
 	collector->listing_round++;
+	collector->strangers.has_news = false;
 	for (;;) {
 		long bytes = sp_syscall3(SYS_getdents64, fd, buffer, sizeof(buffer));
 

@@ -69,13 +69,19 @@ END_TEST
 /* 300 ms each: in a library that came late, and on a stack that no thread owns. */
 START_TEST(threads_that_outlive_the_main_one_are_profiled)
 {
-	char library[PATH_MAX];
+	char library[PATH_MAX], path[PATH_MAX];
+	struct cpu_profile *profile;
 	struct victim *victim =
 		run_mode("main_gone", victim_program_path("lib_churn.so", library), 0);
 
 	victim_assert_clean(victim);
 	ck_assert_int_gt(function_ns(victim, "churn_work"), 200000000);
 	ck_assert_int_gt(function_ns(victim, "coroutine_work"), 400000000);
+	/* Names come from this process's memory, which the main thread has no more. */
+	ck_assert_int_gt(function_ns(victim, "__vdso_clock_gettime"), 0);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_int_eq(cpu_profile_matching_ns(profile, "[vdso]+"), 0);
+	cpu_profile_free(profile);
 	victim_free(victim);
 }
 END_TEST
@@ -93,8 +99,42 @@ START_TEST(process_without_descriptors_tells_where_its_profile_is)
 }
 END_TEST
 
+/* Each of its threads works for more than a second. */
+static const struct {
+	const char *mode, *function;
+	double work_ns;
+} long_threads[] = {
+	{"c11", "c11_work", 2.4e9},
+	{"notify", "notified_work", 1.2e9},
+	{"strangers", "stranger_work", 2.4e9},
+};
+
+START_TEST(threads_of_a_second_and_more_are_sampled_whoever_makes_them)
+{
+	struct victim *victim = run_mode(long_threads[_i].mode, NULL, 0);
+	char path[PATH_MAX];
+	struct cpu_profile *profile = cpu_profile_read(victim_profile(victim, 0, path));
+	double total_ns = (double)cpu_profile_program_ns(profile);
+	double work_ns = (double)cpu_profile_with_ns(profile, long_threads[_i].function);
+	double unsampled_ns = (double)cpu_profile_with_ns(profile, "[unsampled]");
+
+	victim_assert_clean(victim);
+	ck_assert_msg(unsampled_ns < 0.01 * total_ns, "%s: %.0f of %.0f ns unsampled",
+		      long_threads[_i].mode, unsampled_ns, total_ns);
+	ck_assert_msg(work_ns > 0.97 * long_threads[_i].work_ns &&
+			      work_ns < 1.05 * long_threads[_i].work_ns,
+		      "%s: %.0f ns", long_threads[_i].mode, work_ns);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+	tcase_add_loop_test(tcase,
+			    threads_of_a_second_and_more_are_sampled_whoever_makes_them,
+			    0, sizeof(long_threads) / sizeof(long_threads[0]));
+
 	tcase_add_test(tcase, thread_with_its_own_thread_pointer_is_sampled);
 	tcase_add_test(tcase, last_thread_that_ends_by_system_call_ends_the_process);
 	tcase_add_test(tcase, end_by_system_call_writes_the_profile);

@@ -125,9 +125,23 @@ static void sum_groups(struct sp_cpu_profile *profile)
 }
 
 /*
- * The group of threads that nobody saw start takes the rest of the process's time:
- * its own clocks were last read a moment ago, and what ended since is in the rest.
+ * The group of threads that nobody saw start takes the rest of the process's time: their
+ * clocks were last read a moment ago, and what ended since is in the rest. But it takes
+ * no more than it has: where threads come and go by the thousand, the rest is their birth
+ * and death in the kernel.
  */
+static void give_rest_to_strangers(struct sp_cpu_profile *profile)
+{
+	struct sp_group_sum *strangers = &profile->groups[SP_GROUP_UNKNOWN];
+	uint64_t taken_ns = profile->rest_ns < strangers->exact_ns ? profile->rest_ns
+								   : strangers->exact_ns;
+
+	if (!strangers->periods)
+		return;
+	strangers->exact_ns += taken_ns;
+	profile->rest_ns -= taken_ns;
+}
+
 static void sum_totals(struct sp_cpu_profile *profile)
 {
 	const struct sp_recording_header *header = profile->recording->header;
@@ -142,8 +156,9 @@ static void sum_totals(struct sp_cpu_profile *profile)
 			totals->unsampled_ns += profile->groups[i].exact_ns;
 	}
 	profile->rest_ns = process_ns > known_ns ? process_ns - known_ns : 0;
-	totals->unsampled_ns += profile->rest_ns;
 	totals->cpu_ns = known_ns + profile->rest_ns;
+	give_rest_to_strangers(profile);
+	totals->unsampled_ns += profile->rest_ns;
 }
 
 /* --- samples --- */
