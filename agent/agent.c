@@ -209,6 +209,21 @@ static void note_earlier_cpu(void)
 			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
+static int make_recording(void)
+{
+	const struct sp_options *options = &sp_agent.options;
+	int err;
+
+	sp_collector_make_places(options);
+	err = sp_own_recording_make();
+	if (!err && sp_capture.recording.is_file && sp_capture.recording.wanted_error)
+		sp_log_error("cannot use recording-dir %s: %s; the recording is in %s",
+			     options->recording_dir,
+			     strerrordesc_np(-sp_capture.recording.wanted_error),
+			     options->out_dir);
+	return err;
+}
+
 static void open_unwinder(void)
 {
 	if (sp_agent.options.unwinder != SP_UNWINDER_LIBUNWIND)
@@ -257,7 +272,7 @@ static void start(void)
 			strerrordesc_np(-err));
 		return;
 	}
-	err = sp_own_recording_make();
+	err = make_recording();
 	if (err) {
 		sp_log_error("cannot make the recording: %s; the program runs unprofiled",
 			     strerrordesc_np(-err));

@@ -150,9 +150,10 @@ static const struct sp_option table[] = {
 	      "percent sign."),
 	 .kind = SP_OPTION_FILE_PATTERN, MEMBER(file_pattern)},
 	{HELP("recording-dir", "SPANPROF_RECORDING_DIR", "DIR", "auto",
-	      "Directory of the recording while the program runs. auto is the first "
-	      "that works of $XDG_RUNTIME_DIR, /dev/shm and the directory of the "
-	      "profiles."),
+	      "Directory of the recording while the program runs; made if need be. auto "
+	      "is the first that works of $XDG_RUNTIME_DIR, /dev/shm and the directory "
+	      "of "
+	      "the profiles."),
 	 .kind = SP_OPTION_DIRECTORY, MEMBER(recording_dir), .has_auto = true},
 	{HELP("recording-size", "SPANPROF_RECORDING_SIZE", "SIZE", "auto",
 	      "Most the recording may grow to, 1M to 4G; it takes only what it needs. "

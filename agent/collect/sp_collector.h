@@ -56,6 +56,10 @@ struct sp_collector {
 void sp_collector_identify(struct sp_recording *recording,
 			   const struct sp_options *options, const char *program);
 
+/* Context: init. Makes the directories of a recording that is to be in a place of its
+ * own; what cannot be made is met when it is used. */
+void sp_collector_make_places(const struct sp_options *options);
+
 /* Storage for the threads that are about to come. */
 void sp_collector_keep_ahead(struct sp_collector *collector);
 

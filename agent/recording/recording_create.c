@@ -256,9 +256,14 @@ int sp_recording_create(struct sp_recording *recording,
 	uint64_t mask = sp_signals_hold();
 	int err = -ENOENT;
 
-	for (unsigned int i = 0; i < SP_ARRAY_COUNT(places) && err; i++)
-		if (places[i] && *places[i])
-			err = create_in(recording, places[i], settings);
+	recording->wanted_error = 0;
+	for (unsigned int i = 0; i < SP_ARRAY_COUNT(places) && err; i++) {
+		if (!places[i] || !*places[i])
+			continue;
+		err = create_in(recording, places[i], settings);
+		if (places[i] == settings->directory)
+			recording->wanted_error = err;
+	}
 	sp_signals_release(mask);
 	if (err)
 		err = create_anonymous(recording, settings->bytes_max);

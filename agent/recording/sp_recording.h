@@ -397,6 +397,7 @@ struct sp_recording {
 	uint64_t mapped_bytes;
 	bool is_file;	     /* else anonymous: does not outlive the process */
 	char path[PATH_MAX]; /* "" when anonymous */
+	int wanted_error;    /* why the wanted directory did not take it; 0: it did */
 	uint64_t device, inode;
 	_Atomic uint64_t refused_ns; /* when the kernel last had no storage; 0: never */
 };

@@ -246,16 +246,18 @@ struct place {
 	const char *out;       /* SPANPROF_OUT, or NULL for the usual */
 	bool is_profile_owed;
 	bool is_recording_lost;
+	bool is_recording_elsewhere;
 };
 
 static const struct place places[] = {
-	{"/nonexistent/folder", NULL, true, false},
-	{"/proc/self", NULL, true, false},
-	{NULL, "/nonexistent/folder", false, false},
-	{NULL, "/proc", false, false},
-	{"/proc/none", "/proc", false, true},
-	{"/nonexistent/folder", "/nonexistent/folder", false, false},
-	{"/dev/null", "/dev/null", false, true},
+	{"/nonexistent/folder", NULL, true, false, false},
+	{"/proc/self", NULL, true, false, true},
+	{"/dev/null", NULL, true, false, true},
+	{NULL, "/nonexistent/folder", false, false, false},
+	{NULL, "/proc", false, false, false},
+	{"/proc/none", "/proc", false, true, false},
+	{"/nonexistent/folder", "/nonexistent/folder", false, false, false},
+	{"/dev/null", "/dev/null", false, true, false},
 };
 
 START_TEST(impossible_places_are_said_and_harmless)
@@ -288,6 +290,15 @@ START_TEST(impossible_places_are_said_and_harmless)
 	if (places[_i].is_recording_lost) {
 		snprintf(path, sizeof(path), "takes the recording (tried %s, %s)",
 			 places[_i].recording, places[_i].out);
+		ck_assert_msg(strstr(agent->agent_lines, path) != NULL, "%s",
+			      agent->agent_lines);
+	}
+	snprintf(path, sizeof(path), "cannot use recording-dir %s: ",
+		 places[_i].recording ? places[_i].recording : "");
+	if (places[_i].is_recording_elsewhere) {
+		ck_assert_msg(strstr(agent->agent_lines, path) != NULL, "%s",
+			      agent->agent_lines);
+		snprintf(path, sizeof(path), "the recording is in %s", agent->profiles);
 		ck_assert_msg(strstr(agent->agent_lines, path) != NULL, "%s",
 			      agent->agent_lines);
 	}

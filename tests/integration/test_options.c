@@ -6,6 +6,7 @@
 #include "victim.h"
 
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,6 +150,25 @@ START_TEST(profile_goes_to_the_current_folder_by_default)
 }
 END_TEST
 
+START_TEST(folder_of_the_recording_is_made)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"busy", "20000", NULL},
+		.environment =
+			(const char *const[]){"SPANPROF_RECORDING_DIR=new/folder", NULL},
+		.kill_signal = SIGKILL,
+		.kill_after_ms = 1000,
+	};
+	struct victim *victim = victim_run(&setup);
+	char folder[PATH_MAX];
+
+	snprintf(folder, sizeof(folder), "%s/new/folder", victim->folder);
+	ck_assert_str_eq(victim->agent_lines, "");
+	ck_assert_uint_eq(victim_count(folder, "busy.*"), 1);
+	victim_free(victim);
+}
+END_TEST
+
 static void become_nobody(void *context)
 {
 	(void)context;
@@ -197,6 +217,7 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, exit_line_is_one_line_that_names_the_profiles);
 	tcase_add_test(tcase, compact_string_sets_rate_and_folder);
 	tcase_add_test(tcase, profile_goes_to_the_current_folder_by_default);
+	tcase_add_test(tcase, folder_of_the_recording_is_made);
 	tcase_add_test(tcase, setuid_program_is_left_alone);
 }
 
