@@ -4,8 +4,9 @@
  * + 1, whatever is known of it.
  *
  * The program is the first mapping because readers take the first one for it.
- * Mappings claim to have no functions, although their locations do, because readers
- * then look for lines and inlined calls in the binaries and fall back on our names.
+ * Mappings claim to have no functions, although their locations do (but for ours),
+ * because readers then look for lines and inlined calls in the binaries and fall back on
+ * our names.
  */
 #include "sp_heap.h"
 #include "sp_pprof_writer.h"
@@ -80,6 +81,8 @@ static void put_module(struct sp_pprof_writer *writer,
 	mapping.file_offset = module->text_file_offset;
 	mapping.filename = string(writer, path);
 	mapping.build_id = string(writer, build_id);
+	/* What readers would find there is our code's own affair. */
+	mapping.has_functions = module->is_agent;
 	put_mapping(writer, &mapping);
 }
 

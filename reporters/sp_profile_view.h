@@ -26,6 +26,7 @@ struct sp_value_type {
 struct sp_view_module {
 	uint16_t id;
 	bool is_main;
+	bool is_agent; /* our own code: named by what the program called of it */
 	bool is_vdso;
 	uint64_t base; /* address = base + frame offset */
 	uint64_t text_start, text_end, text_file_offset;

@@ -165,6 +165,8 @@ void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods,
 	sp_unwind_regs_from_ucontext(&regs, ucontext);
 	find_stack(slot, regs.value[SP_DWARF_RSP], &stack);
 	result = sp_unwind(snapshot, &regs, &stack, sample->frames, max_frames);
+	if (sp_unlikely(result.hook_frame))
+		sp_unwind_put_hook(&result, sample->frames, max_frames);
 	sample->weight_periods = weight_periods;
 	sample->mode = (uint8_t)interrupted_mode(ucontext);
 	sample->frame_count = (uint16_t)result.depth_frames;

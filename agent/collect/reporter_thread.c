@@ -177,6 +177,7 @@ static uint16_t announce_module(void *context, const struct sp_module_info *info
 		.text_file_offset = info->text_file_offset,
 		.build_id_bytes = info->build_id_bytes,
 		.flags = (info->is_main ? SP_MODULE_FLAG_MAIN : 0) |
+			 (info->is_agent ? SP_MODULE_FLAG_AGENT : 0) |
 			 (strcmp(info->path, "[vdso]") == 0 ? SP_MODULE_FLAG_VDSO : 0),
 	};
 
@@ -201,6 +202,8 @@ static uint32_t finish_stack(void *context, const struct sp_deferred_stack *stac
 	result =
 		sp_unwind(atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire),
 			  &regs, &copy, frames, max_frames);
+	if (result.hook_frame)
+		sp_unwind_put_hook(&result, frames, max_frames);
 	*end = (uint8_t)result.end;
 	return result.depth_frames;
 }

@@ -299,6 +299,7 @@ _Static_assert(sizeof(struct sp_module_record) == 120,
 	       "module size is part of the layout");
 #define SP_MODULE_FLAG_MAIN 1U
 #define SP_MODULE_FLAG_VDSO 2U
+#define SP_MODULE_FLAG_AGENT 4U
 
 /*
  * A ring of records. Positions grow for ever; the byte at position p lies at

@@ -54,6 +54,9 @@ void sp_symbol_scan_fini(struct sp_symbol_scan *scan);
 int sp_symbol_scan_table(struct sp_symbol_scan *scan, const struct sp_elf_file *file,
 			 const struct sp_elf_table *table);
 
+/* Is it a symbol that others see? */
+bool sp_symbol_is_global(const struct sp_symbol_candidate *symbol);
+
 /* Once, after the last table: settles the labels. */
 void sp_symbol_scan_finish(struct sp_symbol_scan *scan);
 

@@ -194,6 +194,11 @@ static uint8_t rank_of(const Elf64_Sym *symbol)
 	}
 }
 
+bool sp_symbol_is_global(const struct sp_symbol_candidate *symbol)
+{
+	return (symbol->rank & ~RANK_IS_FUNCTION) == RANK_GLOBAL;
+}
+
 static void visit(struct pass *pass, const Elf64_Sym *symbol)
 {
 	struct sp_symbol_scan *scan = pass->scan;

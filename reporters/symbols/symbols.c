@@ -267,6 +267,28 @@ static int name_by_offset(struct sp_symbols *symbols, const struct sp_view_modul
 	return name ? 0 : -ENOMEM;
 }
 
+/*
+ * What the program calls of us stands in front of a function by that name, and so does
+ * the allocator that we may bring (sp_je_malloc); of what is behind nobody else knows.
+ */
+static int name_hook(struct sp_symbols *symbols, const struct sp_symbol_candidate *symbol,
+		     struct sp_symbol_query *query)
+{
+	static const char allocator[] = "sp_je_", nameless[] = "[spanprof hook]";
+	const char *name = nameless;
+
+	if (symbol && strncmp(query->name, allocator, sizeof(allocator) - 1) == 0)
+		name = query->name + sizeof(allocator) - 1;
+	else if (symbol && sp_symbol_is_global(symbol))
+		return 0;
+	name = sp_symbol_names_intern(&symbols->names, name, strlen(name));
+	if (!name)
+		return -ENOMEM;
+	query->name = name;
+	query->system_name = name;
+	return 0;
+}
+
 /* The symbol that names offset number i, or NULL. A symbol without a size names
  * only the function that starts with it. */
 static const struct sp_symbol_candidate *naming_symbol(const struct work *work, size_t i)
@@ -306,6 +328,8 @@ static int name_queries(struct sp_symbols *symbols, const struct work *work,
 			before = NULL;
 			failed = name_by_offset(symbols, module, start, &queries[i]);
 		}
+		if (module->is_agent && !failed)
+			failed = name_hook(symbols, before, &queries[i]);
 		if (failed)
 			err = failed;
 	}

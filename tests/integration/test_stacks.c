@@ -4,6 +4,7 @@
  * and where a stack can be known it is.
  */
 #include "cpu_profile.h"
+#include "heap_profile.h"
 #include "victim.h"
 
 #include <stdio.h>
@@ -81,10 +82,46 @@ START_TEST(deep_stack_is_cut_and_says_so)
 }
 END_TEST
 
+/* Blocks of another size each, all sampled or none: most of the time is ours. */
+static const char *const hook_times[] = {
+	"SPANPROF_HEAP_RATE=1",
+	"SPANPROF_ALLOCATOR=jemalloc",
+};
+
+START_TEST(time_in_our_functions_is_that_of_those_they_stand_for)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"alloc_time", NULL},
+		.environment = (const char *const[]){hook_times[_i], NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+	char path[PATH_MAX];
+	struct cpu_profile *profile = cpu_profile_read(victim_profile(victim, 0, path));
+	struct heap_profile *heap = heap_profile_of(victim, "heap");
+	const char *caller = "allocate_on";
+	int64_t caller_ns = cpu_profile_with_ns(profile, caller);
+	int64_t hooks_ns = cpu_profile_with_both_ns(profile, "malloc", caller) +
+			   cpu_profile_with_both_ns(profile, "free", caller) +
+			   cpu_profile_with_both_ns(profile, "[spanprof hook]", caller);
+
+	ck_assert_msg((double)hooks_ns > 0.6 * (double)caller_ns, "%s: %lld of %lld ns",
+		      hook_times[_i], (long long)hooks_ns, (long long)caller_ns);
+	ck_assert_int_gt(cpu_profile_with_both_ns(profile, "malloc", caller), 0);
+	/* Allocations are their caller's as ever. */
+	ck_assert_int_gt(heap_profile_with(heap, caller).alloc_objects, 0);
+	ck_assert_int_eq(heap_profile_with(heap, "malloc").alloc_objects, 0);
+	heap_profile_free(heap);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, program_runs_as_without_us_and_its_time_is_found, 0,
 			    sizeof(modes) / sizeof(modes[0]));
+	tcase_add_loop_test(tcase, time_in_our_functions_is_that_of_those_they_stand_for,
+			    0, sizeof(hook_times) / sizeof(hook_times[0]));
 	tcase_add_test(tcase, deep_stack_is_cut_and_says_so);
 }
 

@@ -99,6 +99,9 @@ enum sp_unwind_end {
 struct sp_unwind_result {
 	uint32_t depth_frames;
 	enum sp_unwind_end end;
+	/* Where the leaf is the agent's: what the program called of it, a hook mostly. It
+	 * is not among the frames. 0: none. */
+	uint64_t hook_frame;
 };
 
 /*
@@ -113,6 +116,11 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 				  const struct sp_unwind_regs *regs,
 				  const struct sp_unwind_stack *stack, uint64_t *frames,
 				  uint32_t max_frames);
+
+/* Context: signal. Makes the hook, which is not 0, the leaf; the outermost frame goes
+ * where there is no room. */
+void sp_unwind_put_hook(struct sp_unwind_result *result, uint64_t *frames,
+			uint32_t max_frames);
 
 /* Context: signal. Those that a call keeps, the stack pointer and the pc, as they are
  * here in the caller's frame; the others are 0. */

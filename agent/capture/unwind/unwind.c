@@ -6,6 +6,8 @@
 
 #include "unwind_step.h"
 
+#include <string.h>
+
 _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
 
 const struct sp_unwind_module *
@@ -56,6 +58,8 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 			/* Kept for a walk that never leaves the agent. */
 			if (address == regs->value[SP_DWARF_RA])
 				leaf = code.frame;
+			if (result.depth_frames == 0)
+				result.hook_frame = code.frame;
 		} else if (result.depth_frames == max_frames) {
 			break;
 		} else {
@@ -67,7 +71,20 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 			break;
 		}
 	}
-	if (sp_unlikely(result.depth_frames == 0))
+	if (sp_unlikely(result.depth_frames == 0)) {
 		frames[result.depth_frames++] = leaf;
+		result.hook_frame = 0;
+	}
 	return result;
+}
+
+void sp_unwind_put_hook(struct sp_unwind_result *result, uint64_t *frames,
+			uint32_t max_frames)
+{
+	if (result->depth_frames < max_frames)
+		result->depth_frames++;
+	else
+		result->end = SP_UNWIND_FULL;
+	memmove(frames + 1, frames, (result->depth_frames - 1) * sizeof(*frames));
+	frames[0] = result->hook_frame;
 }

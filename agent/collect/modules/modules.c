@@ -315,6 +315,7 @@ static void announce(struct sp_modules *modules, const struct found *found,
 		.text_file_offset = found->image.text_file_offset,
 		.build_id_bytes = found->image.build_id_bytes,
 		.is_main = is_main(found),
+		.is_agent = is_agent(found),
 		.path = sp_maps_path(&modules->maps, found->map),
 	};
 

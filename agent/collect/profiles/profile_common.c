@@ -24,6 +24,7 @@ struct sp_view_module *sp_profile_modules(const struct sp_recording *recording,
 		modules[i] = (struct sp_view_module){
 			.id = (uint16_t)(i + 1),
 			.is_main = record->flags & SP_MODULE_FLAG_MAIN,
+			.is_agent = record->flags & SP_MODULE_FLAG_AGENT,
 			.is_vdso = record->flags & SP_MODULE_FLAG_VDSO,
 			.base = record->base,
 			.text_start = record->text_start,
