@@ -6,8 +6,10 @@
  */
 #include "sp_reporter_thread.h"
 
+#include "deferred_stack.h"
 #include "event_reporters.h"
 #include "own_rights.h"
+#include "own_stack.h"
 #include "own_thread.h"
 #include "reporter_words.h"
 #include "sp_capture.h"
@@ -17,7 +19,6 @@
 #include "sp_held_signals.h"
 #include "sp_log.h"
 #include "sp_modules.h"
-#include "sp_pages.h"
 #include "sp_recording_writer.h"
 #include "sp_syscall.h"
 #include "span_reporters.h"
@@ -185,29 +186,6 @@ static uint16_t announce_module(void *context, const struct sp_module_info *info
 	return sp_recording_add_module(context, &record, info->path);
 }
 
-static uint32_t finish_stack(void *context, const struct sp_deferred_stack *stack,
-			     uint64_t *frames, uint32_t max_frames, uint8_t *end)
-{
-	struct sp_unwind_regs regs;
-	struct sp_unwind_stack copy = {
-		.low = stack->stack_address,
-		.high = stack->stack_address + stack->stack_bytes,
-		.delta = (int64_t)((uint64_t)(uintptr_t)stack->stack -
-				   stack->stack_address),
-	};
-	struct sp_unwind_result result;
-
-	(void)context;
-	memcpy(regs.value, stack->registers, sizeof(regs.value));
-	result =
-		sp_unwind(atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire),
-			  &regs, &copy, frames, max_frames);
-	if (result.hook_frame)
-		sp_unwind_put_hook(&result, frames, max_frames);
-	*end = (uint8_t)result.end;
-	return result.depth_frames;
-}
-
 static void refresh_modules(void)
 {
 	/* Handlers that saw the old snapshot may still run: look before it is replaced,
@@ -243,7 +221,7 @@ static void look_at_modules(void)
 		refresh_modules();
 	}
 	/* Stacks that were put off are finished by who knows the modules. */
-	collector->absorber->finish_stack = finish_stack;
+	collector->absorber->finish_stack = sp_deferred_stack_finish;
 }
 
 bool sp_reporter_thread_check(const char *reporters, char *error, size_t error_bytes)
@@ -551,32 +529,6 @@ static void write_here(void)
 		sp_syscall1(SYS_close, reporter.out_dir_fd);
 }
 
-/* The caller's stack may be any coroutine's. */
-static void call_on_stack(void (*function)(void), unsigned char *stack_end)
-{
-	__asm__ volatile("movq %%rsp, %%rbx\n\t"
-			 "movq %0, %%rsp\n\t"
-			 "call *%1\n\t"
-			 "movq %%rbx, %%rsp"
-			 :
-			 : "r"(stack_end), "r"(function)
-			 : "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10",
-			   "r11", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
-			   "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
-			   "xmm14", "xmm15", "memory", "cc");
-}
-
-/* A file size limit is an error for us, not the program's end. */
-static void drop_own_signals(void)
-{
-	struct timespec at_once = {0, 0};
-	sigset_t ours;
-
-	sigemptyset(&ours);
-	sigaddset(&ours, SIGXFSZ);
-	sp_syscall4(SYS_rt_sigtimedwait, &ours, NULL, &at_once, 8);
-}
-
 void sp_reporter_write_here(const struct sp_reporter_setup *setup)
 {
 	static _Atomic bool is_busy;
@@ -585,16 +537,9 @@ void sp_reporter_write_here(const struct sp_reporter_setup *setup)
 	uint64_t mask = sp_signals_hold();
 
 	if (!atomic_exchange(&is_busy, true)) {
-		unsigned char *stack = sp_pages_map_stack(STACK_BYTES);
-
 		reporter.setup = *setup;
-		if (stack) {
-			call_on_stack(write_here, stack + STACK_BYTES);
-			drop_own_signals();
-			sp_pages_unmap(stack, STACK_BYTES);
-		} else {
+		if (!sp_own_stack_call(write_here, STACK_BYTES))
 			sp_reporter_tell_no_stack(setup);
-		}
 		atomic_store(&is_busy, false);
 	}
 	sp_signals_release(mask);
