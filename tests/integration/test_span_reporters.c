@@ -8,10 +8,10 @@
 #include <string.h>
 
 /* 250 requests of 4 parts, a quarter of a second of work. */
-static struct victim *run_server(const char *settings)
+static struct victim *serve(const char *requests, const char *settings)
 {
 	struct victim_setup setup = {
-		.argv = (const char *const[]){"span_server", "250", "250", NULL},
+		.argv = (const char *const[]){"span_server", requests, "250", NULL},
 		.environment =
 			(const char *const[]){"SPANPROF_HEAP_RATE=1", settings, NULL},
 	};
@@ -20,6 +20,11 @@ static struct victim *run_server(const char *settings)
 	victim_assert_success(victim);
 	victim_assert_clean(victim);
 	return victim;
+}
+
+static struct victim *run_server(const char *settings)
+{
+	return serve("250", settings);
 }
 
 struct parts {
@@ -130,9 +135,10 @@ END_TEST
 
 START_TEST(files_come_at_intervals)
 {
-	struct victim *victim = run_server("SPANPROF=reporter=pprof\\,pyroscope,"
-					   "max_samples=1000000,"
-					   "heap_snapshot_interval=0");
+	/* Longer than our thread ever sleeps while there is work. */
+	struct victim *victim = serve("2000", "SPANPROF=reporter=pprof\\,pyroscope,"
+					      "max_samples=1000000,"
+					      "heap_snapshot_interval=0");
 
 	check_parts(victim, 2, 100);
 	ck_assert_uint_ge(add_up(victim, "memory", "inuse_space").files, 2);
