@@ -1,10 +1,9 @@
 /*
  * Birth and end of threads. pthread_create() and thrd_create(), which does not go by way
  * of it, hand a slot to the new thread, which arms its own timer before it runs the
- * program's function; a thread-specific key
- * whose destructor asks to be called again until the last round notices its end,
- * also by pthread_exit() and cancellation. Threads made otherwise are found by the
- * reporter thread. Context: hook, cold.
+ * program's function; a thread-specific key whose destructor asks to be called again
+ * until the last round notices its end, also by pthread_exit() and cancellation. Threads
+ * made otherwise are found by the reporter thread. Context: hook, cold.
  */
 #include "sp_hooks.h"
 
