@@ -102,6 +102,7 @@ struct sp_write_summary {
 	uint64_t heap_coverage; /* enum sp_heap_coverage */
 	uint64_t lost_samples;	/* of CPU and heap */
 	uint64_t spans;		/* closed or open */
+	uint64_t lost_spans;	/* or stays in them */
 	uint32_t found_sources; /* of spans, a bit for each enum sp_span_source */
 };
 

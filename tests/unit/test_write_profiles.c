@@ -134,6 +134,16 @@ START_TEST(what_is_not_recorded_is_not_written)
 }
 END_TEST
 
+START_TEST(spans_that_were_not_followed_are_told)
+{
+	recording.header->heap_rate_bytes = 0;
+	atomic_store(&recording.header->losses[SP_LOSS_SPAN_NO_ROOM], 7);
+	write_all(0);
+	ck_assert_str_eq(said, "DIR/p.cpu.pb.gz: 0 samples, 0.000 s of CPU time, 7 spans "
+			       "lost, 0 samples lost");
+}
+END_TEST
+
 START_TEST(heap_may_be_alone)
 {
 	recording.header->cpu_period_ns = 0;
@@ -288,6 +298,7 @@ int main(void)
 	tcase_add_test(tc, heap_and_cpu_are_four_files);
 	tcase_add_test(tc, heap_without_samples_has_no_peak_and_no_lifetimes);
 	tcase_add_test(tc, what_is_not_recorded_is_not_written);
+	tcase_add_test(tc, spans_that_were_not_followed_are_told);
 	tcase_add_test(tc, heap_may_be_alone);
 	tcase_add_test(tc, heap_that_cannot_be_seen_is_called_so);
 	tcase_add_test(tc, leaks_are_written_when_wanted);

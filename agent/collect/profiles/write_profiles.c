@@ -176,6 +176,8 @@ void sp_collector_write(const struct sp_recording *recording, int dir_fd,
 	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++)
 		summary->kinds[kind].error = 0;
 	summary->lost_samples = 0;
+	summary->lost_spans =
+		sp_atomic_value(&recording->header->losses[SP_LOSS_SPAN_NO_ROOM]);
 	summary->found_sources = atomic_load_explicit(&recording->header->found_sources,
 						      memory_order_relaxed);
 	if (recording->header->cpu_period_ns)

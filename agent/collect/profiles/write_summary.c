@@ -211,6 +211,10 @@ void sp_write_summary_say(const struct sp_write_summary *summary, const char *fo
 		sp_write_summary_say_kind(summary, SP_PROFILE_SPANS, text);
 		sp_text_string(text, ", ");
 	}
+	if (summary->lost_spans) {
+		sp_text_decimal(text, summary->lost_spans);
+		sp_text_string(text, " spans lost, ");
+	}
 	sp_text_decimal(text, summary->lost_samples);
 	sp_text_string(text, " samples lost");
 	sp_write_summary_say_sources(summary, text);
