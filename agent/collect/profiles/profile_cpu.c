@@ -4,10 +4,10 @@
  * Every thread's CPU time is known exactly; what is sampled is only how it spreads
  * over stacks. So the samples of a group (threads with one entry function) are
  * scaled to the exact time of the group; a group without samples shows as
- * entry;[unsampled]; what the process used beyond all groups and the agent's own
- * thread (threads that came and went unseen, their birth and death in the kernel)
- * as [unknown thread];[unsampled]. The sum is the process's CPU time, nothing is
- * counted twice. Context: collector.
+ * entry;[unsampled]; what the process used beyond all groups, the ends of their threads
+ * and the agent's own thread (threads that came and went unseen) as
+ * [unknown thread];[unsampled]. The sum is the process's CPU time, nothing is counted
+ * twice. Context: collector.
  */
 #include "profile_cpu.h"
 
@@ -124,11 +124,36 @@ static void sum_groups(struct sp_cpu_profile *profile)
 			(double)handler_cycles * 1e9 / (double)cycles_per_second);
 }
 
+/* What a thread's end takes in the kernel at most; half of it is usual. */
+#define END_NS_MAX UINT64_C(100000)
+
 /*
- * The group of threads that nobody saw start takes the rest of the process's time: their
- * clocks were last read a moment ago, and what ended since is in the rest. But it takes
- * no more than it has: where threads come and go by the thousand, the rest is their birth
- * and death in the kernel.
+ * A thread that ends reads its clock last; what its end in the kernel takes after that is
+ * in the rest of the process's time. But so are threads that nobody saw, so it is no more
+ * than an end takes.
+ */
+static void give_rest_to_ended_threads(struct sp_cpu_profile *profile)
+{
+	uint64_t threads = 0, end_ns;
+
+	for (uint64_t i = 0; i < SP_GROUPS; i++)
+		threads += sp_atomic_value(&group_at(profile, i)->ended_threads);
+	end_ns = threads ? profile->rest_ns / threads : 0;
+	if (end_ns > END_NS_MAX)
+		end_ns = END_NS_MAX;
+	for (uint64_t i = 0; i < SP_GROUPS; i++) {
+		uint64_t taken_ns =
+			end_ns * sp_atomic_value(&group_at(profile, i)->ended_threads);
+
+		profile->groups[i].exact_ns += taken_ns;
+		profile->rest_ns -= taken_ns;
+	}
+}
+
+/*
+ * The group of threads that nobody saw start takes what is left: their clocks were last
+ * read a moment ago, and what ended since is in the rest. But it takes no more than it
+ * has, as others came and went and were never in it.
  */
 static void give_rest_to_strangers(struct sp_cpu_profile *profile)
 {
@@ -150,15 +175,16 @@ static void sum_totals(struct sp_cpu_profile *profile)
 	uint64_t known_ns = sp_atomic_value(&header->agent_cpu_ns);
 
 	totals->agent_ns = known_ns;
-	for (uint64_t i = 0; i < SP_GROUPS; i++) {
+	for (uint64_t i = 0; i < SP_GROUPS; i++)
 		known_ns += profile->groups[i].exact_ns;
-		if (!profile->groups[i].periods)
-			totals->unsampled_ns += profile->groups[i].exact_ns;
-	}
 	profile->rest_ns = process_ns > known_ns ? process_ns - known_ns : 0;
 	totals->cpu_ns = known_ns + profile->rest_ns;
+	give_rest_to_ended_threads(profile);
 	give_rest_to_strangers(profile);
-	totals->unsampled_ns += profile->rest_ns;
+	totals->unsampled_ns = profile->rest_ns;
+	for (uint64_t i = 0; i < SP_GROUPS; i++)
+		if (!profile->groups[i].periods)
+			totals->unsampled_ns += profile->groups[i].exact_ns;
 }
 
 /* --- samples --- */
