@@ -1,10 +1,9 @@
 /*
  * A file that gets its name when it is complete, so that a kill leaves nothing half
  * written: it has no name at all before, or, where the file system cannot do that, one
- * that nobody looks for. Context: collector;
- * sp_directory_open() also init. Plain system calls throughout: they cannot be
- * interposed, are no cancellation points and leave errno alone. No name that
- * exists already is ever written through.
+ * that nobody looks for. Context: collector; sp_directory_open() also init. Plain system
+ * calls throughout: they cannot be interposed, are no cancellation points and leave errno
+ * alone. No name that exists already is ever written through.
  */
 #include "sp_file_sink.h"
 

@@ -272,6 +272,7 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 	}
 	if (collector->reporters)
 		sp_span_reporters_tell(collector->reporters, now_ns, is_final);
+	/* First, each time: it takes note of when that was. */
 	is_awake = has_worked(collector, now_ns) || is_final || taken;
 	if (is_final || is_listing_due(collector, now_ns, is_awake))
 		follow_threads(collector, now_ns);

@@ -22,7 +22,8 @@ void sp_own_thread_unhide(void);
 /*
  * Context: collector, first thing on our thread. Descriptors and working directory
  * become this thread's own; all descriptors are closed but the program's standard
- * error, which stderr_copy.h keeps.
+ * error, which stderr_copy.h keeps. Where the kernel refuses a table of its own nothing
+ * is closed, and nothing kept.
  */
 void sp_own_thread_separate(void);
 

@@ -2,6 +2,7 @@
  * The module table: appended by the consumer, read by whoever names frames.
  * Context: collector.
  */
+#include "sp_recording_reader.h"
 #include "sp_recording_writer.h"
 
 #include <string.h>
@@ -54,16 +55,13 @@ uint16_t sp_recording_add_module(struct sp_recording *recording,
 void sp_recording_copy_modules(struct sp_recording *to, const struct sp_recording *from)
 {
 	uint64_t count = sp_recording_used(from, SP_SECTION_MODULES);
-	uint64_t string_bytes = sp_recording_used(from, SP_SECTION_STRINGS);
-	const char *strings = sp_recording_item(from, SP_SECTION_STRINGS, 0);
 
 	for (uint64_t i = 0; i < count; i++) {
 		const struct sp_module_record *module =
 			sp_recording_item(from, SP_SECTION_MODULES, i);
 
-		if (!sp_recording_add_module(
-			    to, module,
-			    module->path < string_bytes ? strings + module->path : ""))
+		if (!sp_recording_add_module(to, module,
+					     sp_recording_string(from, module->path)))
 			return;
 	}
 }

@@ -76,7 +76,7 @@ static uint64_t count_by_gnu_hash(const struct sp_elf_file *file, uint64_t table
 			break;
 		last = *word > last ? *word : last;
 	}
-	for (word = NULL; last >= head[1] && last < SYMBOLS_MAX; last++) {
+	for (; last >= head[1] && last < SYMBOLS_MAX; last++) {
 		word = sp_elf_window_at(&window,
 					chains + (last - head[1]) * sizeof(*word),
 					sizeof(*word));
@@ -84,7 +84,7 @@ static uint64_t count_by_gnu_hash(const struct sp_elf_file *file, uint64_t table
 			break;
 	}
 	sp_elf_window_close(&window);
-	return last + 1;
+	return last < SYMBOLS_MAX ? last + 1 : 0;
 }
 
 static uint64_t count_symbols(const struct sp_elf_file *file,

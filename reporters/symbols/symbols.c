@@ -156,7 +156,7 @@ static int open_own(struct work *work, const struct sp_view_module *module)
 	if (module->is_vdso)
 		return open_vdso(&work->own, module);
 	err = open_by_path(work, module);
-	if (err == -ENOENT && module->build_id_bytes > 0)
+	if (err && module->build_id_bytes > 0)
 		err = open_running(&work->own, module);
 	return err;
 }

@@ -6,6 +6,7 @@
 
 #include "profile_comments_spans.h"
 #include "profile_common.h"
+#include "sp_recording_reader.h"
 
 #include <string.h>
 
@@ -71,18 +72,14 @@ static void say_place(struct sp_text *line, const struct sp_recording *recording
 		      uint64_t address)
 {
 	uint64_t modules = sp_recording_used(recording, SP_SECTION_MODULES);
-	uint64_t string_bytes = sp_recording_used(recording, SP_SECTION_STRINGS);
-	const char *strings = sp_recording_item(recording, SP_SECTION_STRINGS, 0);
 
 	for (uint64_t i = 0; i < modules; i++) {
 		const struct sp_module_record *module =
 			sp_recording_item(recording, SP_SECTION_MODULES, i);
-		const char *path;
+		const char *path = sp_recording_string(recording, module->path);
 
-		if (address < module->text_start || address >= module->text_end ||
-		    module->path >= string_bytes)
+		if (address < module->text_start || address >= module->text_end)
 			continue;
-		path = strings + module->path;
 		sp_text_string(line, strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
 		sp_text_string(line, "+");
 		address -= module->base;
@@ -135,7 +132,6 @@ static void say_losses(struct sp_profile_comments *comments,
 		[SP_LOSS_NO_TIMER] = "threads not sampled: no timer (ulimit -i); covered "
 				     "by the scaling",
 		[SP_LOSS_GROUP_FULL] = "threads beyond the table of entry functions",
-		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
 	};
 
 	sp_comments_add_losses(comments, header, meanings);

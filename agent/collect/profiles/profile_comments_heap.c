@@ -214,7 +214,6 @@ static void say_losses(struct sp_profile_comments *comments,
 					   "threads that the profiler cannot follow",
 		[SP_LOSS_HEAP_CUT] = "stacks cut at the depth limit (SPANPROF_DEPTH)",
 		[SP_LOSS_HEAP_SHORT] = "stacks that could not be walked to their root",
-		[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
 	};
 
 	sp_comments_add_losses(comments, header, meanings);

@@ -4,6 +4,7 @@
 #include "profile_common.h"
 
 #include "sp_heap.h"
+#include "sp_recording_reader.h"
 
 #include <string.h>
 
@@ -11,8 +12,6 @@ struct sp_view_module *sp_profile_modules(const struct sp_recording *recording,
 					  uint32_t *count)
 {
 	uint64_t records = sp_recording_used(recording, SP_SECTION_MODULES);
-	uint64_t string_bytes = sp_recording_used(recording, SP_SECTION_STRINGS);
-	const char *strings = sp_recording_item(recording, SP_SECTION_STRINGS, 0);
 	struct sp_view_module *modules = sp_heap_zalloc((records + 1) * sizeof(*modules));
 
 	if (!modules)
@@ -35,7 +34,7 @@ struct sp_view_module *sp_profile_modules(const struct sp_recording *recording,
 				record->build_id_bytes <= sizeof(record->build_id)
 					? record->build_id_bytes
 					: 0,
-			.path = record->path < string_bytes ? strings + record->path : "",
+			.path = sp_recording_string(recording, record->path),
 		};
 	}
 	*count = (uint32_t)records;
