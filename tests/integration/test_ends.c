@@ -122,8 +122,11 @@ START_TEST(exec_counts_no_time_twice)
 	double waited_ns = (double)victim_cpu_ns(&victim->usage), sum_ns = 0;
 	struct victim_files files;
 
+	ck_assert_int_eq(WEXITSTATUS(victim->status), 5);
+	ck_assert_str_eq(victim->output, "ending\n");
+	victim_assert_clean(victim);
 	victim_list(victim->profiles, "*.cpu.pb.gz", &files);
-	ck_assert_uint_ge(files.count, 2);
+	ck_assert_uint_eq(files.count, 8);
 	for (size_t i = 0; i < files.count; i++) {
 		struct cpu_profile *profile = cpu_profile_read(files.paths[i]);
 

@@ -76,10 +76,12 @@ START_TEST(fork_that_a_jump_left_holds_up_nobody)
 }
 END_TEST
 
+static const char *const same_numbers[] = {"same_number", "same_number_by_call"};
+
 START_TEST(child_with_its_parents_number_is_another_process)
 {
 	const struct victim_setup setup = {
-		.argv = (const char *const[]){"fork_corners", "same_number", NULL},
+		.argv = (const char *const[]){"fork_corners", same_numbers[_i], NULL},
 		.environment = (const char *const[]){"SPANPROF_CPU_HZ=1000", NULL},
 	};
 	struct victim *victim = victim_run_both(&setup);
@@ -120,7 +122,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, child_of_a_small_stack_is_profiled);
 	tcase_add_loop_test(tcase, handler_that_interrupted_malloc_ends_the_child, 0, 2);
 	tcase_add_test(tcase, fork_that_a_jump_left_holds_up_nobody);
-	tcase_add_test(tcase, child_with_its_parents_number_is_another_process);
+	tcase_add_loop_test(tcase, child_with_its_parents_number_is_another_process, 0,
+			    sizeof(same_numbers) / sizeof(same_numbers[0]));
 }
 
 int main(void)

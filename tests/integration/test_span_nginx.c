@@ -11,6 +11,7 @@
 #define SAMPLES_MIN 500
 #define WORKER "nginx: worker process"
 #define MASTER "nginx: master process nginx -p "
+
 static struct victim *run(void)
 {
 	struct victim_setup setup = {

@@ -90,6 +90,7 @@ START_TEST(line_is_said_though_it_is_closed_at_once)
 	for (int i = 0; i < TRIES && said < 3; i++) {
 		struct victim *victim = victim_run(&setup);
 
+		victim_assert_success(victim);
 		said += strstr(victim->agent_lines, "wrote ") != NULL;
 		victim_free(victim);
 	}

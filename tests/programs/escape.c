@@ -65,12 +65,17 @@ static int count_tasks_elsewhere(void)
 	struct dirent *entry;
 	int count = 0;
 
+	if (!tasks)
+		return -1;
 	while ((entry = readdir(tasks)) != NULL) {
 		char path[300], folder[8] = "";
 
 		snprintf(path, sizeof(path), "/proc/self/task/%s/cwd", entry->d_name);
-		if (readlink(path, folder, sizeof(folder)) > 0)
-			count += strcmp(folder, "/") != 0;
+		if (entry->d_name[0] == '.')
+			continue;
+		if (readlink(path, folder, sizeof(folder) - 1) < 0)
+			return -1;
+		count += strcmp(folder, "/") != 0;
 	}
 	closedir(tasks);
 	return count;
@@ -78,7 +83,7 @@ static int count_tasks_elsewhere(void)
 
 static int escape(const char *mode)
 {
-	if (strcmp(mode, "chdir") == 0)
+	if (strcmp(mode, "chdir") == 0 || strcmp(mode, "chdir_tasks") == 0)
 		return chdir("/");
 	if (strcmp(mode, "chroot") == 0)
 		return enter_empty_root();
@@ -117,7 +122,7 @@ int main(int argc, char **argv)
 	if (status != 0)
 		return status;
 	burn(cpu_ns);
-	if (argc > 1 && strcmp(argv[1], "chdir") == 0)
+	if (argc > 1 && strcmp(argv[1], "chdir_tasks") == 0)
 		printf("%d tasks elsewhere\n", count_tasks_elsewhere());
 	printf("escaped\n");
 	return 0;

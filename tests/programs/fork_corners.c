@@ -8,7 +8,8 @@
  *   jump_out         a signal's handler jumps out of fork(), which never returns to
  *                    its caller, and the program goes on
  *   same_number      a child of a raw clone() that has its parent's process number, in
- *                    a namespace of its own
+ *                    a namespace of its own; no hook is met
+ *   same_number_by_call  the same by syscall()
  *   vfork_first      a child whose own vfork child allocates before it does anything;
  *                    prints its number
  *   vfork_allocates  a vfork child allocates at length
@@ -208,13 +209,18 @@ static long clone_in_line(long flags)
 	return pid;
 }
 
-static int run_as_first_process(void)
+static long clone_by_call(long flags)
+{
+	return syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+}
+
+static int run_as_first_process(long (*clone_with)(long flags))
 {
 	int status = -1;
 	long pid;
 
 	child_work();
-	pid = clone_in_line(CLONE_NEWPID | SIGCHLD);
+	pid = clone_with(CLONE_NEWPID | SIGCHLD);
 	if (pid == 0)
 		_exit(getpid() == 1 ? 7 : 8);
 	if (pid < 0 || waitpid((pid_t)pid, &status, 0) != (pid_t)pid)
@@ -223,7 +229,7 @@ static int run_as_first_process(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 7 ? 5 : 4;
 }
 
-static int run_same_number(void)
+static int run_same_number(long (*clone_with)(long flags))
 {
 	int status = -1;
 	pid_t pid;
@@ -232,7 +238,7 @@ static int run_same_number(void)
 		return 77;
 	pid = fork();
 	if (pid == 0)
-		exit(run_as_first_process());
+		exit(run_as_first_process(clone_with));
 	waitpid(pid, &status, 0);
 	say("child done\n");
 	return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : 4;
@@ -289,7 +295,9 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "jump_out") == 0)
 		return run_jump_out();
 	if (argc > 1 && strcmp(argv[1], "same_number") == 0)
-		return run_same_number();
+		return run_same_number(clone_in_line);
+	if (argc > 1 && strcmp(argv[1], "same_number_by_call") == 0)
+		return run_same_number(clone_by_call);
 	if (argc > 1 && strcmp(argv[1], "vfork_first") == 0)
 		return run_vfork_first();
 	if (argc > 1 && strcmp(argv[1], "vfork_allocates") == 0)
