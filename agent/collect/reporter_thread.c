@@ -51,13 +51,13 @@ static struct {
 	pthread_t thread;
 	_Atomic uint32_t tid;
 	/* What is wanted, a bit for each enum sp_reporter_request, is said before a
-	 * ticket is drawn: whoever sees the ticket sees what it is for. Rights are taken
-	 * at once, whatever else is under way. */
+	 * ticket is drawn: whoever sees the ticket sees what it is for. Rights have
+	 * a queue of their own: they are taken while we wait for the aggregates, too. */
 	_Atomic uint32_t wanted;
 	struct queue requests, rights;
 	_Atomic uint32_t is_separate; /* futex: has descriptors and a root of its own */
 	int out_dir_fd;
-	bool has_told_anonymous;
+	bool has_told_anonymous, has_told_rights;
 } reporter;
 
 static long futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
@@ -120,6 +120,9 @@ void sp_reporter_thread_lend_stderr(void)
 
 void sp_reporter_thread_take_stderr_back(uint64_t timeout_ns)
 {
+	/* Nobody waits for what was not lent. */
+	if (sp_stderr_copy_lent() < 0)
+		return;
 	sp_reporter_thread_await_separate(timeout_ns);
 	sp_stderr_copy_take_back();
 }
@@ -241,7 +244,7 @@ static void answer(struct queue *queue, uint32_t tickets)
 	sp_syscall3(SYS_futex, &queue->served, FUTEX_WAKE_PRIVATE, INT32_MAX);
 }
 
-/* Also in the midst of what takes long: a program that gives up rights waits for it. But
+/* Also while we wait for the aggregates: a program that gives up rights waits for it. But
  * never on a thread of the program's, which has its own. */
 static void serve_rights(void)
 {
@@ -253,11 +256,13 @@ static void serve_rights(void)
 		    atomic_load_explicit(&reporter.rights.served, memory_order_relaxed))
 		return;
 	err = sp_own_rights_take();
-	if (err)
+	if (err && !reporter.has_told_rights) {
+		reporter.has_told_rights = true;
 		sp_log_error(
 			"the profiler's thread cannot give up what rights the program "
 			"gave up: %s",
 			strerrordesc_np(-err));
+	}
 	answer(&reporter.rights, tickets);
 }
 

@@ -57,12 +57,15 @@ static void *or_no_memory(void *ptr)
 static SP_COLD void begin_thread(void)
 {
 	static SP_TLS bool is_beginning;
+	/* The block that was asked for is there, whatever becomes of this. */
+	int saved_errno = errno;
 
 	if (is_beginning)
 		return;
 	is_beginning = true;
 	sp_block_cache_begin();
 	is_beginning = false;
+	errno = saved_errno;
 }
 
 /* What jemalloc has given for a size. */

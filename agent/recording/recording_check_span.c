@@ -125,16 +125,20 @@ static bool is_counted(const struct sp_span *span)
 /* Of stays that make no sense, what was taken over. */
 static bool mend_stays(struct sp_span *span, uint64_t last_ticks)
 {
-	uint64_t busy_ticks;
+	uint64_t use = sp_atomic_value(&span->use), busy_ticks;
 
 	if (sp_span_stays_at(span, last_ticks, &busy_ticks))
 		return false;
+	/* As it is while nobody is inside. */
+	if (use & SP_SPAN_USE_COUNT)
+		atomic_store_explicit(&span->idle_ticks,
+				      sp_atomic_value(&span->absorbed_idle_ticks) -
+					      last_ticks,
+				      memory_order_relaxed);
 	atomic_store_explicit(&span->stay_ticks,
 			      sp_atomic_value(&span->absorbed_busy_ticks),
 			      memory_order_relaxed);
-	atomic_store_explicit(&span->use,
-			      sp_atomic_value(&span->use) & ~SP_SPAN_USE_COUNT,
-			      memory_order_relaxed);
+	atomic_store_explicit(&span->use, use & ~SP_SPAN_USE_COUNT, memory_order_relaxed);
 	return true;
 }
 

@@ -219,6 +219,18 @@ START_TEST(stays_that_make_no_sense_are_left_out)
 }
 END_TEST
 
+/* Nor does it idle meanwhile. */
+START_TEST(span_with_such_stays_idles_no_longer_than_was_known)
+{
+	atomic_store(&span->stay_ticks, UINT64_MAX / 2);
+	atomic_fetch_add(&span->use, 1);
+	atomic_store(&span->idle_ticks, 100);
+	ck_assert_int_eq(examine(), 0);
+	ck_assert_uint_eq(damaged(), 1);
+	ck_assert_uint_eq(sp_atomic_value(&test_path_at(&opened, inner)->idle_ticks), 0);
+}
+END_TEST
+
 /* --- what cannot be --- */
 
 static void busy_is_for_ever(void)
@@ -311,6 +323,7 @@ int main(void)
 	tcase_add_test(tc, spans_of_a_killed_process_are_in_the_sums);
 	tcase_add_test(tc, what_was_being_made_is_no_damage);
 	tcase_add_test(tc, stays_that_make_no_sense_are_left_out);
+	tcase_add_test(tc, span_with_such_stays_idles_no_longer_than_was_known);
 	tcase_add_test(tc, last_text_ends_with_its_section);
 	tcase_add_test(tc, callsite_with_texts_astray_has_none);
 	tcase_add_test(tc, path_inside_itself_or_a_later_one_is_an_outermost_one);
