@@ -254,6 +254,7 @@ static void assert_child(const struct victim *victim)
 		profile_of(victim, victim_number(victim->output, "child_pid"));
 	struct heap_sums own = heap_profile_with(profile, "child_allocate");
 	struct heap_sums resized = heap_profile_with(profile, "child_resize");
+	struct heap_account account = heap_profile_account(profile);
 
 	ck_assert_int_eq(own.alloc_objects, 200);
 	ck_assert_int_eq(own.alloc_bytes, 200 * 700);
@@ -261,6 +262,9 @@ static void assert_child(const struct victim *victim)
 	ck_assert_int_eq(own.inuse_bytes, 50 * 700);
 	ck_assert_int_eq(resized.alloc_objects, 20);
 	ck_assert_int_eq(resized.inuse_bytes, 20 * 3000);
+	/* Those of its parent's blocks, but none of NULL. */
+	ck_assert(account.allocations == 200 + 20);
+	ck_assert(account.frees == 40 + 20 + 150);
 	/* Blocks that it got from its parent are its parent's. */
 	ck_assert_uint_eq(heap_profile_with(profile, "parent_allocate").samples, 0);
 	heap_profile_free(profile);

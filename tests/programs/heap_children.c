@@ -26,6 +26,8 @@
 extern char **environ;
 static void *blocks[PARENT_BLOCKS];
 static _Atomic int is_storm_over;
+/* Not known to the compiler, which would leave its free out. */
+static void *volatile nothing;
 
 NOINLINE void *parent_allocate(size_t bytes);
 NOINLINE void *child_allocate(size_t bytes);
@@ -92,6 +94,7 @@ static void child_work(void)
 	for (int i = 0; i < CHILD_FREES; i++) {
 		right += is_as_parent_left_it(blocks[i], i);
 		free(blocks[i]);
+		free(nothing);
 	}
 	for (int i = CHILD_FREES; i < CHILD_FREES + CHILD_RESIZES; i++) {
 		blocks[i] = child_resize(blocks[i], 3000);

@@ -32,11 +32,16 @@
 #define ALONE 0x80U
 #define STICKY 0x7fU /* as many or more: never counted down */
 
-/* One counter that never says yes, and one that always does. */
+/*
+ * One that says yes to NULL alone, which is no block that is given back, and to few
+ * others; and one counter that always does. The mask's lowest byte comes first.
+ */
+#define NONE_COUNTERS 64U
 static union {
 	struct sp_heap_filter filter;
-	unsigned char bytes[sizeof(struct sp_heap_filter) + 1];
-} none = {.filter = {.mask = 0}}, all = {.filter = {.mask = 0}};
+	unsigned char bytes[sizeof(struct sp_heap_filter) + NONE_COUNTERS];
+} none = {.bytes = {NONE_COUNTERS - 1, [sizeof(struct sp_heap_filter)] = STICKY}},
+  all = {.filter = {.mask = 0}};
 
 _Atomic(struct sp_heap_filter *) sp_heap_filter = &none.filter;
 
