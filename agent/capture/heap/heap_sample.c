@@ -28,9 +28,10 @@
 #define SKEW_BIRTHS (UINT64_C(1) << 20)
 /* A new high-water mark is at least this part above the last. */
 #define PEAK_STEP_SHIFT 10
-/* Where every block is sampled, threads tell the sum of live bytes in steps of this
- * part of the mark. */
+/* Where every block is sampled, threads tell the sum of live bytes in steps: of this part
+ * of the mark, and of that part divided by their number, where they are many. */
 #define LIVE_STEP_SHIFT 13
+#define LIVE_STEPS_SHIFT 9
 
 static struct sp_recording_header *header(void)
 {
@@ -44,6 +45,16 @@ static uint64_t mark_now(void)
 	return atomic_load_explicit(&header()->heap_mark, memory_order_relaxed);
 }
 
+static int64_t live_step_bytes(void)
+{
+	uint64_t peak_bytes = sp_heap_mark_bytes(mark_now());
+	uint64_t threads = sp_atomic_value(&header()->live_slots) + 1;
+	uint64_t share_bytes = (peak_bytes >> LIVE_STEPS_SHIFT) / threads;
+	uint64_t step_bytes = peak_bytes >> LIVE_STEP_SHIFT;
+
+	return (int64_t)(step_bytes < share_bytes ? step_bytes : share_bytes);
+}
+
 static void add_live(struct sp_heap_thread *self, int64_t bytes)
 {
 	if (sp_heap_global.is_exact && self) {
@@ -53,8 +64,7 @@ static void add_live(struct sp_heap_thread *self, int64_t bytes)
 			return;
 		bytes = self->pending_live_bytes;
 		self->pending_live_bytes = 0;
-		self->live_step_bytes =
-			(int64_t)(sp_heap_mark_bytes(mark_now()) >> LIVE_STEP_SHIFT);
+		self->live_step_bytes = live_step_bytes();
 	}
 	atomic_fetch_add_explicit(&header()->heap_live_bytes, bytes,
 				  memory_order_relaxed);

@@ -143,7 +143,7 @@ static void say_moment(struct sp_text *line, uint64_t since_start_ns)
 }
 
 static void say_peak(struct sp_profile_comments *comments,
-		     const struct sp_heap_totals *totals)
+		     const struct sp_heap_totals *totals, bool is_exact)
 {
 	struct sp_text line;
 
@@ -169,9 +169,13 @@ static void say_peak(struct sp_profile_comments *comments,
 			sp_text_string(&line, " from the start");
 	}
 	say(comments,
-	    "peak rule: looked for whenever a sampled block is freed; a new mark "
-	    "is more than 1/1024 above the last, so that the true peak may be "
-	    "that much higher");
+	    is_exact ? "peak rule: looked for whenever a block is freed; a new "
+		       "mark is more than 1/1024 above the last, and threads "
+		       "tell what they have in use in steps, so that the true "
+		       "peak may be 1 % higher"
+		     : "peak rule: looked for whenever a sampled block is freed; "
+		       "a new mark is more than 1/1024 above the last, so that "
+		       "the true peak may be that much higher");
 }
 
 static void say_lifetimes(struct sp_profile_comments *comments,
@@ -264,7 +268,7 @@ void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_vi
 	say_estimate(comments, &values->totals);
 	say_memory(comments, values);
 	if (which == SP_HEAP_VIEW_PEAK)
-		say_peak(comments, &values->totals);
+		say_peak(comments, &values->totals, values->rate_bytes <= 1);
 	if (which == SP_HEAP_VIEW_LIFETIMES)
 		say_lifetimes(comments, values);
 	if (which == SP_HEAP_VIEW_LEAKS)
