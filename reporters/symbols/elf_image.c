@@ -34,25 +34,43 @@ static uint64_t offset_of(const struct sp_elf_file *file, uint64_t pointer)
 	return pointer >= file->image_offset ? pointer - file->image_offset : pointer;
 }
 
-static void read_dynamic(const struct sp_elf_file *file, uint64_t offset,
-			 struct dynamic *dynamic)
+static void note_entry(const struct sp_elf_file *file, const Elf64_Dyn *entry,
+		       struct dynamic *dynamic)
 {
-	Elf64_Dyn entry;
+	switch (entry->d_tag) {
+	case DT_SYMTAB:
+		dynamic->symbols = offset_of(file, entry->d_un.d_ptr);
+		break;
+	case DT_STRTAB:
+		dynamic->strings = offset_of(file, entry->d_un.d_ptr);
+		break;
+	case DT_STRSZ:
+		dynamic->strings_bytes = entry->d_un.d_val;
+		break;
+	case DT_HASH:
+		dynamic->hash = offset_of(file, entry->d_un.d_ptr);
+		break;
+	case DT_GNU_HASH:
+		dynamic->gnu_hash = offset_of(file, entry->d_un.d_ptr);
+		break;
+	}
+}
 
+static void read_dynamic(const struct sp_elf_file *file, struct sp_elf_window *window,
+			 uint64_t offset, struct dynamic *dynamic)
+{
 	for (uint64_t i = 0; i < DYNAMIC_MAX; i++) {
-		if (!read_at(file, offset + i * sizeof(entry), &entry, sizeof(entry)) ||
-		    entry.d_tag == DT_NULL)
+		const void *bytes;
+		Elf64_Dyn entry;
+
+		bytes = sp_elf_window_at(window, offset + i * sizeof(entry),
+					 sizeof(entry));
+		if (!bytes)
 			return;
-		if (entry.d_tag == DT_SYMTAB)
-			dynamic->symbols = offset_of(file, entry.d_un.d_ptr);
-		else if (entry.d_tag == DT_STRTAB)
-			dynamic->strings = offset_of(file, entry.d_un.d_ptr);
-		else if (entry.d_tag == DT_STRSZ)
-			dynamic->strings_bytes = entry.d_un.d_val;
-		else if (entry.d_tag == DT_HASH)
-			dynamic->hash = offset_of(file, entry.d_un.d_ptr);
-		else if (entry.d_tag == DT_GNU_HASH)
-			dynamic->gnu_hash = offset_of(file, entry.d_un.d_ptr);
+		memcpy(&entry, bytes, sizeof(entry));
+		if (entry.d_tag == DT_NULL)
+			return;
+		note_entry(file, &entry, dynamic);
 	}
 }
 
@@ -154,7 +172,7 @@ static void read_segments(struct sp_elf_file *file, const Elf64_Phdr *programs,
 			file->eh_frame_hdr = (struct sp_elf_segment){
 				program->p_vaddr, program->p_vaddr, program->p_filesz};
 		else if (program->p_type == PT_DYNAMIC)
-			read_dynamic(file, program->p_vaddr, &dynamic);
+			read_dynamic(file, &window, program->p_vaddr, &dynamic);
 	}
 	sp_elf_window_close(&window);
 	set_table(file, &dynamic);
