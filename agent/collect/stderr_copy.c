@@ -3,14 +3,13 @@
  */
 #include "stderr_copy.h"
 
+#include "folder.h"
 #include "own_thread.h"
 #include "sp_clock.h"
 #include "sp_log.h"
 #include "sp_syscall.h"
 #include "sp_text.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -28,14 +27,6 @@
 /* A program closes its standard error at its end, too, just before it asks for the
  * profile and the line. */
 #define MISSES_MAX 2
-
-struct linux_dirent64 {
-	ino64_t d_ino;
-	off64_t d_off;
-	unsigned short d_reclen;
-	unsigned char d_type;
-	char d_name[];
-};
 
 static _Atomic int lent_fd = -1;
 
@@ -118,43 +109,23 @@ static bool is_where_it_was(void)
 	return is_that_file(AT_FDCWD, path);
 }
 
-static bool is_elsewhere(int folder)
+static bool note_if_it_is(void *unused, int folder, const char *name)
 {
-	char buffer[1024] __attribute__((aligned(8)));
-	long bytes;
-
-	while ((bytes = sp_syscall3(SYS_getdents64, folder, buffer, sizeof(buffer))) >
-	       0) {
-		for (long at = 0; at < bytes;) {
-			const struct linux_dirent64 *entry = (const void *)(buffer + at);
-
-			at += entry->d_reclen;
-			if (!is_that_file(folder, entry->d_name))
-				continue;
-			copy.program_fd = (int)strtol(entry->d_name, NULL, 10);
-			return true;
-		}
-	}
-	/* Nobody knows. */
-	return bytes < 0;
+	(void)unused;
+	if (!is_that_file(folder, name))
+		return false;
+	copy.program_fd = (int)strtol(name, NULL, 10);
+	return true;
 }
 
 /* The main thread's descriptors: other threads have no others, but for ours. */
 static bool has_program_closed_it(void)
 {
-	bool is_open;
-	int folder, status;
+	int status;
 
-	if (is_where_it_was())
-		return false;
-	folder = (int)sp_syscall4(SYS_openat, AT_FDCWD, "/proc/self/fd",
-				  O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-	if (folder < 0)
-		return false;
-	is_open = is_elsewhere(folder);
-	sp_syscall1(SYS_close, folder);
-	/* One that has ended shows none. */
-	return !is_open &&
+	/* Where not all can be seen, nobody knows. One that has ended shows none. */
+	return !is_where_it_was() &&
+	       sp_folder_walk("/proc/self/fd", note_if_it_is, NULL) == 0 &&
 	       !sp_own_thread_has_main_ended((int)sp_syscall0(SYS_getpid), &status);
 }
 

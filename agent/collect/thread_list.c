@@ -5,22 +5,12 @@
  */
 #include "sp_collector.h"
 
+#include "folder.h"
 #include "sp_clock.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-
-struct linux_dirent64 {
-	uint64_t d_ino;
-	int64_t d_off;
-	unsigned short d_reclen;
-	unsigned char d_type;
-	char d_name[];
-};
-
-#define SLOT_NONE UINT64_MAX
 
 static struct sp_slot *slot_at(const struct sp_collector *collector, uint64_t index)
 {
@@ -157,35 +147,36 @@ static void end_vanished(struct sp_collector *collector)
 	}
 }
 
+struct listing {
+	struct sp_collector *collector;
+	uint64_t hint; /* see note_listed() */
+};
+
+static bool visit_thread(void *context, int folder, const char *name)
+{
+	struct listing *listing = context;
+	struct sp_collector *collector = listing->collector;
+	int tid = parse_number(name);
+
+	(void)folder;
+	if (is_stranger(collector, &listing->hint, tid) &&
+	    is_here_to_stay(collector, tid))
+		collector->calls->adopt_thread(
+			tid, tid == (int)collector->recording->header->pid);
+	return false;
+}
+
 void sp_collector_list_threads(struct sp_collector *collector)
 {
-	char buffer[4096] __attribute__((aligned(8)));
-	uint64_t hint = 0;
-	int fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, "/proc/self/task",
-				  O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+	struct listing listing = {.collector = collector};
 
-	if (fd < 0)
-		return;
 	collector->listing_round++;
 	collector->strangers.has_news = false;
-	for (;;) {
-		long bytes = sp_syscall3(SYS_getdents64, fd, buffer, sizeof(buffer));
-
-		if (bytes <= 0)
-			break;
-		for (long at = 0; at < bytes;) {
-			const struct linux_dirent64 *entry = (const void *)(buffer + at);
-			int tid = parse_number(entry->d_name);
-
-			at += entry->d_reclen;
-			if (is_stranger(collector, &hint, tid) &&
-			    is_here_to_stay(collector, tid))
-				collector->calls->adopt_thread(
-					tid,
-					tid == (int)collector->recording->header->pid);
-		}
+	/* Who could not look has missed nobody. */
+	if (sp_folder_walk("/proc/self/task", visit_thread, &listing) < 0) {
+		collector->listing_round--;
+		return;
 	}
-	sp_syscall1(SYS_close, fd);
 	forget_old_strangers(collector);
 	end_vanished(collector);
 }
