@@ -2,6 +2,7 @@
  * Programs that start under a filter of system calls live as they do without us, though
  * it kills for a call that only we would make; they are then not profiled, and told so.
  */
+#include "rights_calls.h"
 #include "victim.h"
 
 #include <errno.h>
@@ -136,14 +137,7 @@ START_TEST(program_lives_under_a_filter_that_kills_for_ours)
 }
 END_TEST
 
-/* By which our thread follows a program that gives up rights: it does so without. */
-static const unsigned int rights_calls[] = {
-	SYS_capget,    SYS_capset,    SYS_getgroups, SYS_getresgid,
-	SYS_getresuid, SYS_setgroups, SYS_setresgid, SYS_setresuid,
-};
-
-#define RIGHTS_CALL_COUNT (sizeof(rights_calls) / sizeof(rights_calls[0]))
-
+/* Our thread follows without them. */
 START_TEST(program_gives_up_rights_under_a_filter_that_kills_for_ours)
 {
 	const struct filter filter = {

@@ -2,11 +2,11 @@
  * A program that gives up rights has given them up: no thread of its process is left
  * with more than it has, nor does the program end with less than without us.
  */
+#include "rights_calls.h"
 #include "victim.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,11 +28,6 @@ START_TEST(no_thread_keeps_what_the_program_gives_up)
 }
 END_TEST
 
-/* Those by which a second thread would follow. */
-static const unsigned int calls[] = {SYS_capget,    SYS_capset,	   SYS_getgroups,
-				     SYS_getresgid, SYS_getresuid, SYS_setgroups,
-				     SYS_setresgid, SYS_setresuid};
-
 START_TEST(program_may_forbid_itself_other_calls_about_rights)
 {
 	char number[16];
@@ -42,7 +37,7 @@ START_TEST(program_may_forbid_itself_other_calls_about_rights)
 	struct victim *victim;
 	char path[PATH_MAX];
 
-	snprintf(number, sizeof(number), "%u", calls[_i]);
+	snprintf(number, sizeof(number), "%u", rights_calls[_i]);
 	victim = victim_run_both(&setup);
 	if (victim == NULL)
 		return;
@@ -89,7 +84,7 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, no_thread_keeps_what_the_program_gives_up, 0,
 			    sizeof(modes) / sizeof(modes[0]));
 	tcase_add_loop_test(tcase, program_may_forbid_itself_other_calls_about_rights, 0,
-			    sizeof(calls) / sizeof(calls[0]));
+			    RIGHTS_CALL_COUNT);
 }
 
 int main(void)
