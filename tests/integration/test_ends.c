@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define CPU_MS "300"
 #define CPU_NS 300e6
@@ -149,8 +150,9 @@ static void recover(const struct victim *victim)
 	ck_assert_int_eq(victim_cli(arguments), 0);
 }
 
-/* Two threads were at work, side by side, until the end. */
-static void check_recovered(const struct victim *victim)
+/* Two threads were at work, side by side, until the end; the main one for main_least_ns.
+ * A busy machine may give one of them more than the other. */
+static void check_recovered(const struct victim *victim, double main_least_ns)
 {
 	double waited_ns = (double)victim_cpu_ns(&victim->usage);
 	struct cpu_profile *profile = only_profile(victim);
@@ -161,7 +163,7 @@ static void check_recovered(const struct victim *victim)
 	ck_assert_msg(total_ns > waited_ns - 600e6 && total_ns > 0.5 * waited_ns &&
 			      total_ns < 1.02 * waited_ns,
 		      "total %.0f ns, wait4 %.0f ns", total_ns, waited_ns);
-	ck_assert_msg(main_ns > 0.3 * total_ns, "main_work has %.0f of %.0f ns", main_ns,
+	ck_assert_msg(main_ns > main_least_ns, "main_work has %.0f of %.0f ns", main_ns,
 		      total_ns);
 	cpu_profile_free(profile);
 }
@@ -174,28 +176,51 @@ START_TEST(killed_program_is_recovered)
 	victim_assert_same(bare, agent);
 	if (victim_count(agent->profiles, "*.cpu.pb.gz") == 0)
 		recover(agent);
-	check_recovered(agent);
+	check_recovered(agent, 0.85 * CPU_NS);
 	victim_free(bare);
 	victim_free(agent);
 }
 END_TEST
 
+/* 0 where the kernel does not say. */
+static double main_cpu_ns(const struct victim *victim)
+{
+	char path[64];
+	double ns = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", victim->pid,
+		 victim->pid);
+	file = fopen(path, "r");
+	if (file != NULL) {
+		if (fscanf(file, "%lf", &ns) != 1)
+			ns = 0;
+		fclose(file);
+	}
+	return ns;
+}
+
 /* Killed from outside while at work, at many moments. */
 START_TEST(kill_at_any_moment_leaves_a_readable_recording)
 {
-	struct victim_setup setup = {
+	const struct victim_setup setup = {
 		.argv = (const char *const[]){"ends", "wait_for_signal", "100000", NULL},
 		.environment = (const char *const[]){"SPANPROF_CPU_HZ=1000", NULL},
-		.kill_signal = _i % 2 ? SIGTERM : SIGKILL,
-		.kill_after_ms = 700 + 137 * (unsigned)_i,
 	};
-	struct victim *victim = victim_run(&setup);
+	const int signal = _i % 2 ? SIGTERM : SIGKILL;
+	struct victim *victim = victim_start(&setup);
+	double main_ns;
 
+	usleep(700000 + 137000 * (unsigned)_i);
+	main_ns = main_cpu_ns(victim);
+	kill(victim->pid, signal);
+	victim_finish(victim);
 	ck_assert(WIFSIGNALED(victim->status));
-	ck_assert_int_eq(WTERMSIG(victim->status), setup.kill_signal);
+	ck_assert_int_eq(WTERMSIG(victim->status), signal);
 	ck_assert_uint_eq(victim_count(victim->recordings, "*.spanprof"), 1);
 	recover(victim);
-	check_recovered(victim);
+	/* It was sampled until a few of the kernel's ticks before. */
+	check_recovered(victim, 0.9 * main_ns - 20e6);
 	victim_free(victim);
 }
 END_TEST
