@@ -1,7 +1,7 @@
 /*
- * Whose process this is, and what changes that: _Fork, chroot, and the calls that
- * refuse a process with more than one thread. Each hook asks first whether this is our
- * process at all: a vfork child shares our memory, and what it does is not ours to
+ * Whose process this is, and what changes that: _Fork, clone, chroot, and the calls
+ * that refuse a process with more than one thread. Each hook asks first whether this is
+ * our process at all: a vfork child shares our memory, and what it does is not ours to
  * report. Context: hook, cold.
  */
 #include "sp_hooks.h"
@@ -9,10 +9,12 @@
 #include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_next.h"
+#include "sp_signal.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <unistd.h>
 
 #ifndef CLONE_NEWTIME
@@ -60,6 +62,56 @@ SP_EXPORT pid_t _Fork(void)
 		errno = saved_errno;
 	}
 	return pid;
+}
+
+struct clone_child {
+	int (*function)(void *);
+	void *argument;
+};
+
+/* In a process of its own, with a copy of its parent's frames. */
+static int run_clone_child(void *argument)
+{
+	const struct clone_child child = *(const struct clone_child *)argument;
+	const struct sp_hook_calls *calls =
+		atomic_load_explicit(&hook_calls, memory_order_relaxed);
+	int saved_errno = errno;
+	int status;
+
+	/* Nobody knows how small the program's stack is. */
+	sp_signal_use_own_stack();
+	calls->forked();
+	errno = saved_errno;
+	status = child.function(child.argument);
+	/* The C library goes on to the bare system call. */
+	calls = sp_hooks_own_calls();
+	if (calls)
+		calls->before_exit();
+	return status;
+}
+
+/* What a child that is not one of these shares with us, it could not do without. */
+#define CLONE_SHARED (CLONE_VM | CLONE_FILES | CLONE_SETTLS)
+
+SP_EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
+{
+	struct clone_child child = {function, argument};
+	pid_t *parent_tid, *child_tid;
+	void *thread_pointer;
+	va_list list;
+
+	/* Those that are not there are not looked at. */
+	va_start(list, argument);
+	parent_tid = va_arg(list, pid_t *);
+	thread_pointer = va_arg(list, void *);
+	child_tid = va_arg(list, pid_t *);
+	va_end(list);
+	if (function && !(flags & CLONE_SHARED) && sp_hooks_own_calls()) {
+		function = run_clone_child;
+		argument = &child;
+	}
+	return SP_NEXT(clone)(function, stack, flags, argument, parent_tid,
+			      thread_pointer, child_tid);
 }
 
 /* Our thread keeps the root it was started with, once it has run. */

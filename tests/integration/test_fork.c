@@ -15,13 +15,13 @@ static const struct {
 	const char *mode;
 	bool has_child_profile;
 } modes[] = {
-	{"fork", true},		{"fork_exit_now", false},
-	{"_Fork", true},	{"_Fork_in_handler", true},
-	{"clone", true},	{"clone_exit", true},
-	{"clone3", true},	{"fork_by_number", true},
-	{"in_line", false},	{"vfork", false},
-	{"vfork_fails", false}, {"spawn", false},
-	{"system", false},
+	{"fork", true},		  {"fork_exit_now", false},
+	{"_Fork", true},	  {"_Fork_in_handler", true},
+	{"clone", true},	  {"clone_exit", true},
+	{"clone3", true},	  {"fork_by_number", true},
+	{"clone_function", true}, {"in_line", false},
+	{"vfork", false},	  {"vfork_fails", false},
+	{"spawn", false},	  {"system", false},
 };
 
 /* The profile of that process holds what the process said it used. */

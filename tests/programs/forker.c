@@ -6,9 +6,11 @@
 #include "burn.h"
 
 #include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -77,6 +79,24 @@ static pid_t fork_by_number(const char *mode)
 	return (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 }
 
+static int run_clone(void *unused)
+{
+	(void)unused;
+	child_main();
+	return 0;
+}
+
+/* On a stack that is just large enough for it, with nothing below. */
+static pid_t clone_on_small_stack(void)
+{
+	char *pages = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (pages == MAP_FAILED || mprotect(pages, 4096, PROT_NONE) != 0)
+		return -1;
+	return clone(run_clone, pages + 3 * 4096, SIGCHLD, NULL);
+}
+
 static pid_t start_child(const char *mode)
 {
 	static char *const true_argv[] = {"true", NULL};
@@ -114,6 +134,8 @@ static pid_t start_child(const char *mode)
 			child_main();
 			syscall(SYS_exit_group, 0);
 		}
+	} else if (strcmp(mode, "clone_function") == 0) {
+		pid = clone_on_small_stack();
 	} else if (strcmp(mode, "in_line") == 0) {
 		pid = fork_in_line();
 		if (pid == 0) {
