@@ -55,7 +55,7 @@ static void safe_point(void)
 static void before_chroot(void)
 {
 	safe_point();
-	sp_reporter_thread_await_separate(SP_AGENT_END_TIMEOUT_NS);
+	sp_reporter_thread_await_place(SP_AGENT_END_TIMEOUT_NS);
 }
 
 void sp_hook_calls_write_at_end(void)

@@ -23,10 +23,10 @@
 #include "sp_syscall.h"
 #include "span_reporters.h"
 #include "stderr_copy.h"
+#include "waiting.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <signal.h>
 #include <string.h>
@@ -39,11 +39,6 @@
 /* The demanglers recurse; address space only, the pages come when touched. */
 #define STACK_BYTES ((size_t)1 << 20)
 
-/* Whoever asks draws a ticket, and is served when that many have been: futexes. */
-struct queue {
-	_Atomic uint32_t tickets, served;
-};
-
 static struct {
 	struct sp_reporter_setup setup;
 	struct sp_collector collector;
@@ -54,27 +49,20 @@ static struct {
 	 * ticket is drawn: whoever sees the ticket sees what it is for. Rights have
 	 * a queue of their own: they are taken while we wait for the aggregates, too. */
 	_Atomic uint32_t wanted;
-	struct queue requests, rights;
-	_Atomic uint32_t is_separate; /* futex: has descriptors and a root of its own */
+	struct sp_ticket_queue requests, rights;
+	/* Futexes: it has descriptors of its own; and the folder for its files, which may
+	 * take long to open. */
+	_Atomic uint32_t is_separate, is_placed;
 	int out_dir_fd;
 	bool has_told_anonymous, has_told_rights;
 } reporter;
-
-static long futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
-{
-	struct timespec timeout = {(time_t)(timeout_ns / SP_NS_PER_SECOND),
-				   (long)(timeout_ns % SP_NS_PER_SECOND)};
-
-	return sp_syscall4(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &timeout);
-}
 
 /* --- the asking side --- */
 
 bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_ns)
 {
-	struct queue *queue =
+	struct sp_ticket_queue *queue =
 		request == SP_REQUEST_TAKE_RIGHTS ? &reporter.rights : &reporter.requests;
-	uint64_t deadline_ns = sp_clock_monotonic_ns() + timeout_ns;
 	uint32_t ticket;
 
 	if ((uint32_t)sp_syscall0(SYS_gettid) ==
@@ -83,34 +71,14 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 		return false;
 	if (queue == &reporter.requests)
 		atomic_fetch_or(&reporter.wanted, 1U << request);
-	ticket = atomic_fetch_add(&queue->tickets, 1) + 1;
+	ticket = sp_ticket_draw(queue);
 	sp_capture_wake_reporter();
-	for (;;) {
-		uint32_t served =
-			atomic_load_explicit(&queue->served, memory_order_acquire);
-		uint64_t now_ns = sp_clock_monotonic_ns();
-
-		if ((int32_t)(served - ticket) >= 0)
-			return true;
-		if (now_ns >= deadline_ns)
-			return false;
-		futex_wait(&queue->served, served, deadline_ns - now_ns);
-	}
+	return sp_ticket_await(queue, ticket, timeout_ns);
 }
 
-void sp_reporter_thread_await_separate(uint64_t timeout_ns)
+void sp_reporter_thread_await_place(uint64_t timeout_ns)
 {
-	uint64_t deadline_ns = sp_clock_monotonic_ns() + timeout_ns;
-
-	while (atomic_load_explicit(&sp_capture.has_reporter_thread,
-				    memory_order_relaxed) &&
-	       !atomic_load_explicit(&reporter.is_separate, memory_order_relaxed)) {
-		uint64_t now_ns = sp_clock_monotonic_ns();
-
-		if (now_ns >= deadline_ns)
-			return;
-		futex_wait(&reporter.is_separate, 0, deadline_ns - now_ns);
-	}
+	sp_step_await(&reporter.is_placed, &sp_capture.has_reporter_thread, timeout_ns);
 }
 
 void sp_reporter_thread_lend_stderr(void)
@@ -123,7 +91,7 @@ void sp_reporter_thread_take_stderr_back(uint64_t timeout_ns)
 	/* Nobody waits for what was not lent. */
 	if (sp_stderr_copy_lent() < 0)
 		return;
-	sp_reporter_thread_await_separate(timeout_ns);
+	sp_step_await(&reporter.is_separate, &sp_capture.has_reporter_thread, timeout_ns);
 	sp_stderr_copy_take_back();
 }
 
@@ -148,10 +116,10 @@ void sp_reporter_thread_join(void)
 			      memory_order_relaxed);
 }
 
-static void forget_queue(struct queue *queue)
+static void forget_steps(void)
 {
-	atomic_store_explicit(&queue->tickets, 0, memory_order_relaxed);
-	atomic_store_explicit(&queue->served, 0, memory_order_relaxed);
+	atomic_store_explicit(&reporter.is_separate, 0, memory_order_relaxed);
+	atomic_store_explicit(&reporter.is_placed, 0, memory_order_relaxed);
 }
 
 void sp_reporter_thread_forked(void)
@@ -159,11 +127,11 @@ void sp_reporter_thread_forked(void)
 	atomic_store_explicit(&sp_capture.has_reporter_thread, false,
 			      memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.wake, 0, memory_order_relaxed);
-	forget_queue(&reporter.requests);
-	forget_queue(&reporter.rights);
+	sp_ticket_forget(&reporter.requests);
+	sp_ticket_forget(&reporter.rights);
 	atomic_store_explicit(&reporter.tid, 0, memory_order_relaxed);
 	atomic_store_explicit(&reporter.wanted, 0, memory_order_relaxed);
-	atomic_store_explicit(&reporter.is_separate, 0, memory_order_relaxed);
+	forget_steps();
 	if (reporter.setup.absorber)
 		sp_span_reporters_forget(reporter.setup.absorber);
 	memset(&reporter.collector, 0, sizeof(reporter.collector));
@@ -238,12 +206,6 @@ void sp_reporter_thread_prepare(const struct sp_reporter_setup *setup)
 	look_at_modules();
 }
 
-static void answer(struct queue *queue, uint32_t tickets)
-{
-	atomic_store_explicit(&queue->served, tickets, memory_order_release);
-	sp_syscall3(SYS_futex, &queue->served, FUTEX_WAKE_PRIVATE, INT32_MAX);
-}
-
 /* Also while we wait for the aggregates: a program that gives up rights waits for it. But
  * never on a thread of the program's, which has its own. */
 static void serve_rights(void)
@@ -263,7 +225,7 @@ static void serve_rights(void)
 			"gave up: %s",
 			strerrordesc_np(-err));
 	}
-	answer(&reporter.rights, tickets);
+	sp_ticket_serve(&reporter.rights, tickets);
 }
 
 /*
@@ -394,7 +356,7 @@ static bool serve_requests(void)
 			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 		sp_own_thread_unhide();
 	}
-	answer(&reporter.requests, tickets);
+	sp_ticket_serve(&reporter.requests, tickets);
 	return wanted & 1U << SP_REQUEST_STOP;
 }
 
@@ -468,8 +430,8 @@ static bool await_work(uint64_t pace_ns)
 		now_ns = sp_clock_monotonic_ns();
 		if (now_ns >= end_ns)
 			return false;
-		if (futex_wait(&sp_capture.wake, 0,
-			       sp_stderr_copy_wait_ns(end_ns - now_ns)) != -ETIMEDOUT)
+		if (sp_futex_wait(&sp_capture.wake, 0,
+				  sp_stderr_copy_wait_ns(end_ns - now_ns)) != -ETIMEDOUT)
 			return true;
 	}
 }
@@ -481,6 +443,7 @@ static void *run(void *argument)
 
 	(void)argument;
 	sp_own_thread_separate();
+	sp_step_tell(&reporter.is_separate);
 	sp_heap_thread_set_own(true);
 	prctl(PR_SET_NAME, "spanprof");
 	atomic_store_explicit(&reporter.tid, (uint32_t)sp_syscall0(SYS_gettid),
@@ -488,8 +451,7 @@ static void *run(void *argument)
 	reporter.collector.own_tid = (int)sp_syscall0(SYS_gettid);
 	/* Now, before the program changes its user or its root. */
 	open_out_directory();
-	atomic_store_explicit(&reporter.is_separate, 1, memory_order_relaxed);
-	sp_syscall3(SYS_futex, &reporter.is_separate, FUTEX_WAKE_PRIVATE, INT32_MAX);
+	sp_step_tell(&reporter.is_placed);
 	begin();
 	for (;;) {
 		uint64_t pace_max_ns;
@@ -565,7 +527,7 @@ int sp_reporter_thread_start(const struct sp_reporter_setup *setup)
 	sigfillset(&all);
 	/* The C library keeps the two signals it needs out of the set. */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	atomic_store_explicit(&reporter.is_separate, 0, memory_order_relaxed);
+	forget_steps();
 	atomic_store_explicit(&sp_capture.has_reporter_thread, true,
 			      memory_order_relaxed);
 	/* The C library allocates for a thread what we want no profile to show. */

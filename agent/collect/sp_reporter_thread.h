@@ -62,7 +62,7 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 
 /* Context: hook. Waits for at most timeout_ns until the thread has a root folder and
  * descriptors of its own, and has opened the output folder. */
-void sp_reporter_thread_await_separate(uint64_t timeout_ns);
+void sp_reporter_thread_await_place(uint64_t timeout_ns);
 
 /*
  * Context: hook; also in a signal handler of the program, wherever it interrupted. Writes
