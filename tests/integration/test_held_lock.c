@@ -195,9 +195,43 @@ START_TEST(vfork_child_never_has_it)
 }
 END_TEST
 
+/* A handler that never came back to it would keep the lock for ever. */
+START_TEST(no_handler_runs_while_the_program_has_it)
+{
+	char offset[16];
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"drain_signals", offset, NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
+	};
+	struct sp_recording_header *header;
+	struct victim_files files;
+	struct victim *victim;
+	double start_s = now_s();
+	bool was_held = false;
+
+	snprintf(offset, sizeof(offset), "%zu",
+		 offsetof(struct sp_recording_header, consumer));
+	victim = victim_start(&setup);
+	ck_assert(victim_wait_for_files(victim->recordings, "*.spanprof", 1, 20));
+	victim_list(victim->recordings, "*.spanprof", &files);
+	header = map_header(files.paths[0]);
+	victim_files_free(&files);
+	while (atomic_load(&header->state) == SP_RECORDING_RUNNING &&
+	       now_s() < start_s + 60)
+		was_held |= atomic_load(&header->consumer) == (uint32_t)victim->pid;
+	munmap(header, sizeof(*header));
+	victim_finish(victim);
+	victim_assert_success(victim);
+	ck_assert(was_held);
+	ck_assert_int_eq(victim_number(victim->output, "meetings"), 0);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, vfork_child_never_has_it);
+	tcase_add_test(tcase, no_handler_runs_while_the_program_has_it);
 	tcase_add_test(tcase, end_waits_once);
 	tcase_add_test(tcase, rights_are_given_up_while_our_thread_begins);
 }
