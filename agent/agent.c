@@ -179,6 +179,7 @@ static bool prepare_capture(void)
 	sp_capture.timers_max = timers_allowed();
 	sp_capture.drain = sp_own_recording_drain;
 	sp_capture.begin_in_child = sp_fork_child_begin;
+	sp_capture.goes_on = sp_agent_hook_calls.goes_on;
 	sp_capture.begin_spans = sp_agent_begin_spans;
 	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
 			      memory_order_relaxed);

@@ -19,6 +19,9 @@
  * the host from ending. */
 #define SP_AGENT_END_TIMEOUT_NS (30 * SP_NS_PER_SECOND)
 
+/* What an exec that failed may take longer. */
+#define SP_AGENT_GOES_ON_TIMEOUT_NS SP_NS_PER_SECOND
+
 /* A program that gives up rights waits for our thread to follow, which it does later
  * where it is held up. */
 #define SP_AGENT_RIGHTS_TIMEOUT_NS (2 * SP_NS_PER_SECOND)

@@ -118,6 +118,7 @@ void sp_fork_child_note(void)
 			      memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.handlers_running, 0, memory_order_relaxed);
 	atomic_store(&is_beginning, false);
+	atomic_store_explicit(&sp_capture.ending_thread, 0, memory_order_relaxed);
 	sp_capture_set_state(SP_CAPTURE_FORKED);
 	sp_cpu_timer_arm_forked();
 }

@@ -18,6 +18,7 @@
 #include "sp_recording.h"
 #include "sp_reporter_thread.h"
 #include "sp_span_capture.h"
+#include "sp_syscall.h"
 #include "sp_thread.h"
 
 #include <errno.h>
@@ -63,6 +64,8 @@ void sp_hook_calls_write_at_end(void)
 	int saved_errno = errno;
 	uint64_t mask;
 
+	atomic_store_explicit(&sp_capture.ending_thread,
+			      (uint32_t)sp_syscall0(SYS_gettid), memory_order_relaxed);
 	/* A fork child that never ran long enough for a sample has nothing to tell. It
 	 * begins no recording on its last way either: nobody would end that. */
 	if (sp_capture_change_state(SP_CAPTURE_FORKED, SP_CAPTURE_ENDING) ||
@@ -144,9 +147,20 @@ static void before_exit(void)
 		sp_hook_calls_write_at_end();
 }
 
+/* Also at a jump, of any thread, and in a vfork child. */
 static void goes_on(void)
 {
-	sp_capture_change_state(SP_CAPTURE_ENDING, SP_CAPTURE_FORKED);
+	uint32_t thread = (uint32_t)sp_syscall0(SYS_gettid);
+	uint64_t mask;
+
+	if (!atomic_compare_exchange_strong(&sp_capture.ending_thread, &thread, 0) ||
+	    sp_capture_change_state(SP_CAPTURE_ENDING, SP_CAPTURE_FORKED) ||
+	    !sp_capture_is_running())
+		return;
+	/* None of the program's handlers works on what is put back. */
+	mask = sp_signals_hold();
+	sp_reporter_put_recording_back(SP_AGENT_GOES_ON_TIMEOUT_NS);
+	sp_signals_release(mask);
 }
 
 const struct sp_hook_calls sp_agent_hook_calls = {

@@ -42,6 +42,9 @@ struct sp_capture {
 	bool uses_libunwind; /* for stacks that are not walked in a signal */
 	_Atomic uint32_t handlers_running;
 	_Atomic bool has_reporter_thread;
+	/* Whose call is about to end the process or its image, for which all was written;
+	 * 0: nobody's. If it goes on after all, that thread must say so. */
+	_Atomic uint32_t ending_thread;
 	/* Futex of the reporter thread: 1 = there is something to do. */
 	_Atomic uint32_t wake;
 	_Atomic bool wants_modules; /* code was met that is in no snapshot */
@@ -51,6 +54,8 @@ struct sp_capture {
 	 * the reporter thread; begin in a fork child. */
 	void (*drain)(void);
 	void (*begin_in_child)(void);
+	/* The calling thread jumps; perhaps out of an end. */
+	void (*goes_on)(void);
 	/* Spans of a child whose recording began while work of its parent's was not over
 	 * (sp_capture_is_cut_off()): now it is. */
 	void (*begin_spans)(void);

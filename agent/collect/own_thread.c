@@ -122,13 +122,19 @@ bool sp_own_thread_has_main_ended(int process, int *status)
 	return true;
 }
 
-bool sp_own_thread_is_last(int process, int *status)
+unsigned int sp_own_thread_count_all(void)
 {
 	struct stat folder;
 
 	/* Links to the folder of tasks: itself, its parent, and one of each task. */
+	if (sp_syscall4(SYS_newfstatat, AT_FDCWD, "/proc/self/task", &folder, 0) < 0 ||
+	    folder.st_nlink <= 2)
+		return 0;
+	return (unsigned int)(folder.st_nlink - 2);
+}
+
+bool sp_own_thread_is_last(int process, int *status)
+{
 	return sp_own_thread_has_main_ended(process, status) &&
-	       sp_syscall4(SYS_newfstatat, AT_FDCWD, "/proc/self/task", &folder, 0) ==
-		       0 &&
-	       folder.st_nlink == 4;
+	       sp_own_thread_count_all() == 2;
 }

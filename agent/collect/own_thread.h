@@ -35,6 +35,9 @@ void sp_own_thread_leave_folder(void);
  * status is what it ended with. */
 bool sp_own_thread_has_main_ended(int process, int *status);
 
+/* Context: hook. How many threads the kernel lists; 0: it does not say. */
+unsigned int sp_own_thread_count_all(void);
+
 /*
  * Context: collector. Have all threads of the program ended by the bare system call,
  * which ends one thread and tells nobody? The process would live on with ours alone.

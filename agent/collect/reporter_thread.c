@@ -36,6 +36,8 @@
 #define PACE_BUSY_NS (SP_NS_PER_SECOND / 4)
 #define PACE_IDLE_NS SP_NS_PER_SECOND
 #define LOCK_SLICE_NS (SP_NS_PER_SECOND / 100)
+/* It is a copy of what is in memory. */
+#define PUT_BACK_NS_MAX (60 * SP_NS_PER_SECOND)
 /* The demanglers recurse; address space only, the pages come when touched. */
 #define STACK_BYTES ((size_t)1 << 20)
 
@@ -53,6 +55,8 @@ static struct {
 	/* Futexes: it has descriptors of its own; and the folder for its files, which may
 	 * take long to open. */
 	_Atomic uint32_t is_separate, is_placed;
+	/* Whoever takes it back first: who wants the recording, or we. */
+	_Atomic bool may_put_back;
 	int out_dir_fd;
 	bool has_told_anonymous, has_told_rights;
 } reporter;
@@ -74,6 +78,31 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 	ticket = sp_ticket_draw(queue);
 	sp_capture_wake_reporter();
 	return sp_ticket_await(queue, ticket, timeout_ns);
+}
+
+/* On the one thread of the program's, or on ours while that waits. */
+static void put_recording_back(unsigned int threads)
+{
+	struct sp_recording *recording = reporter.setup.recording;
+
+	if (!atomic_exchange(&reporter.may_put_back, false))
+		return;
+	atomic_store_explicit(&recording->header->state, SP_RECORDING_RUNNING,
+			      memory_order_relaxed);
+	if (sp_own_thread_count_all() == threads)
+		sp_recording_put_back(recording);
+}
+
+void sp_reporter_put_recording_back(uint64_t timeout_ns)
+{
+	atomic_store(&reporter.may_put_back, true);
+	if (!atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
+		put_recording_back(1);
+	else if (!sp_reporter_thread_ask(SP_REQUEST_GO_ON, timeout_ns) &&
+		 !atomic_exchange(&reporter.may_put_back, false))
+		/* It is at it: nobody may touch the recording before it is done. */
+		sp_ticket_await(&reporter.requests,
+				atomic_load(&reporter.requests.tickets), PUT_BACK_NS_MAX);
 }
 
 void sp_reporter_thread_await_place(uint64_t timeout_ns)
@@ -351,6 +380,8 @@ static bool serve_requests(void)
 		sp_log_note("the program gives up system calls that the agent needs: "
 			    "what follows is not profiled");
 	}
+	if (wanted & 1U << SP_REQUEST_GO_ON)
+		put_recording_back(2);
 	if (wanted & 1U << SP_REQUEST_STOP) {
 		reporter.collector.agent_cpu_before_ns +=
 			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);

@@ -15,6 +15,7 @@ enum sp_reporter_request {
 	SP_REQUEST_WRITE,	   /* write the profiles, go on */
 	SP_REQUEST_WRITE_END,	   /* write them, the process is about to end or exec */
 	SP_REQUEST_WRITE_CONFINED, /* as WRITE_END: the program goes on without us */
+	SP_REQUEST_GO_ON,	   /* after WRITE_END: it has not ended */
 	SP_REQUEST_TAKE_RIGHTS,	   /* those that were noted (own_rights.h) */
 	SP_REQUEST_STOP,	   /* end the thread; it can be started again */
 };
@@ -70,6 +71,13 @@ void sp_reporter_thread_await_place(uint64_t timeout_ns);
  * the calling thread, on a stack of ours, all signals blocked meanwhile.
  */
 void sp_reporter_write_here(const struct sp_reporter_setup *setup);
+
+/*
+ * Context: hook, all signals held, after SP_REQUEST_WRITE_END or
+ * sp_reporter_write_here(), if the process goes on. A kill is to find its recording
+ * again; but not where the program has other threads, which may be at work on it.
+ */
+void sp_reporter_put_recording_back(uint64_t timeout_ns);
 
 /* Context: hook. Waits for the thread that was asked to stop. */
 void sp_reporter_thread_join(void);

@@ -7,6 +7,7 @@
  */
 #include "sp_signal.h"
 
+#include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_heap_capture.h"
 #include "sp_next.h"
@@ -46,9 +47,19 @@ static void switch_stack(const ucontext_t *to)
 		sp_span_switch_stack(stack_pointer, 0, 0);
 }
 
+/* Out of the handler of abort(), or one that came upon an end: there is none. */
+static void go_on(void)
+{
+	if (sp_unlikely(atomic_load_explicit(&sp_capture.ending_thread,
+					     memory_order_relaxed)))
+		sp_capture.goes_on();
+}
+
 static void enter_context(const ucontext_t *to)
 {
 	int saved_errno = errno;
+
+	go_on();
 
 	/* A coroutine may run on another thread than the one that made it. */
 	if (sp_unlikely(sp_signal_uses_own_stacks()))
@@ -87,6 +98,7 @@ static void before_jump(const struct __jmp_buf_tag *target)
 	uint64_t stack_pointer = stack_pointer_of(target);
 	int saved_errno = errno;
 
+	go_on();
 	sp_signal_before_jump();
 	sp_heap_before_jump(stack_pointer);
 	sp_span_before_jump(stack_pointer);

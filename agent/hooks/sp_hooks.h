@@ -19,7 +19,7 @@ struct sp_hook_calls {
 	void (*before_exec)(void);
 	/* The process is about to end without running destructors. */
 	void (*before_exit)(void);
-	/* It did not go, or end, after all. */
+	/* It did not go, or end, after all; or there was no word of that. */
 	void (*goes_on)(void);
 	/* The process is about to lose sight of the folders it started with. */
 	void (*before_chroot)(void);

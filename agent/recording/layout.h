@@ -27,4 +27,12 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max);
 int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
 			      uint64_t items, int fd);
 
+/* Context: signal. Makes the file of that path, which must not be there: a descriptor of
+ * it, empty, or -errno. */
+int sp_recording_create_file(struct sp_recording *recording);
+
+/* Context: signal. Nobody touches what has no storage yet; but the program's mlockall()
+ * would, which fills all that can be touched. */
+void sp_recording_close_unused(const struct sp_recording *recording);
+
 #endif

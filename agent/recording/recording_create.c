@@ -75,8 +75,7 @@ static void put_section_table(struct sp_recording_header *header,
 /* A smaller rest is not worth the two mappings more. */
 #define CLOSED_BYTES_MIN (UINT64_C(8) << 20)
 
-/* The program's mlockall() fills all that can be touched. */
-static void close_unused(const struct sp_recording *recording)
+void sp_recording_close_unused(const struct sp_recording *recording)
 {
 	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
 		const struct sp_section *section = &recording->header->sections[kind];
@@ -124,7 +123,7 @@ static int map_and_fill(struct sp_recording *recording, int fd,
 		err = sp_recording_reserve_with(recording, (enum sp_section_kind)kind,
 						layout.sections[kind].first_items, fd);
 	if (!err) {
-		close_unused(recording);
+		sp_recording_close_unused(recording);
 		return 0;
 	}
 fail:
@@ -148,12 +147,34 @@ static int create_anonymous(struct sp_recording *recording, uint64_t storage_byt
 	return err;
 }
 
+int sp_recording_create_file(struct sp_recording *recording)
+{
+	struct stat status;
+	int fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, recording->path,
+				  O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+				  FILE_MODE);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	/* The program's umask may leave us nothing. */
+	sp_syscall2(SYS_fchmod, fd, FILE_MODE);
+	err = (int)sp_syscall2(SYS_fstat, fd, &status);
+	if (err) {
+		sp_syscall3(SYS_unlinkat, AT_FDCWD, recording->path, 0);
+		sp_syscall1(SYS_close, fd);
+		return err;
+	}
+	recording->device = status.st_dev;
+	recording->inode = status.st_ino;
+	return fd;
+}
+
 static int create_in(struct sp_recording *recording, const char *directory,
 		     const struct sp_recording_settings *settings)
 {
 	uint64_t storage_bytes_max = fit_storage(settings->bytes_max, layout_limit(true));
 	struct sp_text path;
-	struct stat status;
 	int err;
 	int fd;
 
@@ -171,18 +192,11 @@ static int create_in(struct sp_recording *recording, const char *directory,
 	if (path.is_cut)
 		return -ENAMETOOLONG;
 
-	fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, recording->path,
-			      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-			      FILE_MODE);
+	fd = sp_recording_create_file(recording);
 	if (fd < 0)
 		return fd;
-	/* The program's umask may leave us nothing. */
-	sp_syscall2(SYS_fchmod, fd, FILE_MODE);
 	recording->is_file = true;
-	err = (int)sp_syscall2(SYS_fstat, fd, &status);
-	recording->device = status.st_dev;
-	recording->inode = status.st_ino;
-	while (!err) {
+	for (;;) {
 		struct sp_layout layout;
 
 		sp_layout_compute(&layout, storage_bytes_max);
@@ -197,7 +211,6 @@ static int create_in(struct sp_recording *recording, const char *directory,
 		    storage_bytes_max / 2 < SP_RECORDING_BYTES_MIN)
 			break;
 		storage_bytes_max /= 2;
-		err = 0;
 	}
 	if (err)
 		sp_syscall3(SYS_unlinkat, AT_FDCWD, recording->path, 0);

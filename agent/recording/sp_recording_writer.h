@@ -37,6 +37,13 @@ int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind ki
 int sp_recording_remove(struct sp_recording *recording);
 
 /*
+ * Context: signal, while nobody else touches the recording. A file of the same name in
+ * place of one that was removed. 0, also where it was not, or -errno: then all is as it
+ * was.
+ */
+int sp_recording_put_back(struct sp_recording *recording);
+
+/*
  * Context: signal, in a fork child with one thread. Whoever still writes to the parent's
  * recording writes to memory of the child's own from here on, where nothing is kept;
  * what sp_recording_copy_modules() reads is there.

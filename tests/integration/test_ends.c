@@ -182,6 +182,35 @@ START_TEST(killed_program_is_recovered)
 }
 END_TEST
 
+static const char *const in_vain[] = {"exec_in_vain", "abort_in_vain"};
+
+/* Its profiles were written, as if that were the end; then it goes on, and is killed. */
+START_TEST(program_killed_after_an_end_in_vain_is_recovered)
+{
+	struct victim *bare = victim_run_bare("ends", in_vain[_i], CPU_MS);
+	struct victim *agent = victim_run_agent("ends", in_vain[_i], CPU_MS);
+	const char *const arguments[] = {"recover", "-o", agent->folder,
+					 agent->recordings, NULL};
+	struct cpu_profile *profile = only_profile(agent);
+	struct victim_files files;
+
+	victim_assert_same(bare, agent);
+	assert_has_work(profile, "main_work");
+	cpu_profile_free(profile);
+	ck_assert_uint_eq(victim_count(agent->recordings, "*.spanprof"), 1);
+	ck_assert_int_eq(victim_cli(arguments), 0);
+	victim_list(agent->folder, "*.cpu.pb.gz", &files);
+	ck_assert_uint_eq(files.count, 1);
+	profile = cpu_profile_read(files.paths[0]);
+	ck_assert_int_gt(cpu_profile_with_ns(profile, "main_work"),
+			 (int64_t)(1.9 * 0.85 * CPU_NS));
+	cpu_profile_free(profile);
+	victim_files_free(&files);
+	victim_free(bare);
+	victim_free(agent);
+}
+END_TEST
+
 /* 0 where the kernel does not say. */
 static double main_cpu_ns(const struct victim *victim)
 {
@@ -296,6 +325,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, exec_leaves_a_profile_of_both_images);
 	tcase_add_loop_test(tcase, killed_program_is_recovered, 0,
 			    sizeof(killed) / sizeof(killed[0]));
+	tcase_add_loop_test(tcase, program_killed_after_an_end_in_vain_is_recovered, 0,
+			    sizeof(in_vain) / sizeof(in_vain[0]));
 	tcase_add_loop_test(tcase, kill_at_any_moment_leaves_a_readable_recording, 0, 5);
 }
 

@@ -76,6 +76,15 @@ START_TEST(fork_that_a_jump_left_holds_up_nobody)
 }
 END_TEST
 
+START_TEST(child_that_jumped_out_of_its_abort_is_profiled)
+{
+	struct victim *victim = run_mode("abort_and_jump", NULL, 2);
+
+	ck_assert_uint_eq(count_with(victim, "child_work", 270000000), 1);
+	victim_free(victim);
+}
+END_TEST
+
 static const char *const same_numbers[] = {"same_number", "same_number_by_call"};
 
 START_TEST(child_with_its_parents_number_is_another_process)
@@ -120,6 +129,7 @@ static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, vfork_child_of_a_child_begins_no_recording);
 	tcase_add_test(tcase, child_of_a_small_stack_is_profiled);
+	tcase_add_test(tcase, child_that_jumped_out_of_its_abort_is_profiled);
 	tcase_add_loop_test(tcase, handler_that_interrupted_malloc_ends_the_child, 0, 2);
 	tcase_add_test(tcase, fork_that_a_jump_left_holds_up_nobody);
 	tcase_add_loop_test(tcase, child_with_its_parents_number_is_another_process, 0,

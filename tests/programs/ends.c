@@ -5,7 +5,9 @@
 #include "burn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -143,6 +145,32 @@ static void exit_in_all_threads(void)
 	thread_of_many_exits(NULL);
 }
 
+/* It can be executed, by its mode. */
+static void exec_no_program(void)
+{
+	int fd = open("no_program", O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+
+	if (fd < 0 || write(fd, "nothing", 7) != 7)
+		_exit(3);
+	close(fd);
+	execl("./no_program", "no_program", NULL);
+}
+
+static sigjmp_buf before_abort;
+
+static void leave_abort(int signal)
+{
+	(void)signal;
+	siglongjmp(before_abort, 1);
+}
+
+static void abort_in_vain(void)
+{
+	signal(SIGABRT, leave_abort);
+	if (sigsetjmp(before_abort, 1) == 0)
+		abort();
+}
+
 static int is(const char *name)
 {
 	return strcmp(mode, name) == 0;
@@ -160,7 +188,8 @@ int main(int argc, char **argv)
 		atexit(send_signal_while_waiting);
 	if (is("pthread_exit"))
 		start(last_thread);
-	else if (!is("exit_in_thread") && !is("signal_at_exit"))
+	else if (!is("exit_in_thread") && !is("signal_at_exit") && !is("exec_in_vain") &&
+		 !is("abort_in_vain"))
 		start(worker);
 	main_work();
 	printf("ending\n");
@@ -203,6 +232,14 @@ int main(int argc, char **argv)
 		if (readlink("/proc/self/exe", self, sizeof(self) - 1) > 0)
 			execl(self, argv[0], "return", argc > 2 ? argv[2] : "300", NULL);
 		_exit(6);
+	}
+	if (is("exec_in_vain") || is("abort_in_vain")) {
+		if (is("exec_in_vain"))
+			exec_no_program();
+		else
+			abort_in_vain();
+		main_work();
+		raise(SIGKILL);
 	}
 	if (is("exec_fails")) {
 		execl("/nonexistent/program", "program", NULL);

@@ -13,6 +13,7 @@
  *   vfork_first      a child whose own vfork child allocates before it does anything;
  *                    prints its number
  *   vfork_allocates  a vfork child allocates at length
+ *   abort_and_jump   a child's handler of SIGABRT jumps out of abort(), and it goes on
  */
 #include "burn.h"
 
@@ -286,8 +287,35 @@ static int run_vfork_allocates(void)
 	return 0;
 }
 
+static sigjmp_buf out_of_abort;
+
+static void leave_abort(int number)
+{
+	(void)number;
+	siglongjmp(out_of_abort, 1);
+}
+
+static int run_abort_and_jump(void)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		signal(SIGABRT, leave_abort);
+		if (sigsetjmp(out_of_abort, 1) == 0)
+			abort();
+		child_work();
+		say("child done\n");
+		exit(5);
+	}
+	waitpid(pid, &status, 0);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : 4;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "abort_and_jump") == 0)
+		return run_abort_and_jump();
 	if (argc > 1 && strcmp(argv[1], "small_stack") == 0)
 		return run_small_stack();
 	if (argc > 1 && strcmp(argv[1], "exit_in_malloc") == 0)

@@ -3,6 +3,7 @@
  * CPU clock and a handler that uses as much stack as the real one may and counts. Tells
  * the count at exit, on a line that looks like one of the agent's.
  */
+#include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_heap_capture.h"
@@ -23,7 +24,8 @@
 static _Atomic unsigned ticks;
 static int timer = -1;
 
-/* It has no heap hooks and no spans that a jump could leave. */
+/* It has no heap hooks, no spans and no end that a jump could leave. */
+struct sp_capture sp_capture;
 SP_TLS struct sp_heap_thread *sp_heap_self;
 SP_TLS uint64_t sp_heap_work_at;
 
