@@ -68,6 +68,7 @@ int sp_own_recording_make(void)
 	sp_capture.recording.header->earlier_system_ns = sp_agent.earlier.system_ns;
 	sp_agent.absorber.wants_heap = sp_heap_capture_wants_absorb;
 	sp_agent.absorber.give_span_back = sp_span_give_back;
+	sp_agent.absorber.span_pass_ended = sp_span_pass_ended;
 	sp_agent.absorber.now_ticks = span_ticks;
 	sp_agent.absorber.held_spans_max = sp_agent.options.held_spans_max;
 	sp_heap_capture_begin(&sp_capture.recording);

@@ -56,8 +56,10 @@ struct sp_absorber {
 	void (*span_changed)(void *context, const struct sp_span *span,
 			     const struct sp_span_delta *delta);
 	void (*span_ended)(void *context, const struct sp_span *span);
-	/* To the hooks' free list; NULL in a recovery. */
+	/* To the hooks' free list, and what is in use after a pass; NULL in a recovery.
+	 */
 	void (*give_span_back)(uint32_t index);
+	void (*span_pass_ended)(uint64_t spans_in_use);
 	/* The clock of spans; NULL in a recovery, which goes by signs of life. */
 	uint64_t (*now_ticks)(void);
 	uint64_t held_spans_max; /* closed spans kept for their memory */

@@ -125,6 +125,15 @@ static void give_back(struct sp_absorber *absorber, struct sp_span *span, uint64
 		absorber->give_span_back((uint32_t)index);
 }
 
+/* Is memory of a closed span in use, and does anybody want to know? */
+static bool is_in_use(const struct sp_absorber *absorber, const struct sp_span *span)
+{
+	if (absorber->recording->header->span_untracked & SP_UNTRACKED_HEAP)
+		return false;
+	/* Acquire: no block, then no bytes. */
+	return atomic_load_explicit(&span->live_blocks, memory_order_acquire) > 0;
+}
+
 /* True when it was closed. */
 static bool absorb_span(struct sp_absorber *absorber, struct sp_span *span,
 			uint32_t state, uint64_t now_ticks)
@@ -216,15 +225,6 @@ static void evict(struct sp_absorber *absorber, uint64_t used, uint64_t excess)
 	}
 }
 
-/* Is memory of a closed span in use, and does anybody want to know? */
-static bool is_in_use(const struct sp_absorber *absorber, const struct sp_span *span)
-{
-	if (absorber->recording->header->span_untracked & SP_UNTRACKED_HEAP)
-		return false;
-	/* Acquire: no block, then no bytes. */
-	return atomic_load_explicit(&span->live_blocks, memory_order_acquire) > 0;
-}
-
 /* Deeper ones are looked at together, and all of them where nobody is told. */
 #define LEVELS_MAX 16U
 
@@ -257,9 +257,14 @@ static bool absorb_level(struct pass *pass, uint32_t level)
 			continue;
 		span_level = level_of(pass, span);
 		has_any |= span_level >= level;
-		if (span_level == level)
-			pass->closed +=
-				absorb_span(pass->absorber, span, state, pass->now_ticks);
+		if (span_level != level ||
+		    !absorb_span(pass->absorber, span, state, pass->now_ticks))
+			continue;
+		pass->closed++;
+		/* At once, as others may be waiting for entries: but who is told of a
+		 * span is told of those around it, too. */
+		if (!pass->absorber->span_changed && !is_in_use(pass->absorber, span))
+			give_back(pass->absorber, span, i);
 	}
 	return has_any;
 }
@@ -327,6 +332,8 @@ uint64_t sp_span_absorb(struct sp_absorber *absorber)
 		evict(absorber, used, held - absorber->held_spans_max);
 		absorber->spans_in_use -= held - absorber->held_spans_max;
 	}
+	if (absorber->span_pass_ended)
+		absorber->span_pass_ended(absorber->spans_in_use);
 	return closed;
 }
 

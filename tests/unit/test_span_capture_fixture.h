@@ -46,6 +46,7 @@ static inline void begin_spans(const struct sp_span_settings *settings,
 	ck_assert_ptr_nonnull(absorber);
 	ck_assert_int_eq(sp_absorber_init(absorber, recorded()), 0);
 	absorber->give_span_back = sp_span_give_back;
+	absorber->span_pass_ended = sp_span_pass_ended;
 	absorber->now_ticks = read_ticks;
 	absorber->held_spans_max = 1000;
 	atomic_store(&own_process.is_ours, 1);

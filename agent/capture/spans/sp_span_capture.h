@@ -188,5 +188,7 @@ void sp_span_add_live(uint32_t span, int64_t blocks, int64_t bytes);
 
 /* Context: consumer. The entry may be used again. */
 void sp_span_give_back(uint32_t index);
+/* Context: consumer, after a pass over all spans: so many entries are in use. */
+void sp_span_pass_ended(uint64_t spans_in_use);
 
 #endif

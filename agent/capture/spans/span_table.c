@@ -1,6 +1,7 @@
 /*
  * See span_table.h. Entries are taken from a list of free ones, in which the consumer
- * puts them, or from the end of the table. Context: hook.
+ * puts them, or from the end of the table. When few are left whoever takes one drains,
+ * so that there are some for others while it does. Context: hook.
  */
 #include "span_table.h"
 
@@ -10,23 +11,45 @@
 #define SPANS_AHEAD 64U
 #define STORAGE_TRIES 4U
 
+/* Of the entries that are free after a pass of the consumer so many are few. */
+#define FEW_PARTS 4U
+
 struct sp_recording sp_span_recording;
-static _Atomic uint64_t free_spans; /* tag << 32 | index + 1 */
+/* The list: tag << 36 | entries in it << 18 | index + 1 of the first; both are below
+ * 2^18, as in a mark. */
+#define LIST_BITS SP_SPAN_MARK_INDEX_BITS
+#define LIST_MASK ((UINT64_C(1) << LIST_BITS) - 1)
+static _Atomic uint64_t free_spans;
+static _Atomic uint64_t few_spans;
 
-static struct sp_span *take_free(uint32_t *index)
+static uint64_t list_of(uint64_t before, uint64_t count, uint64_t first)
 {
-	uint64_t head = atomic_load_explicit(&free_spans, memory_order_acquire);
+	return ((before >> 2 * LIST_BITS) + 1) << 2 * LIST_BITS | count << LIST_BITS |
+	       first;
+}
 
-	while ((uint32_t)head) {
-		struct sp_span *span = sp_span_at((uint32_t)head - 1);
-		uint64_t next =
-			((head >> 32) + 1) << 32 |
-			atomic_load_explicit(&span->next_free, memory_order_relaxed);
+static uint64_t count_in(uint64_t list)
+{
+	return list >> LIST_BITS & LIST_MASK;
+}
 
-		if (atomic_compare_exchange_weak_explicit(&free_spans, &head, next,
+/* left: how many there are in the list after that. */
+static struct sp_span *take_free(uint32_t *index, uint64_t *left)
+{
+	uint64_t list = atomic_load_explicit(&free_spans, memory_order_acquire);
+
+	*left = 0;
+	while (list & LIST_MASK) {
+		struct sp_span *span = sp_span_at((uint32_t)(list & LIST_MASK) - 1);
+		uint64_t next = list_of(
+			list, count_in(list) - 1,
+			atomic_load_explicit(&span->next_free, memory_order_relaxed));
+
+		if (atomic_compare_exchange_weak_explicit(&free_spans, &list, next,
 							  memory_order_acquire,
 							  memory_order_acquire)) {
-			*index = (uint32_t)head - 1;
+			*index = (uint32_t)(list & LIST_MASK) - 1;
+			*left = count_in(next);
 			return span;
 		}
 	}
@@ -50,9 +73,9 @@ static struct sp_span *take_new(uint32_t *index)
 	return NULL;
 }
 
-static struct sp_span *take_any(uint32_t *index)
+static struct sp_span *take_any(uint32_t *index, uint64_t *left)
 {
-	struct sp_span *span = take_free(index);
+	struct sp_span *span = take_free(index, left);
 
 	return span ? span : take_new(index);
 }
@@ -63,6 +86,7 @@ static struct sp_span *take_storage(uint32_t *index)
 	struct sp_recording *recording = &sp_span_recording;
 	uint64_t capacity = recording->header->sections[SP_SECTION_SPANS].capacity_items;
 	struct sp_span *span = NULL;
+	uint64_t left;
 
 	for (unsigned int tries = 0; tries < STORAGE_TRIES && !span; tries++) {
 		uint64_t used = sp_recording_used(recording, SP_SECTION_SPANS);
@@ -72,20 +96,68 @@ static struct sp_span *take_storage(uint32_t *index)
 		if (wanted == used ||
 		    sp_recording_reserve(recording, SP_SECTION_SPANS, wanted) != 0)
 			break;
-		span = take_any(index);
+		span = take_any(index, &left);
 	}
 	return span;
 }
 
+/* Those that nobody has taken yet are free as well. */
+static bool are_few(uint64_t in_list, uint64_t few)
+{
+	uint64_t used = sp_recording_used(&sp_span_recording, SP_SECTION_SPANS);
+	uint64_t reserved = sp_recording_reserved(&sp_span_recording, SP_SECTION_SPANS);
+
+	return in_list + reserved - used <= few;
+}
+
+/*
+ * Closed ones wait for the consumer, who is behind, or is at it: then there will be some
+ * soon. Where it is of no use to drain, as only the reporter thread may take spans, the
+ * next try is when half of these are gone.
+ */
+static SP_COLD void look_after(uint64_t in_list)
+{
+	struct sp_recording_header *header = sp_span_recording.header;
+	uint64_t few = atomic_load_explicit(&few_spans, memory_order_relaxed);
+
+	if (sp_likely(!are_few(in_list, few)) ||
+	    atomic_load_explicit(&header->consumer, memory_order_relaxed) != 0 ||
+	    !atomic_compare_exchange_strong_explicit(&few_spans, &few, few / 2,
+						     memory_order_relaxed,
+						     memory_order_relaxed))
+		return;
+	sp_capture_take_storage();
+	if (atomic_load_explicit(&few_spans, memory_order_relaxed) == few / 2)
+		sp_capture_wake_reporter();
+}
+
+void sp_span_pass_ended(uint64_t spans_in_use)
+{
+	uint64_t reserved, free;
+
+	/* Else there is no such recording. Acquire: pairs with the release of who set it.
+	 */
+	if (!atomic_load_explicit(&sp_span_is_followed, memory_order_acquire))
+		return;
+	reserved = sp_recording_reserved(&sp_span_recording, SP_SECTION_SPANS);
+	free = reserved > spans_in_use ? reserved - spans_in_use : 0;
+	atomic_store_explicit(&few_spans, free / FEW_PARTS, memory_order_relaxed);
+}
+
 struct sp_span *sp_span_take(uint32_t *index)
 {
-	struct sp_span *span = take_any(index);
+	uint64_t left;
+	struct sp_span *span = take_any(index, &left);
 
-	if (sp_likely(span != NULL))
+	if (sp_likely(span != NULL)) {
+		if (sp_unlikely(left <=
+				atomic_load_explicit(&few_spans, memory_order_relaxed)))
+			look_after(left);
 		return span;
-	/* Closed ones wait for the consumer, who is behind. */
+	}
+	/* They were not enough. */
 	sp_capture_take_storage();
-	span = take_any(index);
+	span = take_any(index, &left);
 	/* Here and now: whoever drains may be a thread that does not run. */
 	if (!span)
 		span = take_storage(index);
@@ -99,15 +171,15 @@ struct sp_span *sp_span_take(uint32_t *index)
 void sp_span_give_back(uint32_t index)
 {
 	struct sp_span *span = sp_span_at(index);
-	uint64_t head = atomic_load_explicit(&free_spans, memory_order_relaxed);
+	uint64_t list = atomic_load_explicit(&free_spans, memory_order_relaxed);
 	uint64_t next;
 
 	do {
-		atomic_store_explicit(&span->next_free, (uint32_t)head,
+		atomic_store_explicit(&span->next_free, (uint32_t)(list & LIST_MASK),
 				      memory_order_relaxed);
-		next = ((head >> 32) + 1) << 32 | (index + 1);
+		next = list_of(list, count_in(list) + 1, index + 1);
 	} while (!atomic_compare_exchange_weak_explicit(
-		&free_spans, &head, next, memory_order_release, memory_order_relaxed));
+		&free_spans, &list, next, memory_order_release, memory_order_relaxed));
 }
 
 void sp_span_add_live(uint32_t mark, int64_t blocks, int64_t bytes)
@@ -131,9 +203,9 @@ void sp_span_add_live(uint32_t mark, int64_t blocks, int64_t bytes)
 
 void sp_span_table_forked(void)
 {
-	uint64_t head = atomic_load_explicit(&free_spans, memory_order_relaxed);
+	uint64_t list = atomic_load_explicit(&free_spans, memory_order_relaxed);
 
 	/* Empty, and for whoever was taking one another list. */
-	atomic_store_explicit(&free_spans, ((head >> 32) + 1) << 32,
-			      memory_order_relaxed);
+	atomic_store_explicit(&free_spans, list_of(list, 0, 0), memory_order_relaxed);
+	atomic_store_explicit(&few_spans, 0, memory_order_relaxed);
 }
