@@ -138,7 +138,8 @@ static bool mend_stays(struct sp_span *span, uint64_t last_ticks)
 	atomic_store_explicit(&span->stay_ticks,
 			      sp_atomic_value(&span->absorbed_busy_ticks),
 			      memory_order_relaxed);
-	atomic_store_explicit(&span->use, use & ~SP_SPAN_USE_COUNT, memory_order_relaxed);
+	atomic_store_explicit(&span->use, use & ~(SP_SPAN_USE_COUNT | SP_SPAN_USE_SHARED),
+			      memory_order_relaxed);
 	return true;
 }
 

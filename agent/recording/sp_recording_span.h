@@ -122,8 +122,10 @@ struct sp_span {
 #define SP_SPAN_USE_CLOSING UINT64_C(0x80000000)
 /* Some thread has entered it. */
 #define SP_SPAN_USE_ENTERED UINT64_C(0x40000000)
+/* Since somebody entered it, others have entered it as well. */
+#define SP_SPAN_USE_SHARED UINT64_C(0x20000000)
 /* How often it is entered at this moment. */
-#define SP_SPAN_USE_COUNT UINT64_C(0x3fffffff)
+#define SP_SPAN_USE_COUNT UINT64_C(0x1fffffff)
 
 static inline uint32_t sp_span_entered_now(const struct sp_span *span)
 {

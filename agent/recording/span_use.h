@@ -63,10 +63,20 @@ static inline bool sp_span_use_change_last(struct sp_span *span,
 static inline struct sp_span_use sp_span_use_with(struct sp_span_use use,
 						  uint64_t now_ticks)
 {
+	bool is_first = !(use.word & SP_SPAN_USE_COUNT);
+
 	return (struct sp_span_use){
-		(use.word + 1) | SP_SPAN_USE_ENTERED,
-		use.idle_ticks + (use.word & SP_SPAN_USE_COUNT ? 0 : now_ticks),
+		(use.word + 1) | SP_SPAN_USE_ENTERED |
+			(is_first ? 0 : SP_SPAN_USE_SHARED),
+		use.idle_ticks + (is_first ? now_ticks : 0),
 	};
+}
+
+/* Context: hook. There is only one inside, but there were others with it. */
+static inline bool sp_span_use_was_shared(struct sp_span_use use)
+{
+	return (use.word & (SP_SPAN_USE_SHARED | SP_SPAN_USE_COUNT)) ==
+	       (SP_SPAN_USE_SHARED | 1);
 }
 
 /* Context: hook. One less, out of at least one. */
@@ -74,7 +84,10 @@ static inline struct sp_span_use sp_span_use_without(struct sp_span_use use,
 						     uint64_t now_ticks)
 {
 	use.word--;
-	use.idle_ticks -= use.word & SP_SPAN_USE_COUNT ? 0 : now_ticks;
+	if (use.word & SP_SPAN_USE_COUNT)
+		return use;
+	use.word &= ~SP_SPAN_USE_SHARED;
+	use.idle_ticks -= now_ticks;
 	return use;
 }
 

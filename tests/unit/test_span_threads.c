@@ -3,6 +3,7 @@
  */
 #include "sp_heap_capture.h"
 #include "sp_thread.h"
+#include "span_table.h"
 #include "test_span_capture_fixture.h"
 
 #include <pthread.h>
@@ -160,6 +161,30 @@ START_TEST(span_idles_while_it_is_on_no_thread)
 	ck_assert_uint_ge(idle, least);
 	ck_assert_uint_le(idle, most);
 	ck_assert_uint_eq(sp_atomic_value(&test_path_at(recorded(), 0)->spans), 1);
+}
+END_TEST
+
+/* Kept from going on between its look at the clock and its leaving. */
+START_TEST(last_one_out_leaves_after_all_others)
+{
+	uint64_t handle = create("shared", SP_SPAN_NONE), left, others_left;
+	struct sp_span *span = span_of(handle), *first, *second;
+
+	ck_assert(sp_span_join(span, handle, sp_clock_ticks(), &first));
+	left = sp_clock_ticks();
+	ck_assert(sp_span_join(span, handle, sp_clock_ticks(), &second));
+	spend_ticks();
+	others_left = sp_clock_ticks();
+	sp_span_part(span, &others_left, 0, &second);
+	sp_span_part(span, &left, 0, &first);
+	ck_assert_uint_ge(left, others_left);
+	ck_assert_ptr_null(first);
+	/* Who is alone again is believed. */
+	ck_assert(sp_span_join(span, handle, sp_clock_ticks(), &first));
+	left = others_left = sp_clock_ticks();
+	spend_ticks();
+	sp_span_part(span, &left, 0, &first);
+	ck_assert_uint_eq(left, others_left);
 }
 END_TEST
 
@@ -381,6 +406,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, begin_plain_spans, end_spans);
 	tcase_add_test(tc, one_span_may_be_on_many_threads_at_once);
 	tcase_add_test(tc, span_idles_while_it_is_on_no_thread);
+	tcase_add_test(tc, last_one_out_leaves_after_all_others);
 	tcase_add_test(tc, exit_on_another_thread_ends_nobodys_stay);
 	tcase_add_test(tc, thread_that_ends_leaves_its_spans);
 	tcase_add_test(tc, threads_without_spans_are_the_process_spans);

@@ -285,18 +285,10 @@ struct moment {
 	uint64_t ticks, cpu_ns;
 };
 
-/* While the thread's clock is read others may leave. */
-static SP_COLD void note_shared(struct sp_span_frame *top)
-{
-	top->is_shared = top->span && sp_span_entered_now(top->span) != 1;
-}
-
 static struct moment read_moment(void)
 {
 	struct moment now;
 
-	if (sp_span_settings.has_exact_cpu && sp_span_self && sp_span_self->depth)
-		note_shared(top_of(sp_span_self));
 	now.ticks = sp_clock_ticks();
 	now.cpu_ns = thread_cpu_ns();
 	return now;
@@ -375,8 +367,7 @@ static void part(struct sp_span_frame *frame, uint64_t left_ticks, uint64_t clos
 {
 	struct sp_span *span = frame->span;
 	uint64_t handle = frame->handle;
-	uint64_t use =
-		sp_span_part(span, &left_ticks, frame->is_shared, closing, &frame->span);
+	uint64_t use = sp_span_part(span, &left_ticks, closing, &frame->span);
 	bool is_last = (use & SP_SPAN_USE_COUNT) == 1;
 
 	if (is_last && (use | closing) & SP_SPAN_USE_CLOSING)

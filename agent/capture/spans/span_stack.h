@@ -24,7 +24,6 @@ struct sp_span_frame {
 	uint64_t stack_pointer; /* 0: not scoped */
 	uint32_t label_set;	/* of the thread, before this frame */
 	bool is_begun;		/* counted in the span's time */
-	bool is_shared;		/* others were in it, too, when it was last looked at */
 };
 
 #define SP_SPAN_PLACES 16U

@@ -105,20 +105,19 @@ static inline bool sp_span_join(struct sp_span *span, uint64_t handle, uint64_t 
 
 /*
  * One less, and joined is NULL; closing: 0, or SP_SPAN_USE_CLOSING, which the span then
- * is. is_shared: others may have left after left_ticks, which for the last one out is
- * then set to this moment. Returns how it was used before: the last one out of a span
- * that is closed makes it final.
+ * is. Others may have left after left_ticks, which for the last one out is then set to
+ * this moment. Returns how it was used before: the last one out of a span that is closed
+ * makes it final.
  */
 static inline uint64_t sp_span_part(struct sp_span *span, uint64_t *left_ticks,
-				    bool is_shared, uint64_t closing,
-				    struct sp_span **joined)
+				    uint64_t closing, struct sp_span **joined)
 {
 	struct sp_span_use before = sp_span_use_guess(span), use;
 
 	/* Both orders: all that any stay has added is there for whoever makes it final.
 	 */
 	do {
-		if (sp_unlikely(is_shared) && (before.word & SP_SPAN_USE_COUNT) == 1)
+		if (sp_unlikely(sp_span_use_was_shared(before)))
 			*left_ticks = sp_clock_ticks();
 		use = sp_span_use_without(before, *left_ticks);
 		use.word |= closing;
