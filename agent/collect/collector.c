@@ -12,6 +12,7 @@
 #include "sp_process_identity.h"
 #include "sp_recording_writer.h"
 #include "sp_ring.h"
+#include "sp_span_capture.h"
 #include "sp_syscall.h"
 #include "sp_unwind.h"
 
@@ -256,15 +257,20 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 {
 	uint64_t now_ns = sp_clock_monotonic_ns();
 	uint64_t taken = 0;
-	bool is_awake;
+	bool is_awake, are_clocks_due;
 
 	/* First: whoever is told of times is told by the rate that is known now. */
 	calibrate_cycles(collector);
+	/* Each time: it takes note of when that was. */
+	is_awake = has_worked(collector, now_ns) || is_final;
+	are_clocks_due = is_final || (is_awake && now_ns - collector->last_clocks_ns >=
+							  CLOCKS_PERIOD_NS);
 	if (is_final || now_ns - collector->last_heap_ns >= HEAP_PERIOD_NS) {
 		collector->last_heap_ns = now_ns;
 		sp_heap_capture_ask_absorb();
 	}
 	if (lock_for_round(collector, is_final)) {
+		sp_span_settle_others(are_clocks_due);
 		taken = sp_absorber_drain(collector->absorber);
 		keep_storage_ahead(collector);
 		look_at_spans(collector);
@@ -272,8 +278,7 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 	}
 	if (collector->reporters)
 		sp_span_reporters_tell(collector->reporters, now_ns, is_final);
-	/* First, each time: it takes note of when that was. */
-	is_awake = has_worked(collector, now_ns) || is_final || taken;
+	is_awake |= taken != 0;
 	if (is_final || is_listing_due(collector, now_ns, is_awake))
 		follow_threads(collector, now_ns);
 	if (is_final ||

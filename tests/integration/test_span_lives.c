@@ -247,10 +247,17 @@ START_TEST(open_spans_of_a_killed_program_are_told)
 	ck_assert_int_eq(victim_cli(arguments), 0);
 	spans = spans_of(victim);
 	check_open_spans(victim, spans);
-	ck_assert(profile_has_comment(spans, "unfinished: 3 spans were open"));
+	ck_assert(profile_has_comment(spans, "unfinished: 5 spans were open"));
 	ck_assert(
-		profile_has_comment(spans, "unfinished: 2 of them had a thread in them"));
+		profile_has_comment(spans, "unfinished: 4 of them had a thread in them"));
 	ck_assert(profile_has_comment(spans, "last sign of life"));
+	/* Of threads that have done nothing with spans since; one of them is at work. */
+	check_blocks(spans, "b", 100);
+	check_blocks(spans, "d", 7);
+	check_blocks(spans, "e", 5);
+	ck_assert_int_gt(profile_sum_leaf(spans, "cpu", "e"), 0);
+	ck_assert_int_le(profile_sum_leaf(spans, "cpu", "e"),
+			 profile_sum_leaf(spans, "wall_busy", "e"));
 	profile_free(spans);
 	victim_free(victim);
 }

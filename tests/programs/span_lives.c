@@ -167,14 +167,21 @@ static void *burn_in_e(void *unused)
 	return unused;
 }
 
-static __attribute__((noreturn)) void live_exit(void)
+static pthread_t begin_to_burn_in_e(void)
 {
 	pthread_t thread;
-	clockid_t clock;
 
 	pthread_create(&thread, NULL, burn_in_e, NULL);
 	while (e_inside_cpu_ns == 0)
 		usleep(1000);
+	return thread;
+}
+
+static __attribute__((noreturn)) void live_exit(void)
+{
+	pthread_t thread = begin_to_burn_in_e();
+	clockid_t clock;
+
 	leave_open();
 	pthread_getcpuclockid(thread, &clock);
 	tell("e_cpu_ns", clock_ns(clock) - e_inside_cpu_ns);
@@ -185,6 +192,7 @@ static __attribute__((noreturn)) void live_exit(void)
 
 static __attribute__((noreturn)) void live_open(void)
 {
+	begin_to_burn_in_e();
 	leave_open();
 	tell("b_from_ns", b_outside_ns);
 	for (;;) {

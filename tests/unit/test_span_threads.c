@@ -334,6 +334,80 @@ START_TEST(cpu_time_of_others_is_added_up_once)
 }
 END_TEST
 
+/* A thread with a slot that is one of very many. */
+static void *stay_in_late_slot(void *unused)
+{
+	uint32_t index;
+
+	test_append(recorded(), SP_SECTION_SLOTS, 10000, &index);
+	take_slot();
+	sp_span_enter(shared_span, 0);
+	cpu_least = own_cpu_ns();
+	while (own_cpu_ns() < cpu_least + 1000000)
+		;
+	atomic_store(&is_inside, true);
+	while (!atomic_load(&is_over))
+		;
+	sp_span_thread_end();
+	sp_thread_set_own_slot(NULL);
+	return unused;
+}
+
+START_TEST(cpu_time_of_very_many_threads_is_known)
+{
+	pthread_t thread;
+
+	atomic_store(&is_over, false);
+	atomic_store(&is_inside, false);
+	shared_span = create("shared", SP_SPAN_NONE);
+	ck_assert_int_eq(pthread_create(&thread, NULL, stay_in_late_slot, NULL), 0);
+	while (!atomic_load(&is_inside))
+		;
+	sp_span_settle();
+	ck_assert_uint_ge(sp_atomic_value(&span_of(shared_span)->cpu_ns), 1000000);
+	atomic_store(&is_over, true);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
+static void *look_on(void *unused)
+{
+	while (!atomic_load(&is_over))
+		sp_span_settle_others(true);
+	return unused;
+}
+
+static void *come_and_go(void *unused)
+{
+	struct sp_slot *slot;
+
+	take_slot();
+	slot = sp_thread_own_slot();
+	sp_span_enter(shared_span, 0);
+	sp_span_thread_end();
+	atomic_store(&slot->state, SP_SLOT_ENDED);
+	sp_thread_set_own_slot(NULL);
+	return unused;
+}
+
+/* Of those that end meanwhile nothing is touched any more, nor added twice. */
+START_TEST(threads_may_end_while_they_are_looked_at)
+{
+	pthread_t looker;
+
+	atomic_store(&is_over, false);
+	shared_span = create("shared", SP_SPAN_NONE);
+	ck_assert_int_eq(pthread_create(&looker, NULL, look_on, NULL), 0);
+	for (unsigned int i = 0; i < STAYS; i++)
+		in_a_thread(come_and_go);
+	atomic_store(&is_over, true);
+	pthread_join(looker, NULL);
+	ck_assert_uint_eq(entered_now(shared_span), 0);
+	ck_assert_uint_le(sp_atomic_value(&span_of(shared_span)->cpu_ns),
+			  sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID));
+}
+END_TEST
+
 static void allocate(unsigned int times)
 {
 	sp_heap_self->bytes += 10 * (uint64_t)times;
@@ -411,6 +485,8 @@ int main(void)
 	tcase_add_test(tc, thread_that_ends_leaves_its_spans);
 	tcase_add_test(tc, threads_without_spans_are_the_process_spans);
 	tcase_add_test(tc, cpu_time_of_others_is_added_up_once);
+	tcase_add_test(tc, cpu_time_of_very_many_threads_is_known);
+	tcase_add_test(tc, threads_may_end_while_they_are_looked_at);
 	tcase_add_test(tc, allocations_of_others_are_added_up_once);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

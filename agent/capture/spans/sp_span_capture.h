@@ -111,9 +111,16 @@ void sp_span_end_within(uint64_t handle);
 void sp_span_exit(uint64_t handle);
 void sp_span_close(uint64_t handle);
 
-/* What the calling thread's spans have come to so far, and in CPU time those of others:
- * the process may end now. */
+/* What the calling thread's spans have come to so far, and those of others: the process
+ * may end now. */
 void sp_span_settle(void);
+
+/*
+ * Context: collector, consumer lock held, so that no entry of a span is another's
+ * meanwhile. What the spans that threads are in have come to, in allocations and, with
+ * with_cpu, CPU time, for which each thread's clock is read.
+ */
+void sp_span_settle_others(bool with_cpu);
 
 /* handle SP_SPAN_NONE: the current one. */
 void sp_span_label(uint64_t handle, const char *key, const char *value);

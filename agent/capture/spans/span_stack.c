@@ -41,7 +41,7 @@ static SP_COLD void note_heap(struct sp_span_thread *self,
 			      const struct sp_heap_thread *heap)
 {
 	self->heap_life = atomic_load_explicit(&heap->life, memory_order_relaxed);
-	/* Release: whoever ends the program finds its life. */
+	/* Release: whoever looks at it finds its life. */
 	atomic_store_explicit(&self->heap, heap, memory_order_release);
 }
 
@@ -345,8 +345,14 @@ void sp_span_settle(void)
 	if (self && self->depth && sp_span_is_on())
 		settle(self);
 	if (sp_span_is_on())
-		sp_span_others_settle();
+		sp_span_others_settle(true);
 	sp_span_end_change(before);
+}
+
+void sp_span_settle_others(bool with_cpu)
+{
+	if (sp_span_is_on())
+		sp_span_others_settle(with_cpu);
 }
 
 void sp_span_publish_top(struct sp_span_thread *self)

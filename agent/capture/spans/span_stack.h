@@ -19,7 +19,7 @@
 struct sp_span_frame {
 	uint64_t handle;
 	struct sp_span *span; /* that it has joined; NULL: not yet, or not sampled */
-	/* Also by who ends the program (span_others.c); 0: not yet. */
+	/* Also by others (span_others.c); 0: not yet. */
 	_Atomic uint64_t enter_cpu_ns;
 	uint64_t stack_pointer; /* 0: not scoped */
 	uint32_t label_set;	/* of the thread, before this frame */
@@ -33,7 +33,7 @@ struct sp_span_thread {
 	struct sp_span_frame *frames;
 	uint32_t depth, capacity;
 	/* The heap's counters when a span was last charged with what came since, both at
-	 * once, also by who ends the program. */
+	 * once, also by others. */
 	_Alignas(16) _Atomic uint64_t allocations;
 	_Atomic uint64_t alloc_bytes;
 	/* Where these are, in that life of theirs; NULL: not known yet. */
@@ -83,13 +83,14 @@ struct sp_span_stack sp_span_stack_of(const struct sp_span_thread *self,
  */
 void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at);
 
-/* The thread's stack is there for who ends the program, and is no more. False: somebody
- * looks at it, so that its memory has to stay. */
+/* The thread's stack is there for others to look at, and is no more. False: somebody
+ * does, and unmaps it after that. */
 void sp_span_others_add(struct sp_span_thread *self);
 bool sp_span_others_remove(struct sp_span_thread *self);
 
-/* What all stays of other threads have come to so far. */
-void sp_span_others_settle(void);
+/* What all stays of other threads have come to so far; with_cpu: their CPU time, too,
+ * which takes a call of the kernel each. */
+void sp_span_others_settle(bool with_cpu);
 
 /* What was allocated between two readings of a thread's counters was for that span. */
 void sp_span_add_allocations(struct sp_span *span, struct sp_pair before,

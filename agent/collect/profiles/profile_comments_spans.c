@@ -140,8 +140,8 @@ static void say_entered(struct sp_profile_comments *comments,
 		sp_atomic_value(&header->are_clocks_final)
 			? "what it did there is counted until now"
 			: "its time there is counted until the last sign of life of the "
-			  "killed process, its cpu and allocations since it came are "
-			  "missing");
+			  "killed process, its cpu and allocations until the profiler "
+			  "looked last, a second or less before");
 }
 
 static void say_unfinished(struct sp_profile_comments *comments,
