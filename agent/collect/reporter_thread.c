@@ -84,11 +84,12 @@ bool sp_reporter_thread_ask(enum sp_reporter_request request, uint64_t timeout_n
 static void put_recording_back(unsigned int threads)
 {
 	struct sp_recording *recording = reporter.setup.recording;
+	struct sp_recording_header *header = recording->header;
 
 	if (!atomic_exchange(&reporter.may_put_back, false))
 		return;
-	atomic_store_explicit(&recording->header->state, SP_RECORDING_RUNNING,
-			      memory_order_relaxed);
+	atomic_store_explicit(&header->are_clocks_final, false, memory_order_relaxed);
+	atomic_store_explicit(&header->state, SP_RECORDING_RUNNING, memory_order_relaxed);
 	if (sp_own_thread_count_all() == threads)
 		sp_recording_put_back(recording);
 }
