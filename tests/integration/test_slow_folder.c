@@ -11,6 +11,7 @@
 #include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -58,7 +59,7 @@ static void watch_calls(void *context)
 		_exit(77);
 }
 
-/* -1 when the victim has ended before there was one. */
+/* -1 when the victim has ended before there was one, or nobody may have it. */
 static int take_listener(const struct victim *victim)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, victim->pid, 0), fd;
@@ -68,7 +69,7 @@ static int take_listener(const struct victim *victim)
 		struct pollfd end = {.fd = pidfd, .events = POLLIN};
 
 		fd = (int)syscall(SYS_pidfd_getfd, pidfd, LISTENER, 0);
-		if (fd < 0 && poll(&end, 1, 1) != 0)
+		if (fd < 0 && (errno != EBADF || poll(&end, 1, 1) != 0))
 			break;
 	} while (fd < 0);
 	close(pidfd);
@@ -181,6 +182,7 @@ START_TEST(main_does_not_wait_for_the_folder)
 
 	if (watch.listener < 0) {
 		printf("no such filter is permitted here\n");
+		kill(victim->pid, SIGKILL);
 		victim_finish(victim);
 		victim_free(victim);
 		return;
