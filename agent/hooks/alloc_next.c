@@ -2,7 +2,8 @@
  * Finding the allocator, at the first call of any of its functions, which may come
  * before every constructor. Nothing here allocates, so there is no bootstrap heap and
  * no block of ours that the program could ever meet. A library that lacks one of the
- * rarer functions gets it from its others. Context: hook.
+ * rarer functions gets it from its others; one that only stands in front of some, like
+ * tracers, does so here as without us. Context: hook.
  */
 #include "sp_alloc_next.h"
 
@@ -122,14 +123,6 @@ static int posix_memalign_by_memalign(void **ptr, size_t alignment_bytes,
 	return 0;
 }
 
-static void *no_memalign(size_t alignment_bytes, size_t size_bytes)
-{
-	(void)alignment_bytes;
-	(void)size_bytes;
-	errno = ENOMEM;
-	return NULL;
-}
-
 static void *valloc_by_memalign(size_t size_bytes)
 {
 	return sp_alloc_next.memalign(SP_PAGE_BYTES, size_bytes);
@@ -145,22 +138,69 @@ static void *pvalloc_by_memalign(size_t size_bytes)
 				      SP_ROUND_UP(size_bytes, SP_PAGE_BYTES));
 }
 
-static size_t no_usable_size(void *ptr)
-{
-	(void)ptr;
-	return 0;
-}
-
 /* --- the search --- */
 
-/* The process has one thread yet: making another allocates. */
+/* Is it found before the library, or is it the library? */
+static bool comes_no_later(const struct link_map *object, const struct link_map *library)
+{
+	while (object && object != library)
+		object = object->l_next;
+	return object != NULL;
+}
+
+/* Where the program would find it without us, if that is not behind the library. */
+static void *find_before(const struct link_map *library, const char *name)
+{
+	return comes_no_later(sp_next_find_object(name), library) ? sp_next_find(name)
+								  : NULL;
+}
+
+/*
+ * Of an allocator that makes aligned blocks in fewer ways than the C library: its own
+ * functions stand in for what it lacks, as the C library's blocks are none that its
+ * free() knows. Whoever makes none at all, like a tracer that only looks on, is passed
+ * by for them.
+ */
+static void complete_aligned(const struct link_map *library, struct sp_alloc_next *found)
+{
+	struct sp_alloc_next own;
+
+#define FIND_BEFORE(name) own.name = (__typeof__(own.name))find_before(library, #name)
+	FIND_BEFORE(memalign);
+	FIND_BEFORE(aligned_alloc);
+	FIND_BEFORE(posix_memalign);
+	FIND_BEFORE(valloc);
+	FIND_BEFORE(pvalloc);
+#undef FIND_BEFORE
+	if (!own.memalign && !own.aligned_alloc && !own.posix_memalign)
+		return;
+	if (!own.memalign)
+		own.memalign = own.aligned_alloc ? own.aligned_alloc
+						 : memalign_by_posix_memalign;
+	found->memalign = own.memalign;
+	found->aligned_alloc = own.aligned_alloc ? own.aligned_alloc : own.memalign;
+	found->posix_memalign =
+		own.posix_memalign ? own.posix_memalign : posix_memalign_by_memalign;
+	found->valloc = own.valloc ? own.valloc : valloc_by_memalign;
+	found->pvalloc = own.pvalloc ? own.pvalloc : pvalloc_by_memalign;
+}
+
+/*
+ * The process has one thread yet: making another allocates. Of a family that several
+ * libraries share, as one may stand in front of free() only, each function is that
+ * which the program would have called.
+ */
 static SP_COLD void find_all(void)
 {
 	const struct link_map *library = sp_next_find_object("malloc");
+	bool is_one = true;
 	struct sp_alloc_next found;
 
 #define FIND(name)                                                                       \
-	found.name = (__typeof__(found.name))sp_next_find_in(library, #name, NULL)
+	do {                                                                             \
+		found.name = (__typeof__(found.name))sp_next_find(#name);                \
+		is_one &= sp_next_find_object(#name) == library;                         \
+	} while (0)
 	FIND(malloc);
 	FIND(free);
 	FIND(calloc);
@@ -172,21 +212,9 @@ static SP_COLD void find_all(void)
 	FIND(pvalloc);
 	FIND(malloc_usable_size);
 #undef FIND
-	if (!found.memalign)
-		found.memalign = found.aligned_alloc	? found.aligned_alloc
-				 : found.posix_memalign ? memalign_by_posix_memalign
-							: no_memalign;
-	if (!found.aligned_alloc)
-		found.aligned_alloc = found.memalign;
-	if (!found.posix_memalign)
-		found.posix_memalign = posix_memalign_by_memalign;
-	if (!found.valloc)
-		found.valloc = valloc_by_memalign;
-	if (!found.pvalloc)
-		found.pvalloc = pvalloc_by_memalign;
-	if (!found.malloc_usable_size)
-		found.malloc_usable_size = no_usable_size;
-	sp_alloc_choose(library, &found);
+	if (!is_one)
+		complete_aligned(library, &found);
+	sp_alloc_choose(is_one ? library : NULL, &found);
 	sp_alloc_next = found;
 }
 

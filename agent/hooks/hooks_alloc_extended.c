@@ -167,15 +167,27 @@ static const struct sp_got_patch patch = {
 	.replacement_for = replacement_for,
 };
 
+static bool has_extended(const struct link_map *library)
+{
+	for (unsigned int i = 0; i < FUNCTION_COUNT; i++)
+		if (sp_next_find_in(library, functions[i].symbol, NULL))
+			return true;
+	return false;
+}
+
 /* The library that serves malloc(), unless it is the C library, which has none of
- * these. */
+ * these; or the next, where one stands in front of it that has none either. */
 static const struct link_map *find_library(void)
 {
 	const struct link_map *library = sp_next_find_object("malloc");
+	const struct link_map *last = sp_next_last_object();
 
-	return library && !sp_next_find_in(library, "gnu_get_libc_version", NULL)
-		       ? library
-		       : NULL;
+	while (library && !sp_next_find_in(library, "gnu_get_libc_version", NULL)) {
+		if (sp_next_find_in(library, "malloc", NULL) && has_extended(library))
+			return library;
+		library = library == last ? NULL : library->l_next;
+	}
+	return NULL;
 }
 
 static bool has_any;

@@ -11,8 +11,8 @@ struct sp_alloc_next;
 
 /*
  * Context: hook, at the first allocation, once: there is no second thread yet, as making
- * one allocates. library is what next was found in; next is filled anew where jemalloc
- * is to serve.
+ * one allocates. library is what next was found in, NULL where that is more than one;
+ * next is filled anew where jemalloc is to serve.
  */
 void sp_alloc_choose(const struct link_map *library, struct sp_alloc_next *next);
 

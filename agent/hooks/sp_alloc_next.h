@@ -1,8 +1,8 @@
 /*
- * The allocator that serves the program: all functions of one and the same library,
- * the one whose malloc() the program would call without us, or ours if the user asks
- * for it (sp_alloc_choice.h). Always callable: until the first call has found them the
- * members lead to code that does.
+ * The allocator that serves the program: the functions that the program would call
+ * without us, all of one and the same library but where another stands in front of some,
+ * or ours if the user asks for it (sp_alloc_choice.h). Always callable: until the first
+ * call has found them the members lead to code that does.
  */
 #ifndef SP_ALLOC_NEXT_H
 #define SP_ALLOC_NEXT_H

@@ -134,6 +134,37 @@ START_TEST(every_block_is_counted_once)
 }
 END_TEST
 
+/* operator new is still that of the allocator that the tracer stands in front of. */
+START_TEST(every_block_is_counted_once_behind_a_tracer)
+{
+	char tracer[PATH_MAX], preload[2 * PATH_MAX + 32];
+	struct victim_setup setup = {
+		.argv = (const char *const[]){allocators[_i], NULL},
+		.environment =
+			(const char *const[]){preload, "SPANPROF_HEAP_RATE=1", NULL},
+		.is_agent_preloaded_by_caller = true,
+	};
+	struct heap_profile *profile;
+	struct victim *victim;
+	int64_t missing = 0;
+
+	if (!is_there(allocators[_i]))
+		return;
+	victim_program_path("lib_heap_tracer_malloc.so", tracer);
+	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s:%s", victim_agent_path(),
+		 tracer);
+	victim = victim_run(&setup);
+	victim_assert_success(victim);
+	ck_assert_ptr_nonnull(strstr(victim->output, "traced: "));
+	profile = heap_profile_of(victim, "heap");
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+		missing += check_pair(profile, pairs[i]);
+	assert_missing(profile, missing);
+	heap_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(calls_of_jemalloc_are_counted_once)
 {
 	const char *program = "alloc_extended_jemalloc";
@@ -243,6 +274,8 @@ END_TEST
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, every_block_is_counted_once, 0, ALLOCATORS);
+	tcase_add_loop_test(tcase, every_block_is_counted_once_behind_a_tracer, 0,
+			    ALLOCATORS);
 	tcase_add_test(tcase, calls_of_jemalloc_are_counted_once);
 	tcase_add_loop_test(tcase, nothing_is_there_that_was_not, 0, ALLOCATORS);
 	tcase_add_loop_test(tcase, calls_of_a_library_opened_late_are_found, 0,

@@ -267,6 +267,32 @@ START_TEST(allocator_of_a_library_refuses)
 }
 END_TEST
 
+/* Whoever stands in front of free() alone would never see it called. */
+START_TEST(tracer_of_free_refuses)
+{
+	char tracer[PATH_MAX], bare_preload[PATH_MAX + 16], preload[2 * PATH_MAX + 32];
+	struct victim_setup setup = {
+		.argv = ARGV("heap_family", ""),
+		.environment = (const char *const[]){bare_preload, NULL},
+		.is_bare = true,
+	};
+	struct victim *bare, *victim;
+
+	victim_program_path("lib_heap_tracer_free.so", tracer);
+	snprintf(bare_preload, sizeof(bare_preload), "LD_PRELOAD=%s", tracer);
+	bare = victim_run(&setup);
+	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s:%s", victim_agent_path(),
+		 tracer);
+	setup.environment = (const char *const[]){preload, JEMALLOC, NULL};
+	setup.is_bare = false;
+	setup.is_agent_preloaded_by_caller = true;
+	victim = victim_run(&setup);
+	check_refused(bare, victim, "a library brings another allocator");
+	victim_free(bare);
+	victim_free(victim);
+}
+END_TEST
+
 static const char *const silent[] = {
 	"SPANPROF=off,allocator=jemalloc",
 	"SPANPROF=allocator=system",
@@ -410,6 +436,7 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, limited_address_space_refuses);
 	tcase_add_test(tcase, allocator_of_the_program_refuses);
 	tcase_add_test(tcase, allocator_of_a_library_refuses);
+	tcase_add_test(tcase, tracer_of_free_refuses);
 	tcase_add_loop_test(tcase, nothing_is_served_or_said_unasked, 0, COUNT(silent));
 	tcase_add_loop_test(tcase, option_is_read_with_the_others, 0, COUNT(combined));
 	tcase_add_loop_test(tcase, real_program_is_as_without_us, 0, COUNT(programs));

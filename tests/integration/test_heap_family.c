@@ -55,15 +55,12 @@ START_TEST(family_is_as_without_us)
 }
 END_TEST
 
-/* Other allocators, which then serve the program under the agent too. */
-static const char *const allocators[] = {"libc_malloc_debug.so.0", "libjemalloc.so.2",
-					 "libtcmalloc_minimal.so.4"};
-
-START_TEST(family_of_another_allocator_is_as_without_us)
+/* The family under whatever stands behind the agent, as if it stood alone. */
+static void check_behind(const char *library, const char *mode)
 {
-	char folder[PATH_MAX], bare_preload[PATH_MAX + 16], preload[2 * PATH_MAX + 32];
+	char bare_preload[PATH_MAX + 16], preload[2 * PATH_MAX + 32];
 	struct victim_setup setup = {
-		.argv = (const char *const[]){"heap_family", "other", NULL},
+		.argv = (const char *const[]){"heap_family", mode, NULL},
 		.environment =
 			(const char *const[]){bare_preload, EVERY_BLOCK,
 					      "GLIBC_TUNABLES=glibc.malloc.check=3",
@@ -72,23 +69,47 @@ START_TEST(family_of_another_allocator_is_as_without_us)
 	};
 	struct victim *bare, *agent;
 
-	snprintf(folder, sizeof(folder), "/lib/x86_64-linux-gnu/%s", allocators[_i]);
-	if (access(folder, R_OK) != 0) {
-		printf("no %s: skipped\n", folder);
-		return;
-	}
-	snprintf(bare_preload, sizeof(bare_preload), "LD_PRELOAD=%s", folder);
+	snprintf(bare_preload, sizeof(bare_preload), "LD_PRELOAD=%s", library);
 	bare = victim_run(&setup);
 	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s:%s", victim_agent_path(),
-		 folder);
+		 library);
 	setup.is_bare = false;
 	setup.is_agent_preloaded_by_caller = true;
 	setup.environment = (const char *const[]){
 		preload, EVERY_BLOCK, "GLIBC_TUNABLES=glibc.malloc.check=3", NULL};
 	agent = victim_run(&setup);
+	victim_assert_success(bare);
 	victim_assert_same(bare, agent);
 	victim_free(bare);
 	victim_free(agent);
+}
+
+/* Other allocators, which then serve the program under the agent too. */
+static const char *const allocators[] = {"libc_malloc_debug.so.0", "libjemalloc.so.2",
+					 "libtcmalloc_minimal.so.4"};
+
+START_TEST(family_of_another_allocator_is_as_without_us)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "/lib/x86_64-linux-gnu/%s", allocators[_i]);
+	if (access(path, R_OK) != 0) {
+		printf("no %s: skipped\n", path);
+		return;
+	}
+	check_behind(path, "other");
+}
+END_TEST
+
+/* Which stand in front of some of the C library's functions: the others stay its own. */
+static const char *const tracers[] = {"lib_heap_tracer.so", "lib_heap_tracer_malloc.so",
+				      "lib_heap_tracer_free.so"};
+
+START_TEST(tracer_meets_what_it_meets_without_us)
+{
+	char path[PATH_MAX];
+
+	check_behind(victim_program_path(tracers[_i], path), "");
 }
 END_TEST
 
@@ -297,6 +318,8 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, family_is_as_without_us, 0, COUNT(settings));
 	tcase_add_loop_test(tcase, family_of_another_allocator_is_as_without_us, 0,
 			    COUNT(allocators));
+	tcase_add_loop_test(tcase, tracer_meets_what_it_meets_without_us, 0,
+			    COUNT(tracers));
 	tcase_add_loop_test(tcase, failing_allocations_fail_as_without_us, 0,
 			    COUNT(limits));
 	tcase_add_loop_test(tcase, place_is_as_without_us_and_all_of_it_is_found, 0,
