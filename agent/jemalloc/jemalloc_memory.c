@@ -17,7 +17,9 @@
 
 /* What jemalloc wants its larger pieces aligned to. */
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
-#define RESERVED_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+/* Not MAP_NORESERVE: memory that is made of it later is to be refused where there cannot
+ * be so much, as the C library's would be. */
+#define RESERVED_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS)
 
 /* These names are put into the archive for mmap and so on. */
 void *sp_je_mmap(void *address, size_t size_bytes, int protection, int flags, int fd,

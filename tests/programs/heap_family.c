@@ -17,6 +17,8 @@
 /* Never known to the compiler, which would warn of them. */
 static volatile size_t none = 0, huge = (size_t)PTRDIFF_MAX + 1, most = SIZE_MAX;
 static volatile size_t half = SIZE_MAX / 2, two_to_32 = 1UL << 32, two_to_63 = 1UL << 63;
+/* Where there are addresses for it, but not so much memory. */
+static volatile size_t two_to_38 = 1UL << 38, two_to_40 = 1UL << 40;
 /* After these fail, the old block is used on. */
 static void *(*volatile resize)(void *, size_t) = realloc;
 static void *(*volatile resize_array)(void *, size_t, size_t) = reallocarray;
@@ -77,6 +79,11 @@ static void try_too_much(void)
 	say("malloc(PTRDIFF_MAX + 1)", malloc(huge), 0);
 	say("malloc(SIZE_MAX)", malloc(most), 0);
 	say("malloc(PTRDIFF_MAX)", malloc(huge - 1), 0);
+	say("malloc(2^40)", malloc(two_to_40), 0);
+	say("calloc(2^40, 1)", calloc(two_to_40, 1), 0);
+	say("realloc(NULL, 2^40)", realloc(NULL, two_to_40), 0);
+	say("memalign(64, 2^40)", memalign(64, two_to_40), 0);
+	say("memalign(2^38, 64)", memalign(two_to_38, 64), 0);
 	say("calloc(SIZE_MAX / 2, 3)", calloc(half, 3), 0);
 	say("calloc(2^32, 2^32)", calloc(two_to_32, two_to_32), 0);
 	say("calloc(1, SIZE_MAX)", calloc(1, most), 0);
