@@ -259,6 +259,31 @@ START_TEST(losses_and_blind_spots_are_told)
 }
 END_TEST
 
+/* Where somebody stands in front of us, the numbers tell whether he passes calls on. */
+static const struct {
+	enum sp_heap_coverage coverage;
+	uint64_t allocations;
+	const char *told;
+} coverages[] = {
+	{SP_HEAP_COVERS_ALL, 0, "not one allocation was seen"},
+	{SP_HEAP_COVERS_ALL, 3, NULL},
+	{SP_HEAP_LIBRARY_FIRST, 0, "it does not see the program's"},
+	{SP_HEAP_LIBRARY_FIRST, 3, "sees what that takes from the malloc() behind it"},
+	{SP_HEAP_PROGRAM_HAS_OWN, 0, "the profiler does not see its"},
+	{SP_HEAP_PROGRAM_HAS_OWN, 3, "sees what that, or a library, takes from"},
+};
+
+START_TEST(what_is_not_covered_is_told_as_far_as_it_is_known)
+{
+	atomic_store(&recording.header->heap_coverage, coverages[_i].coverage);
+	atomic_store(&recording.header->orphan_heap_allocations,
+		     coverages[_i].allocations);
+	ck_assert(has_comment(SP_HEAP_VIEW_HEAP, "covered: ") == !!coverages[_i].told);
+	if (coverages[_i].told)
+		ck_assert(has_comment(SP_HEAP_VIEW_HEAP, coverages[_i].told));
+}
+END_TEST
+
 START_TEST(damage_is_left_out)
 {
 	struct sp_heap_cell *cell = test_heap_cell(&recording, first);
@@ -373,6 +398,8 @@ int main(void)
 	tcase_add_test(tc, without_a_clock_there_are_no_ages);
 	tcase_add_test(tc, estimate_is_held_against_the_exact_number);
 	tcase_add_test(tc, losses_and_blind_spots_are_told);
+	tcase_add_loop_test(tc, what_is_not_covered_is_told_as_far_as_it_is_known, 0,
+			    SP_ARRAY_COUNT(coverages));
 	tcase_add_test(tc, damage_is_left_out);
 	tcase_add_test(tc, sums_beyond_all_reason_stay_within_64_bits);
 	tcase_add_test(tc, profile_without_memory_is_none);

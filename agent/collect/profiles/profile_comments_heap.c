@@ -223,16 +223,23 @@ static void say_losses(struct sp_profile_comments *comments,
 	sp_comments_add_losses(comments, header, meanings);
 }
 
-/* Why the hooks meet no allocations; NULL: they do. */
-static const char *describe_coverage(uint64_t coverage)
+/* Why the hooks meet none of the allocations, or not all; NULL: they do. */
+static const char *describe_coverage(uint64_t coverage, bool has_any)
 {
 	switch (coverage) {
 	case SP_HEAP_PROGRAM_HAS_OWN:
-		return "not covered: the program defines malloc() itself, so that the "
-		       "profiler does not see its allocations";
+		return has_any ? "perhaps not all covered: the program defines malloc() "
+				 "itself; the profiler sees what that, or a library, "
+				 "takes from the malloc() behind it"
+			       : "not covered: the program defines malloc() itself, so "
+				 "that the profiler does not see its allocations";
 	case SP_HEAP_LIBRARY_FIRST:
-		return "not covered: a library that comes before the profiler defines "
-		       "malloc(), so that it does not see the program's allocations";
+		return has_any ? "perhaps not all covered: a library that comes before "
+				 "the profiler defines malloc(); the profiler sees what "
+				 "that takes from the malloc() behind it"
+			       : "not covered: a library that comes before the profiler "
+				 "defines malloc(), so that it does not see the "
+				 "program's allocations";
 	case SP_HEAP_PROGRAM_CALLS_NONE:
 		return "perhaps not covered: the program itself calls no allocation "
 		       "function of a library; if it has an allocator inside, what "
@@ -242,14 +249,21 @@ static const char *describe_coverage(uint64_t coverage)
 		       "that one's own, too, like tc_malloc() or mi_malloc(); what these "
 		       "give out is not seen here";
 	default:
-		return NULL;
+		return has_any ? NULL
+			       : "perhaps not covered: not one allocation was seen; "
+				 "there was "
+				 "none, or whoever runs the program has put another "
+				 "malloc() in place of all, as valgrind does";
 	}
 }
 
 static void say_coverage(struct sp_profile_comments *comments,
-			 const struct sp_recording_header *header)
+			 const struct sp_heap_values *values)
 {
-	const char *text = describe_coverage(sp_atomic_value(&header->heap_coverage));
+	const struct sp_recording_header *header = values->recording->header;
+	const char *text = describe_coverage(sp_atomic_value(&header->heap_coverage),
+					     values->totals.exact_allocations ||
+						     header->early_heap_allocations);
 
 	if (text)
 		say(comments, text);
@@ -274,7 +288,7 @@ void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_vi
 	if (which == SP_HEAP_VIEW_LEAKS)
 		say(comments, "leaks: what was in use when this profile was made; that "
 			      "the program still reaches it cannot be told");
-	say_coverage(comments, header);
+	say_coverage(comments, values);
 	sp_span_comments_add_sampling(comments, header);
 	say_losses(comments, header);
 }
