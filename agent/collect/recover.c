@@ -164,7 +164,10 @@ int sp_recover_file(const char *path, int out_dir_fd,
 	memset(result, 0, sizeof(*result));
 	if (sp_recording_is_unfinished(path, &unfinished))
 		return judge_unfinished(&unfinished, options, result);
-	err = sp_recording_open(&recording, path, result->error, sizeof(result->error));
+	err = options->is_forced ? sp_recording_open_live(&recording, path, result->error,
+							  sizeof(result->error))
+				 : sp_recording_open(&recording, path, result->error,
+						     sizeof(result->error));
 	if (err)
 		return err;
 	err = check_alive(&recording, options, result);

@@ -1,9 +1,9 @@
 /*
- * Opening a recording that somebody else wrote. The file is read, never mapped, so
- * that one that shrinks meanwhile is an error and no SIGBUS; only what has storage
- * is read, into private memory laid out as the original. Everything the consumer
- * relies on without asking is checked here, and nothing else is believed there.
- * Context: collector.
+ * Opening a recording that somebody else wrote, or still writes: then its heap is held
+ * meanwhile. The file is read, never mapped, so that one that shrinks meanwhile is an
+ * error and no SIGBUS; only what has storage is read, into private memory laid out as the
+ * original. Everything the consumer relies on without asking is checked here, and nothing
+ * else is believed there. Context: collector.
  */
 #include "sp_recording_reader.h"
 
@@ -11,6 +11,7 @@
 #include "layout.h"
 #include "recording_check_heap.h"
 #include "recording_check_span.h"
+#include "recording_hold.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_frame.h"
@@ -33,6 +34,7 @@ struct source {
 	int fd;
 	const unsigned char *bytes; /* instead of fd, when not NULL */
 	uint64_t size_bytes;
+	struct sp_recording_hold hold; /* of a file that is written meanwhile */
 };
 
 struct problem {
@@ -271,9 +273,14 @@ static void end_texts(struct sp_recording_header *header)
 	header->out_dir[sizeof(header->out_dir) - 1] = '\0';
 }
 
-/* Of the tables of heap and spans the last comes first: see is_of_one_moment(). */
+/* The heap's sums come before the blocks that are not in them; of the other tables of
+ * heap and spans the last comes first: see is_of_one_moment(). */
 static enum sp_section_kind copied_as(unsigned int number)
 {
+	if (number == 0)
+		return SP_SECTION_HEAP_BATCHES;
+	if (number == SP_SECTION_HEAP_BATCHES)
+		return (enum sp_section_kind)0;
 	if (number >= SP_SECTION_HEAP_STACKS && number <= SP_SECTION_LIVE_BLOCKS)
 		number = SP_SECTION_HEAP_STACKS + SP_SECTION_LIVE_BLOCKS - number;
 	else if (number >= SP_SECTION_SPAN_TEXT && number <= SP_SECTION_SPANS)
@@ -362,6 +369,7 @@ static bool is_of_one_moment(struct sp_recording *recording, const struct source
 	struct sp_journal now;
 
 	return take_newer_counts(recording, source) &&
+	       sp_recording_hold_lasts(&source->hold) &&
 	       (read_at(source, &now, offsetof(struct sp_recording_header, journal),
 			sizeof(now)) != 0 ||
 		memcmp(&now, &recording->header->journal, sizeof(now)) == 0);
@@ -408,18 +416,22 @@ static int read_once(struct sp_recording *recording, const struct source *source
 	return err;
 }
 
-static int open_source(struct sp_recording *recording, const struct source *source,
+static int open_source(struct sp_recording *recording, struct source *source,
 		       struct problem *problem)
 {
 	const struct timespec pause = {.tv_nsec = READS_PAUSE_NS};
-	int err = read_once(recording, source, problem);
+	int err;
 
+	sp_recording_hold_begin(&source->hold);
+	err = read_once(recording, source, problem);
 	for (int reads = 1;
 	     !err && !is_of_one_moment(recording, source) && reads < READS_MAX; reads++) {
 		sp_recording_close(recording);
 		nanosleep(&pause, NULL);
+		sp_recording_hold_begin(&source->hold);
 		err = read_once(recording, source, problem);
 	}
+	sp_recording_hold_end(&source->hold);
 	if (err)
 		return err;
 	end_texts(recording->header);
@@ -430,34 +442,56 @@ static int open_source(struct sp_recording *recording, const struct source *sour
 	return err;
 }
 
+static int open_file(struct sp_recording *recording, struct source *source,
+		     struct problem *problem)
+{
+	struct stat status;
+	int err;
+
+	if (source->fd < 0)
+		return refuse(problem, -errno, strerrordesc_np(errno));
+	if (fstat(source->fd, &status) != 0)
+		err = refuse(problem, -errno, strerrordesc_np(errno));
+	else if (!S_ISREG(status.st_mode))
+		err = refuse(problem, -EINVAL, "not a regular file");
+	else {
+		source->size_bytes = (uint64_t)status.st_size;
+		err = open_source(recording, source, problem);
+	}
+	close(source->fd);
+	return err;
+}
+
+#define OPEN_FLAGS (O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+
 int sp_recording_open(struct sp_recording *recording, const char *path, char *error,
 		      size_t error_bytes)
 {
 	struct problem problem = {error, error_bytes};
-	struct source source = {
-		.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
-	struct stat status;
-	int err;
+	struct source source = {.fd = open(path, O_RDONLY | OPEN_FLAGS),
+				.hold = {.fd = -1}};
 
+	return open_file(recording, &source, &problem);
+}
+
+int sp_recording_open_live(struct sp_recording *recording, const char *path, char *error,
+			   size_t error_bytes)
+{
+	struct problem problem = {error, error_bytes};
+	struct source source = {.fd = open(path, O_RDWR | OPEN_FLAGS)};
+
+	source.hold.fd = source.fd;
 	if (source.fd < 0)
-		return refuse(&problem, -errno, strerrordesc_np(errno));
-	if (fstat(source.fd, &status) != 0)
-		err = refuse(&problem, -errno, strerrordesc_np(errno));
-	else if (!S_ISREG(status.st_mode))
-		err = refuse(&problem, -EINVAL, "not a regular file");
-	else {
-		source.size_bytes = (uint64_t)status.st_size;
-		err = open_source(recording, &source, &problem);
-	}
-	close(source.fd);
-	return err;
+		source.fd = open(path, O_RDONLY | OPEN_FLAGS);
+	return open_file(recording, &source, &problem);
 }
 
 int sp_recording_open_memory(struct sp_recording *recording, const void *bytes,
 			     size_t size_bytes, char *error, size_t error_bytes)
 {
 	struct problem problem = {error, error_bytes};
-	struct source source = {.fd = -1, .bytes = bytes, .size_bytes = size_bytes};
+	struct source source = {
+		.fd = -1, .bytes = bytes, .size_bytes = size_bytes, .hold = {.fd = -1}};
 
 	return open_source(recording, &source, &problem);
 }

@@ -190,6 +190,7 @@ struct sp_recording_header {
 	uint64_t heap_rate_bytes;
 	_Atomic int64_t heap_live_bytes; /* estimated */
 	_Atomic uint64_t heap_mark;	 /* the most they were: sp_heap_mark_bytes() */
+	_Atomic uint64_t heap_held_at;	 /* cycles, see sp_heap_is_held(); 0: not now */
 	/* Exact counters of threads without a slot. */
 	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
 	_Atomic uint64_t heap_coverage; /* enum sp_heap_coverage */

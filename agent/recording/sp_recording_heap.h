@@ -17,6 +17,9 @@
 
 #include "sp_recording.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
+
 /* Frames follow, sp_frame.h, leaf first. Offsets count words of the section. */
 struct sp_heap_stack {
 	uint64_t hash;
@@ -36,11 +39,11 @@ struct sp_heap_stack {
  */
 struct sp_heap_cell {
 	_Atomic uint32_t is_filled;
-	uint32_t stack;		   /* word offset in the heap stacks */
-	uint64_t hash;		   /* of stack, class and labels */
-	uint64_t size_class_bytes; /* upper bound of the class; 0 = no class */
-	uint32_t labels;	   /* 0 = none */
-	uint32_t unused;
+	uint32_t stack;			    /* word offset in the heap stacks */
+	uint64_t hash;			    /* of stack, class and labels */
+	uint64_t size_class_bytes;	    /* upper bound of the class; 0 = no class */
+	uint32_t labels;		    /* 0 = none */
+	_Atomic uint32_t untracked_samples; /* by hooks, as what is last */
 	_Atomic uint64_t freed_samples;
 	_Atomic uint64_t freed_objects, freed_bytes; /* double, estimates */
 	_Atomic uint64_t age_cycles;		     /* double: objects times age */
@@ -169,6 +172,35 @@ struct sp_heap_batch {
 	uint64_t unused[2];
 };
 _Static_assert(sizeof(struct sp_heap_batch) == 2752, "batch size is part of the layout");
+
+/*
+ * Whoever looks at all tables while the program runs holds them first: blocks that were
+ * allocated until then are left in the live table when they are freed, and the consumer
+ * takes nothing out of the tables. So whoever reads the sums and then the live table
+ * meets each of these blocks once, and no younger one twice. A reader that is killed is
+ * waited for no longer than this, in cycles.
+ */
+#define SP_HEAP_HOLD_CYCLES_MAX (UINT64_C(1) << 33)
+
+/* Context: signal. Is it held, at that time? */
+static inline bool sp_heap_is_held(uint64_t held_at_cycles, uint64_t now_cycles)
+{
+	return held_at_cycles && now_cycles - held_at_cycles < SP_HEAP_HOLD_CYCLES_MAX;
+}
+
+/* Context: collector. cycles: now; 0: it is over. */
+static inline void sp_heap_hold_at(struct sp_recording_header *header, uint64_t cycles)
+{
+	atomic_store(&header->heap_held_at, cycles);
+}
+
+/* Context: signal. In the unit of births. */
+static inline uint64_t sp_heap_births_at(const struct sp_recording_header *header,
+					 uint64_t cycles)
+{
+	return (cycles - header->start_cycles) >> SP_HEAP_BIRTH_SHIFT &
+	       UINT64_MAX >> SP_HEAP_EPOCH_BITS;
+}
 
 /*
  * The live table is open addressing in levels, each four times the last, one after

@@ -16,6 +16,14 @@
 int sp_recording_open(struct sp_recording *recording, const char *path, char *error,
 		      size_t error_bytes);
 
+/*
+ * The same of a recording whose process may run and change it meanwhile. Where the file
+ * may be written to, and that process lives, it is asked by a word in it to keep the
+ * heap's tables so that no block is missed or met twice.
+ */
+int sp_recording_open_live(struct sp_recording *recording, const char *path, char *error,
+			   size_t error_bytes);
+
 /* As sp_recording_open(), from memory: for tests and the fuzzer. */
 int sp_recording_open_memory(struct sp_recording *recording, const void *bytes,
 			     size_t size_bytes, char *error, size_t error_bytes);

@@ -4,6 +4,7 @@
  * and its own profile are what they are without.
  */
 #include "cpu_profile.h"
+#include "heap_profile.h"
 #include "victim.h"
 
 #include <stdio.h>
@@ -40,32 +41,40 @@ static void read_snapshot(const char *path, struct snapshot *snapshot)
 	cpu_profile_free(profile);
 }
 
-/* False when there is nothing (more) to take: before the program begins, and when its
- * own profile is on its way. */
-static bool take_snapshot(const struct victim *victim, int number,
-			  struct snapshot *snapshot)
+/* Its profiles go to that folder. False when there are none (any more): before the
+ * program begins, and when its own profile is on its way. */
+static bool recover(const struct victim *victim, int number, char folder[PATH_MAX])
 {
-	char folder[PATH_MAX];
-	struct victim_files recordings, profiles;
-	bool has_taken = false;
+	struct victim_files recordings;
+	bool has_profile = false;
 
-	snprintf(folder, sizeof(folder), "%s/%d", victim->folder, number);
+	snprintf(folder, PATH_MAX, "%s/%d", victim->folder, number);
 	victim_list(victim->recordings, "*.spanprof", &recordings);
 	if (recordings.count == 1) {
 		const char *const arguments[] = {"recover", "--force",		 "-o",
 						 folder,    recordings.paths[0], NULL};
 		int status = victim_cli(arguments);
 
-		victim_list(folder, "*.cpu.pb.gz", &profiles);
-		has_taken = profiles.count == 1;
-		if (has_taken) {
+		has_profile = victim_count(folder, "*.cpu.pb.gz") == 1;
+		if (has_profile)
 			ck_assert_int_eq(status, 0);
-			read_snapshot(profiles.paths[0], snapshot);
-		}
-		victim_files_free(&profiles);
 	}
 	victim_files_free(&recordings);
-	return has_taken;
+	return has_profile;
+}
+
+static bool take_snapshot(const struct victim *victim, int number,
+			  struct snapshot *snapshot)
+{
+	struct victim_files profiles;
+	char folder[PATH_MAX];
+
+	if (!recover(victim, number, folder))
+		return false;
+	victim_list(folder, "*.cpu.pb.gz", &profiles);
+	read_snapshot(profiles.paths[0], snapshot);
+	victim_files_free(&profiles);
+	return true;
 }
 
 /* The last of them; asserts that they grow. */
@@ -124,8 +133,75 @@ START_TEST(profiles_of_a_running_program_only_grow)
 }
 END_TEST
 
+/* Of the heap: what a column has for a function. */
+static int64_t column_of(const char *folder, const char *kind, const char *type)
+{
+	struct victim_files profiles;
+	struct heap_profile *profile;
+	char pattern[32];
+	int64_t sum;
+
+	snprintf(pattern, sizeof(pattern), "*.%s.pb.gz", kind);
+	victim_list(folder, pattern, &profiles);
+	ck_assert_uint_eq(profiles.count, 1);
+	profile = heap_profile_read(profiles.paths[0], kind);
+	sum = heap_profile_column(profile, "drain_first", type);
+	heap_profile_free(profile);
+	victim_files_free(&profiles);
+	return sum;
+}
+
+#define DRAINED_BLOCKS 400000
+#define DRAIN_SNAPSHOTS 5
+
+static void make_file(const struct victim *victim, const char *name)
+{
+	char path[PATH_MAX];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", victim->folder, name);
+	file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
+	fclose(file);
+}
+
+/* Blocks that are freed while they are looked at are met once, and not missed. */
+START_TEST(each_block_is_met_once)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"heap_drain", "400000", NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
+	};
+	struct victim *victim = victim_start(&setup);
+	int number = 0, in_between = 0;
+	char folder[PATH_MAX];
+
+	ck_assert(victim_wait_for_files(victim->folder, "allocated", 1, 60));
+	while (!victim_count(victim->folder, "drained") &&
+	       recover(victim, number++, folder)) {
+		int64_t allocated = column_of(folder, "heap", "alloc_objects");
+		int64_t inuse = column_of(folder, "heap", "inuse_objects");
+		int64_t freed = column_of(folder, "lifetimes", "freed_objects");
+
+		ck_assert_msg(allocated == DRAINED_BLOCKS && inuse + freed == allocated,
+			      "%lld blocks, %lld in use, %lld freed",
+			      (long long)allocated, (long long)inuse, (long long)freed);
+		in_between += inuse > 0 && freed > 0;
+		if (in_between == DRAIN_SNAPSHOTS)
+			make_file(victim, "enough");
+	}
+	ck_assert_int_ge(in_between, DRAIN_SNAPSHOTS);
+	victim_finish(victim);
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+	tcase_add_test(tcase, each_block_is_met_once);
+
 	tcase_add_loop_test(tcase, profiles_of_a_running_program_only_grow, 0,
 			    sizeof(loads) / sizeof(loads[0]));
 }

@@ -49,10 +49,11 @@ static int64_t live_step_bytes(void)
 {
 	uint64_t peak_bytes = sp_heap_mark_bytes(mark_now());
 	uint64_t threads = sp_atomic_value(&header()->live_slots) + 1;
-	uint64_t share_bytes = (peak_bytes >> LIVE_STEPS_SHIFT) / threads;
-	uint64_t step_bytes = peak_bytes >> LIVE_STEP_SHIFT;
 
-	return (int64_t)(step_bytes < share_bytes ? step_bytes : share_bytes);
+	/* Few share what each may have, and are spared the division. */
+	if (sp_likely(threads <= UINT64_C(1) << (LIVE_STEP_SHIFT - LIVE_STEPS_SHIFT)))
+		return (int64_t)(peak_bytes >> LIVE_STEP_SHIFT);
+	return (int64_t)((peak_bytes >> LIVE_STEPS_SHIFT) / threads);
 }
 
 static void add_live(struct sp_heap_thread *self, int64_t bytes)
@@ -134,7 +135,7 @@ static struct sp_poisson_estimate weigh_freed(const struct sp_heap_thread *self,
 
 static uint64_t births_at(uint64_t cycles)
 {
-	return (cycles - header()->start_cycles) >> SP_HEAP_BIRTH_SHIFT & BIRTH_MASK;
+	return sp_heap_births_at(header(), cycles);
 }
 
 /* The count of births starts anew when its bits are used up. */
@@ -167,6 +168,15 @@ static uint64_t freed_word(const struct sp_heap_freed *freed)
 	       (freed->is_cross ? SP_LIVE_CROSS : 0) | SP_LIVE_FREED;
 }
 
+/* Is somebody about to meet it in the table? */
+static bool is_held(const struct sp_live_block *block)
+{
+	uint64_t held_at = sp_atomic_value(&header()->heap_held_at);
+
+	return sp_unlikely(held_at != 0) && sp_heap_is_held(held_at, sp_clock_cycles()) &&
+	       block->birth_and_epoch >> SP_HEAP_EPOCH_BITS <= births_at(held_at);
+}
+
 /* From the word it has now to freed; false: another thread was first. */
 static bool end_block(struct sp_live_block *block, uint64_t word)
 {
@@ -179,7 +189,7 @@ static bool end_block(struct sp_live_block *block, uint64_t word)
 	note_peak(self);
 	read_freed(block, self, &freed);
 	bytes = (int64_t)freed.bytes;
-	if (!self || !sp_heap_batch_free(self, block, word, &freed)) {
+	if (!self || is_held(block) || !sp_heap_batch_free(self, block, word, &freed)) {
 		/* Release: the consumer reads the rest of the entry after it. */
 		if (!atomic_compare_exchange_strong_explicit(
 			    &block->word, &word, freed_word(&freed), memory_order_release,
@@ -392,6 +402,7 @@ static void count_untracked(uint32_t cell_index, size_t size_bytes)
 	atomic_fetch_add_explicit(&cell->untracked_bytes,
 				  (uint64_t)(weight * (double)size_bytes),
 				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&cell->untracked_samples, 1, memory_order_relaxed);
 	sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_UNTRACKED, 1);
 }
 

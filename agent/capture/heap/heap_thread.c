@@ -463,6 +463,8 @@ bool sp_heap_capture_wants_absorb(void *context)
 
 	(void)context;
 	if (!sp_capture.recording.header->heap_rate_bytes ||
+	    sp_heap_is_held(sp_atomic_value(&sp_capture.recording.header->heap_held_at),
+			    sp_clock_cycles()) ||
 	    !is_absorb_due(blocks, now_ns, last_ns))
 		return false;
 	last_ns = now_ns;

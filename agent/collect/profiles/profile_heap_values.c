@@ -18,6 +18,7 @@
 #include "heap_batches.h"
 #include "profile_common.h"
 #include "sp_absorb.h"
+#include "sp_clock.h"
 #include "sp_double.h"
 #include "sp_heap.h"
 #include "sp_poisson.h"
@@ -254,6 +255,24 @@ static double square_root(double value)
 	return _mm_cvtsd_f64(_mm_sqrt_pd(_mm_set1_pd(value)));
 }
 
+/* One that found no room for its stack may have found none for its block either. */
+static uint64_t lost_samples(const struct sp_heap_values *values)
+{
+	const _Atomic uint64_t *losses = values->recording->header->losses;
+	uint64_t with_both =
+		values->cell_count > SP_HEAP_CELL_DROPPED
+			? atomic_load_explicit(&cell_at(values, SP_HEAP_CELL_DROPPED)
+							->untracked_samples,
+					       memory_order_relaxed)
+			: 0;
+	uint64_t lost = sp_atomic_value(&losses[SP_LOSS_HEAP_STACK]) +
+			sp_atomic_value(&losses[SP_LOSS_HEAP_UNTRACKED]);
+
+	return lost - (with_both < lost ? with_both : lost) +
+	       sp_atomic_value(&losses[SP_LOSS_HEAP_REENTERED]) +
+	       sp_atomic_value(&losses[SP_LOSS_HEAP_LEFT]);
+}
+
 static void sum_counters(struct sp_heap_values *values)
 {
 	const struct sp_recording *recording = values->recording;
@@ -281,15 +300,13 @@ static void sum_counters(struct sp_heap_values *values)
 		variance += double_of(&slot->heap_variance);
 	}
 	totals->standard_error_bytes = square_root(variance);
-	totals->lost_samples = sp_atomic_value(&header->losses[SP_LOSS_HEAP_STACK]) +
-			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_UNTRACKED]) +
-			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_REENTERED]) +
-			       sp_atomic_value(&header->losses[SP_LOSS_HEAP_LEFT]);
+	totals->lost_samples = lost_samples(values);
 }
 
 /* --- life --- */
 
-/* One pass over everything. False: the mark has moved meanwhile. */
+/* One pass over everything, the sums first: see sp_heap_is_held(). False: the mark has
+ * moved meanwhile. */
 static bool take_all(struct sp_heap_values *values, struct peak_time *time,
 		     uint64_t *mark)
 {
@@ -301,9 +318,11 @@ static bool take_all(struct sp_heap_values *values, struct peak_time *time,
 	memset(values->cells, 0, values->cell_count * sizeof(*values->cells));
 	for (uint64_t i = 0; i < values->cell_count; i++)
 		take_cell(values, i);
+	take_batches(values);
+	/* What is freed from here on is met in the table. */
+	atomic_thread_fence(memory_order_acquire);
 	take_blocks(values, time);
 	sp_absorber_step("heap values: blocks taken");
-	take_batches(values);
 	/* What was read was read before. */
 	atomic_thread_fence(memory_order_acquire);
 	return sp_atomic_value(&header->heap_mark) == *mark;
@@ -325,8 +344,10 @@ int sp_heap_values_init(struct sp_heap_values *values,
 	values->cells = sp_heap_zalloc((values->cell_count + 1) * sizeof(*values->cells));
 	if (!values->cells)
 		return -ENOMEM;
+	sp_heap_hold_at(recording->header, sp_clock_cycles());
 	for (uint32_t pass = 0; pass < PASSES_MAX && !is_settled; pass++)
 		is_settled = take_all(values, &time, &mark);
+	sp_heap_hold_at(recording->header, 0);
 	values->totals.is_peak_now = !is_settled;
 	find_peak(values, &time, (double)sp_heap_mark_bytes(mark));
 	for (unsigned int which = 0; which < SP_HEAP_VALUES; which++)
