@@ -243,6 +243,7 @@ static void start(void)
 	static const struct sp_collector_calls collector_calls = {
 		.adopt_thread = sp_thread_adoption_begin,
 		.end_thread = sp_thread_adoption_end,
+		.threads_listed = sp_heap_strays_end_vanished,
 		.verify_signal = verify_signal,
 		.module_loaded = module_loaded,
 		.wants_modules = wants_modules,

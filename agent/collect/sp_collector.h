@@ -19,6 +19,8 @@ struct sp_span_reporters;
 struct sp_collector_calls {
 	void (*adopt_thread)(int tid, bool is_main);
 	void (*end_thread)(struct sp_slot *slot, uint64_t cpu_ns);
+	/* After each look at the list of threads. */
+	void (*threads_listed)(void);
 	void (*verify_signal)(void);
 	/* As sp_modules_loaded. */
 	bool (*module_loaded)(uint64_t start, const void *link_map);

@@ -179,6 +179,7 @@ void sp_collector_list_threads(struct sp_collector *collector)
 	}
 	forget_old_strangers(collector);
 	end_vanished(collector);
+	collector->calls->threads_listed();
 }
 
 /* Only the main thread lives through an exec, and its clock goes on. */

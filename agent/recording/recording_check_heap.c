@@ -180,8 +180,7 @@ static bool add_counters(struct sums *sums, const _Atomic uint64_t *allocations,
 {
 	return add_word(&sums->allocations, allocations) &&
 	       add_word(&sums->frees, frees) && add_word(&sums->exact_bytes, bytes) &&
-	       (!variance ||
-		add_double(&sums->variance, variance, SP_HEAP_SUM_MAX * SP_HEAP_SUM_MAX));
+	       add_double(&sums->variance, variance, SP_HEAP_SUM_MAX * SP_HEAP_SUM_MAX);
 }
 
 static bool add_exact(struct sums *sums, const struct sp_recording *recording)
@@ -203,7 +202,8 @@ static bool add_exact(struct sums *sums, const struct sp_recording *recording)
 			    &header->ended_heap_frees, &header->ended_heap_bytes,
 			    &header->ended_heap_variance) &&
 	       add_counters(sums, &header->orphan_heap_allocations,
-			    &header->orphan_heap_frees, &header->orphan_heap_bytes, NULL);
+			    &header->orphan_heap_frees, &header->orphan_heap_bytes,
+			    &header->orphan_heap_variance);
 }
 
 /* May be a little below 0: threads tell what they add in steps. */

@@ -8,6 +8,7 @@
 
 #include "sp_capture.h"
 #include "sp_clock.h"
+#include "sp_double.h"
 #include "sp_pages.h"
 #include "sp_poisson.h"
 #include "sp_recording_heap.h"
@@ -39,10 +40,11 @@ static _Atomic uint64_t free_threads; /* tag << 32 | number */
 
 struct lone_counters {
 	_Atomic uint64_t allocations, frees, bytes;
+	_Atomic uint64_t variance; /* a double */
 };
 
-/* Of threads that have no state; and of the time before our constructor, unless that
- * declines. */
+/* Of threads that have no state, or that had one without a slot; and of the time before
+ * our constructor, unless that declines. */
 static struct lone_counters lone, early;
 static _Atomic bool is_early = true;
 _Atomic bool sp_heap_is_off;
@@ -183,6 +185,7 @@ static struct sp_heap_thread *begin(struct sp_slot *slot)
 
 	if (!thread)
 		return NULL;
+	thread->tid = slot ? 0 : (uint32_t)sp_syscall0(SYS_gettid);
 	prepare(thread, slot);
 	sp_heap_self = thread;
 	return thread;
@@ -272,10 +275,39 @@ void sp_heap_thread_publish(const struct sp_heap_thread *thread)
 		publish(&counters);
 }
 
-/* Its thread is at its end, or gone. */
-static void end_life(struct sp_heap_thread *thread)
+static void add_variance(_Atomic uint64_t *word, uint64_t addend)
+{
+	uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
+	uint64_t sum;
+
+	do {
+		sum = sp_double_to_bits(sp_double_from_bits(before) +
+					sp_double_from_bits(addend));
+	} while (!atomic_compare_exchange_weak_explicit(
+		word, &before, sum, memory_order_relaxed, memory_order_relaxed));
+}
+
+static void keep_counters(const struct counters *counters)
+{
+	atomic_fetch_add_explicit(&lone.allocations, counters->allocations,
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&lone.frees, counters->frees, memory_order_relaxed);
+	atomic_fetch_add_explicit(&lone.bytes, counters->bytes, memory_order_relaxed);
+	add_variance(&lone.variance, counters->variance);
+}
+
+struct sp_heap_thread *sp_heap_threads(uint32_t *count)
+{
+	*count = atomic_load_explicit(&pool_used, memory_order_relaxed);
+	return pool;
+}
+
+void sp_heap_thread_end_life(struct sp_heap_thread *thread)
 {
 	uint64_t work = sp_heap_work_begin();
+	struct counters counters;
+
+	read_counters(thread, &counters);
 
 	if (thread->slot && sp_heap_global.rate_bytes)
 		sp_heap_thread_publish(thread);
@@ -288,6 +320,9 @@ static void end_life(struct sp_heap_thread *thread)
 	/* Whoever waits for samples to be over need not wait for one that was left. */
 	thread->sampling_at = 0;
 	atomic_fetch_add_explicit(&thread->life, 1, memory_order_release);
+	/* Later: for a moment they may be missing, but never be there twice. */
+	if (!counters.slot)
+		keep_counters(&counters);
 	sp_heap_work_end(work);
 	give(thread);
 }
@@ -300,7 +335,7 @@ void sp_heap_thread_end(void)
 	if (!thread || !thread->number)
 		return;
 	sp_heap_self = NULL;
-	end_life(thread);
+	sp_heap_thread_end_life(thread);
 }
 
 void sp_heap_thread_vanished(const struct sp_slot *slot)
@@ -311,7 +346,7 @@ void sp_heap_thread_vanished(const struct sp_slot *slot)
 	/* Left as it is, it would be taken for the slot's next thread. */
 	for (uint32_t i = 0; i < used; i++)
 		if (read_foreign_counters(&pool[i], &counters) && counters.slot == slot)
-			end_life(&pool[i]);
+			sp_heap_thread_end_life(&pool[i]);
 }
 
 void sp_heap_thread_set_own(bool is_agent)
@@ -407,6 +442,7 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 		atomic_load_explicit(&lone.allocations, memory_order_relaxed);
 	uint64_t frees = atomic_load_explicit(&lone.frees, memory_order_relaxed);
 	uint64_t bytes = atomic_load_explicit(&lone.bytes, memory_order_relaxed);
+	double variance = sp_double_from_bits(sp_atomic_value(&lone.variance));
 
 	if (!header->heap_rate_bytes)
 		return;
@@ -423,10 +459,12 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 		allocations += counters.allocations;
 		frees += counters.frees;
 		bytes += counters.bytes;
+		variance += sp_double_from_bits(counters.variance);
 	}
 	sp_heap_raise(&header->orphan_heap_allocations, allocations);
 	sp_heap_raise(&header->orphan_heap_frees, frees);
 	sp_heap_raise(&header->orphan_heap_bytes, bytes);
+	sp_heap_raise(&header->orphan_heap_variance, sp_double_to_bits(variance));
 }
 
 /* So small a table is gone over each time. */
@@ -517,6 +555,7 @@ static void forget(struct lone_counters *counters)
 	atomic_store_explicit(&counters->allocations, 0, memory_order_relaxed);
 	atomic_store_explicit(&counters->frees, 0, memory_order_relaxed);
 	atomic_store_explicit(&counters->bytes, 0, memory_order_relaxed);
+	atomic_store_explicit(&counters->variance, 0, memory_order_relaxed);
 }
 
 void sp_heap_capture_forked(void)

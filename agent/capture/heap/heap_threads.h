@@ -31,6 +31,12 @@ struct sp_heap_thread *sp_heap_thread_of_caller(void);
 /* Context: signal. For words that only grow, whoever writes them. */
 void sp_heap_raise(_Atomic uint64_t *word, uint64_t value);
 
+/* Context: signal. All states that there are, in use or not, and how many. */
+struct sp_heap_thread *sp_heap_threads(uint32_t *count);
+
+/* Context: hook, collector. Its thread is at its end, or gone. */
+void sp_heap_thread_end_life(struct sp_heap_thread *thread);
+
 /* Context: hook, collector. The counters of a thread that has a slot. */
 void sp_heap_thread_publish(const struct sp_heap_thread *thread);
 

@@ -50,7 +50,9 @@ struct sp_heap_thread {
 	 * bytes: there was none. */
 	uint64_t weighed_bytes, weighings; /* weighings: how often it changed */
 	struct sp_poisson_estimate weighed;
-	uint64_t unused[3];
+	uint32_t tid; /* of a thread that came without a slot; 0: of another */
+	uint32_t unused_too;
+	uint64_t unused[2];
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 192, "three cache lines a thread");
 
@@ -278,6 +280,10 @@ void sp_heap_thread_end(void);
 
 /* Context: collector. The slot's thread is gone without a word. */
 void sp_heap_thread_vanished(const struct sp_slot *slot);
+
+/* Context: collector. Of threads that came without a slot nobody tells the end: those
+ * that are gone give their state back. */
+void sp_heap_strays_end_vanished(void);
 
 /* Context: init, collector. From here on, and until it is said to be over, what the
  * calling thread may allocate is the agent's, not the program's. */

@@ -279,7 +279,8 @@ static void sum_counters(struct sp_heap_values *values)
 	const struct sp_recording_header *header = recording->header;
 	uint64_t slots = sp_recording_used(recording, SP_SECTION_SLOTS);
 	struct sp_heap_totals *totals = &values->totals;
-	double variance = double_of(&header->ended_heap_variance);
+	double variance = double_of(&header->ended_heap_variance) +
+			  double_of(&header->orphan_heap_variance);
 
 	totals->exact_allocations = sp_atomic_value(&header->ended_heap_allocations) +
 				    sp_atomic_value(&header->orphan_heap_allocations);
