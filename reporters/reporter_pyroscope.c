@@ -83,9 +83,11 @@ struct cursor {
 };
 
 /* The head sampler's part stands for all. */
-static int64_t scaled(const struct pyroscope *reporter, uint64_t value)
+static int64_t scaled(const struct pyroscope *reporter, uint32_t place, uint64_t value)
 {
-	double probability = reporter->config.probability;
+	double probability = reporter->ledger.places[place].is_process
+				     ? 1
+				     : reporter->config.probability;
 	double all = (double)value;
 
 	if (probability > 0 && probability < 1)
@@ -126,7 +128,7 @@ static bool fill_values(const struct cursor *cursor, const struct row *row,
 		break;
 	}
 	for (uint32_t i = 0; i < kinds[cursor->kind].value_count; i++) {
-		values[i] = scaled(cursor->reporter, of[i]);
+		values[i] = scaled(cursor->reporter, row->place, of[i]);
 		has_value |= of[i] != 0;
 	}
 	return has_value;

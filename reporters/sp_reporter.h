@@ -24,7 +24,8 @@ struct sp_reporter_config {
 	int64_t period_ns;	 /* of CPU samples; 0: there are none */
 	/* CPU time is measured, else it is 0. */
 	bool has_exact_cpu;
-	/* Of outermost spans that are told of, with all spans in them. */
+	/* Of outermost spans that are told of, with all spans in them; in that of the
+	 * process, of those that come next. */
 	double probability;
 };
 
@@ -40,6 +41,7 @@ struct sp_span_info {
 	uint64_t follows;		  /* id of the span that caused it; 0: none */
 	const char *name, *target, *file; /* "" if unknown */
 	uint32_t line;
+	bool is_process; /* the whole process: it stands for no others (probability) */
 	const uint8_t *trace_id; /* 16 bytes */
 	uint64_t span_id;
 	int64_t created_ns; /* since 1970 */

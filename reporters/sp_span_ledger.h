@@ -37,6 +37,7 @@ struct sp_ledger_span {
 struct sp_ledger_place {
 	uint32_t parent; /* index + 1; 0 = outermost */
 	uint32_t callsite;
+	bool is_process; /* its values stand for themselves */
 };
 
 struct sp_ledger_labels {

@@ -72,10 +72,12 @@ static int find_callsite(struct sp_span_ledger *ledger, const struct sp_span_inf
 	return sp_key_index_add(&ledger->by_callsite, key, *found);
 }
 
-static int find_place(struct sp_span_ledger *ledger, uint32_t parent, uint32_t callsite,
+static int find_place(struct sp_span_ledger *ledger, struct sp_ledger_place place,
 		      uint32_t *found)
 {
-	uint64_t key = sp_key_mix(sp_key_mix(SP_KEY_START, parent), callsite);
+	uint64_t key = sp_key_mix(
+		sp_key_mix(sp_key_mix(SP_KEY_START, place.parent), place.callsite),
+		place.is_process);
 	int err;
 
 	*found = sp_key_index_find(&ledger->by_place, key);
@@ -85,7 +87,7 @@ static int find_place(struct sp_span_ledger *ledger, uint32_t parent, uint32_t c
 			sizeof(*ledger->places));
 	if (err)
 		return err;
-	ledger->places[ledger->place_count] = (struct sp_ledger_place){parent, callsite};
+	ledger->places[ledger->place_count] = place;
 	*found = ledger->place_count++;
 	return sp_key_index_add(&ledger->by_place, key, *found);
 }
@@ -156,7 +158,9 @@ int sp_span_ledger_add(struct sp_span_ledger *ledger, const struct sp_span_info 
 	int err = find_callsite(ledger, info, &callsite);
 
 	if (!err)
-		err = find_place(ledger, parent ? parent->place + 1 : 0, callsite,
+		err = find_place(ledger,
+				 (struct sp_ledger_place){parent ? parent->place + 1 : 0,
+							  callsite, info->is_process},
 				 &span.place);
 	if (!err)
 		err = find_labels(ledger, info, &span.labels);

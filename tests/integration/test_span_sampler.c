@@ -16,13 +16,14 @@
 #define PROBABILITY 0.25
 #define WEIGHT 4
 
-static struct victim *run_sampled(int seed)
+/* more: NULL, or one more variable of the environment. */
+static struct victim *run_sampled_with(int seed, const char *more)
 {
 	char setting[64];
 	struct victim_setup setup = {
 		.argv = (const char *const[]){"span_sampled", NULL},
 		.environment = (const char *const[]){"SPANPROF_SPAN_SAMPLER=0.25",
-						     setting, NULL},
+						     setting, more, NULL},
 	};
 	struct victim *victim;
 
@@ -31,6 +32,11 @@ static struct victim *run_sampled(int seed)
 	victim_assert_success(victim);
 	victim_assert_clean(victim);
 	return victim;
+}
+
+static struct victim *run_sampled(int seed)
+{
+	return run_sampled_with(seed, NULL);
 }
 
 static struct profile *spans_of(const struct victim *victim)
@@ -143,10 +149,40 @@ START_TEST(seed_chooses_the_same_spans_again)
 }
 END_TEST
 
+/* The whole process is a span, around all: it is there for each seed, as it is, and the
+ * requests in it are chosen as they are without it. */
+START_TEST(span_of_the_process_is_not_chosen_and_stands_for_itself)
+{
+	for (int seed = 1; seed <= SEEDS / 2; seed++) {
+		struct victim *victim = run_sampled_with(seed, "OTEL_SERVICE_NAME=svc");
+		struct profile *spans = spans_of(victim);
+		int64_t roots = 0, found = 0, duration = spans->message->duration_nanos;
+		int64_t of_process = profile_sum_leaf(spans, "wall_idle", "svc");
+
+		for (int site = 0; site < SITES; site++) {
+			int64_t of_site = sum_of(spans, "spans", "root", site);
+
+			ck_assert_int_eq(sum_of(spans, "spans", "child", site),
+					 of_site * site);
+			roots += truth_of(victim, "roots", site);
+			found += of_site;
+		}
+		/* 5 standard deviations. */
+		ck_assert(fabs((double)(found - roots)) <=
+			  5 * sqrt((double)roots * (1 - PROBABILITY) / PROBABILITY));
+		ck_assert_int_gt(of_process, duration / 2);
+		ck_assert_int_lt(of_process, duration * 2);
+		profile_free(spans);
+		victim_free(victim);
+	}
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, estimates_are_as_far_off_as_they_should_be);
 	tcase_add_test(tcase, seed_chooses_the_same_spans_again);
+	tcase_add_test(tcase, span_of_the_process_is_not_chosen_and_stands_for_itself);
 }
 
 int main(void)

@@ -112,13 +112,34 @@ static void give_ids(struct sp_span *span, struct sp_span_thread *self,
 	}
 }
 
-/* The head sampler: for a root and all its children. */
-static bool is_left_out(struct sp_span_thread *self)
+static bool is_process_span(uint32_t callsite)
 {
-	return sp_span_settings.probability_millionths < 1000000 && self &&
-	       sp_random_next(&self->sampler_state) >> 32 >=
-		       ((uint64_t)sp_span_settings.probability_millionths << 32) /
-			       1000000;
+	const struct sp_callsite *site =
+		sp_recording_item(&sp_span_recording, SP_SECTION_CALLSITES, callsite);
+
+	return site->source == SP_SPAN_SOURCE_ENVIRONMENT;
+}
+
+static uint32_t callsite_of(const struct sp_span *span)
+{
+	const struct sp_span_path *path =
+		sp_recording_item(&sp_span_recording, SP_SECTION_SPAN_PATHS, span->path);
+
+	return path->callsite;
+}
+
+/* The head sampler: for a root and all its children. That of the process stands for no
+ * other, and what is in it is decided as if it was not there. */
+static bool is_left_out(struct sp_span_thread *self, uint32_t callsite,
+			const struct sp_span *parent)
+{
+	if (sp_likely(sp_span_settings.probability_millionths >= 1000000))
+		return false;
+	if (parent ? !is_process_span(callsite_of(parent)) : is_process_span(callsite))
+		return false;
+	return self && sp_random_next(&self->sampler_state) >> 32 >=
+			       ((uint64_t)sp_span_settings.probability_millionths << 32) /
+				       1000000;
 }
 
 /* What was found for a callsite within a path: path + 1 << 32, and the set. One word, as
@@ -216,7 +237,7 @@ static struct sp_span *prepare(uint32_t callsite, uint64_t parent_handle,
 			parent_handle = SP_SPAN_NONE;
 		}
 	}
-	if (!parent && is_left_out(self))
+	if (is_left_out(self, callsite, parent))
 		return NULL;
 	*handle = SP_SPAN_NONE;
 	place = find_place(self, callsite, parent ? parent->path + 1 : 0);

@@ -94,7 +94,8 @@ static void say_sampling(struct sp_profile_comments *comments,
 
 	if (!says_part(comments, values->recording->header, &line))
 		return;
-	sp_text_string(&line, "; all values are multiplied by ");
+	sp_text_string(&line, "; all values, but those of the process's own span, "
+			      "are multiplied by ");
 	sp_comment_decimal(&line, sp_profile_integer(values->scale * 1e4 + 0.5), 4);
 	sp_text_string(&line, ", and are estimates");
 }

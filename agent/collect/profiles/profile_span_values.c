@@ -184,9 +184,20 @@ static void leave_out_untracked(const struct sp_span_values *values, uint64_t *o
 	}
 }
 
-static uint64_t scaled(const struct sp_span_values *values, double value)
+/* That of the process is there anyway. */
+static double scale_of(const struct sp_span_values *values,
+		       const struct sp_span_path *path)
 {
-	return sp_profile_integer(value * values->scale + 0.5);
+	const struct sp_callsite *callsite =
+		sp_recording_callsite(values->recording, path->callsite);
+
+	return callsite && callsite->source == SP_SPAN_SOURCE_ENVIRONMENT ? 1
+									  : values->scale;
+}
+
+static uint64_t scaled(double scale, double value)
+{
+	return sp_profile_integer(value * scale + 0.5);
 }
 
 static void fill_path(struct sp_span_values *values, uint32_t index,
@@ -197,33 +208,35 @@ static void fill_path(struct sp_span_values *values, uint32_t index,
 	uint64_t *of = values->paths[index].of;
 	bool was_entered;
 	uint64_t busy_ns, cpu_ns;
+	double scale;
 
 	if (!path)
 		return;
+	scale = scale_of(values, path);
 	was_entered = sp_atomic_value(&path->entered) != 0;
 	busy_ns = less(ticks_ns(values, inclusive->busy_ticks),
 		       ticks_ns(values, inclusive->child_busy_ticks), was_entered,
 		       &values->totals.busy);
 	cpu_ns = less(inclusive->cpu_ns, inclusive->child_cpu_ns, was_entered,
 		      &values->totals.cpu);
-	of[SP_SPAN_WALL_BUSY] = scaled(values, (double)busy_ns);
+	of[SP_SPAN_WALL_BUSY] = scaled(scale, (double)busy_ns);
 	of[SP_SPAN_WALL_IDLE] = scaled(
-		values, (double)ticks_ns(values, sp_atomic_value(&path->idle_ticks)));
+		scale, (double)ticks_ns(values, sp_atomic_value(&path->idle_ticks)));
 	of[SP_SPAN_WALL] = of[SP_SPAN_WALL_BUSY] + of[SP_SPAN_WALL_IDLE];
 	if (of[SP_SPAN_WALL] > INT64_MAX)
 		of[SP_SPAN_WALL] = INT64_MAX;
-	of[SP_SPAN_CPU] = scaled(values, (double)cpu_ns);
+	of[SP_SPAN_CPU] = scaled(scale, (double)cpu_ns);
 	of[SP_SPAN_CPU_SYSTEM] = sp_profile_integer(
 		(double)of[SP_SPAN_CPU] * kernel_share(values, &inclusive->periods) +
 		0.5);
 	of[SP_SPAN_CPU_USER] = of[SP_SPAN_CPU] - of[SP_SPAN_CPU_SYSTEM];
 	of[SP_SPAN_ALLOC_OBJECTS] =
-		scaled(values, (double)sp_atomic_value(&path->allocations));
+		scaled(scale, (double)sp_atomic_value(&path->allocations));
 	of[SP_SPAN_ALLOC_BYTES] =
-		scaled(values, (double)sp_atomic_value(&path->alloc_bytes));
-	of[SP_SPAN_INUSE_OBJECTS] = scaled(values, inclusive->inuse_objects);
-	of[SP_SPAN_INUSE_BYTES] = scaled(values, inclusive->inuse_bytes);
-	of[SP_SPAN_SPANS] = scaled(values, (double)sp_atomic_value(&path->spans));
+		scaled(scale, (double)sp_atomic_value(&path->alloc_bytes));
+	of[SP_SPAN_INUSE_OBJECTS] = scaled(scale, inclusive->inuse_objects);
+	of[SP_SPAN_INUSE_BYTES] = scaled(scale, inclusive->inuse_bytes);
+	of[SP_SPAN_SPANS] = scaled(scale, (double)sp_atomic_value(&path->spans));
 	leave_out_untracked(values, of);
 }
 

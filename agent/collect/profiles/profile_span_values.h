@@ -48,7 +48,7 @@ struct sp_span_values {
 	uint64_t path_count;
 	struct sp_span_path_values *paths;
 	struct sp_span_totals totals;
-	double scale; /* by which all values were multiplied: the head sampler's */
+	double scale; /* the head sampler's, of all but the process's own span */
 };
 
 /*

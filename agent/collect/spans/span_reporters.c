@@ -188,6 +188,7 @@ static void announce(struct sp_span_reporters *reporters, struct sp_span_record 
 	info->target = sp_recording_span_text(recording, callsite ? callsite->target : 0);
 	info->file = sp_recording_span_text(recording, callsite ? callsite->file : 0);
 	info->line = callsite ? callsite->line : 0;
+	info->is_process = callsite && callsite->source == SP_SPAN_SOURCE_ENVIRONMENT;
 	info->span_id = record->span_id;
 	info->created_ns =
 		sp_span_realtime_ns(header_of(reporters), record->created_ticks);
