@@ -44,8 +44,8 @@ struct spanprof_callsite {
 typedef uint64_t spanprof_span;
 
 /* As parent: what the calling thread has entered last; or none at all. */
-#define SPANPROF_CURRENT (~(uint64_t)0)
-#define SPANPROF_ROOT ((uint64_t)0)
+#define SPANPROF_CURRENT UINT64_C(0xffffffffffffffff)
+#define SPANPROF_ROOT UINT64_C(0)
 
 #if defined(__GNUC__)
 #define SPANPROF_WEAK __attribute__((weak))
