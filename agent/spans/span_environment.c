@@ -14,8 +14,10 @@
 #include <sys/auxv.h>
 
 #define NAME_BYTES_MAX 128U
+#define TRACEPARENT_BYTES 55U
 
-/* Not getenv(): the program may be changing its environment. */
+/* Not getenv(): the program may be changing its environment. NULL: not set, or empty,
+ * which OpenTelemetry takes for the same. */
 static const char *variable(char *const *environment, const char *name)
 {
 	size_t name_bytes = strlen(name);
@@ -23,10 +25,13 @@ static const char *variable(char *const *environment, const char *name)
 	for (; environment && *environment; environment++)
 		if (strncmp(*environment, name, name_bytes) == 0 &&
 		    (*environment)[name_bytes] == '=')
-			return *environment + name_bytes + 1;
+			return (*environment)[name_bytes + 1]
+				       ? *environment + name_bytes + 1
+				       : NULL;
 	return NULL;
 }
 
+/* Of trace context, where capitals are wrong. */
 static int digit(char character)
 {
 	if (character >= '0' && character <= '9')
@@ -34,6 +39,12 @@ static int digit(char character)
 	if (character >= 'a' && character <= 'f')
 		return character - 'a' + 10;
 	return -1;
+}
+
+static int hex_digit(char character)
+{
+	return character >= 'A' && character <= 'F' ? character - 'A' + 10
+						    : digit(character);
 }
 
 static bool read_hex(const char *text, uint8_t *bytes, size_t count)
@@ -52,31 +63,78 @@ static bool read_hex(const char *text, uint8_t *bytes, size_t count)
 	return any != 0; /* all zeros is invalid */
 }
 
-/* "00-" trace id "-" span id "-" flags; later versions may go on after the flags. */
+/* "00-" trace id "-" span id "-" flags; later versions may go on behind another "-". */
 static bool read_traceparent(const char *text, struct sp_span_context *context)
 {
-	return text && strlen(text) >= 55 && digit(text[0]) >= 0 && digit(text[1]) >= 0 &&
-	       strncmp(text, "ff", 2) != 0 && text[2] == '-' && text[35] == '-' &&
-	       text[52] == '-' &&
+	return text && strlen(text) >= TRACEPARENT_BYTES && digit(text[0]) >= 0 &&
+	       digit(text[1]) >= 0 && strncmp(text, "ff", 2) != 0 && text[2] == '-' &&
+	       text[35] == '-' && text[52] == '-' && digit(text[53]) >= 0 &&
+	       digit(text[54]) >= 0 &&
+	       (!text[TRACEPARENT_BYTES] ||
+		(text[TRACEPARENT_BYTES] == '-' && strncmp(text, "00", 2) != 0)) &&
 	       read_hex(text + 3, context->trace_id, sizeof(context->trace_id)) &&
 	       read_hex(text + 36, context->span_id, sizeof(context->span_id));
 }
 
-/* The value of a key in "key=value,key=value". */
-static bool read_attribute(const char *list, const char *key, struct sp_text *value)
+/* --- resource attributes: "key=value,key=value", as W3C baggage --- */
+
+struct piece {
+	const char *at, *end;
+};
+
+static bool is_space(char character)
+{
+	return character == ' ' || character == '\t';
+}
+
+static struct piece trim(struct piece piece)
+{
+	while (piece.at < piece.end && is_space(*piece.at))
+		piece.at++;
+	while (piece.at < piece.end && is_space(piece.end[-1]))
+		piece.end--;
+	return piece;
+}
+
+/* Of "%41" the byte, -1 where that is none that may stand in a text. */
+static int encoded_byte(const char *at, const char *end)
+{
+	int high, low;
+
+	if (end - at < 3 || *at != '%')
+		return -1;
+	high = hex_digit(at[1]);
+	low = hex_digit(at[2]);
+	return high < 0 || low < 0 || high + low == 0 ? -1 : high << 4 | low;
+}
+
+static void decode(struct piece value, struct sp_text *text)
+{
+	while (value.at < value.end) {
+		int byte = encoded_byte(value.at, value.end);
+
+		sp_text_char(text, byte < 0 ? *value.at : (char)byte);
+		value.at += byte < 0 ? 1 : 3;
+	}
+}
+
+/* The value of that key; false: there is none, or an empty one. */
+static bool read_attribute(const char *list, const char *key, struct sp_text *text)
 {
 	size_t key_bytes = strlen(key);
 
 	while (list && *list) {
-		size_t bytes = strcspn(list, ",");
+		const char *end = list + strcspn(list, ",");
+		const char *sign = memchr(list, '=', (size_t)(end - list));
+		struct piece name = trim((struct piece){list, sign ? sign : list});
+		struct piece value = trim((struct piece){sign ? sign + 1 : end, end});
 
-		if (bytes > key_bytes && list[key_bytes] == '=' &&
-		    strncmp(list, key, key_bytes) == 0) {
-			for (size_t i = key_bytes + 1; i < bytes; i++)
-				sp_text_char(value, list[i]);
+		if ((size_t)(name.end - name.at) == key_bytes &&
+		    memcmp(name.at, key, key_bytes) == 0 && value.at < value.end) {
+			decode(value, text);
 			return true;
 		}
-		list += bytes + (list[bytes] == ',');
+		list = end + (*end == ',');
 	}
 	return false;
 }
@@ -87,7 +145,7 @@ static void choose_name(char *const *environment, char name[NAME_BYTES_MAX])
 	struct sp_text text;
 
 	sp_text_init(&text, name, NAME_BYTES_MAX);
-	if (service && *service)
+	if (service)
 		sp_text_string(&text, service);
 	else if (!read_attribute(variable(environment, "OTEL_RESOURCE_ATTRIBUTES"),
 				 "service.name", &text))
