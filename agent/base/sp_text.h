@@ -25,4 +25,8 @@ void sp_text_hex(struct sp_text *text, uint64_t number);
 /* What follows the last slash. */
 const char *sp_text_base_name(const char *path);
 
+/* Of a text that was cut after so many bytes those before a part of a character, where
+ * it is UTF-8. */
+size_t sp_text_whole_bytes(const char *text, size_t size_bytes);
+
 #endif

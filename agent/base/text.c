@@ -61,3 +61,18 @@ const char *sp_text_base_name(const char *path)
 			base = path + 1;
 	return base;
 }
+
+size_t sp_text_whole_bytes(const char *text, size_t size_bytes)
+{
+	size_t start = size_bytes, character_bytes = 1;
+	unsigned char first;
+
+	while (start > 0 && size_bytes - start < 3 && (text[start - 1] & 0xc0) == 0x80)
+		start--;
+	if (start == 0)
+		return size_bytes;
+	first = (unsigned char)text[start - 1];
+	if (first >= 0xc0)
+		character_bytes = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+	return character_bytes > size_bytes - start + 1 ? start - 1 : size_bytes;
+}

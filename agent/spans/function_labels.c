@@ -11,6 +11,7 @@
 #include "sp_next.h"
 #include "sp_pages.h"
 #include "sp_span_capture.h"
+#include "sp_text.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -139,16 +140,6 @@ const struct sp_function_label *sp_function_label_of(const char *name)
 
 /* --- reading --- */
 
-/* A character of UTF-8 is kept whole or not at all. */
-static size_t cut_bytes(const char *value, size_t bytes)
-{
-	size_t start = bytes;
-
-	while (start > 0 && bytes - start < 4 && (value[start - 1] & 0xc0) == 0x80)
-		start--;
-	return start > 0 && (value[start - 1] & 0x80) ? start - 1 : bytes;
-}
-
 /* Of bytes_max bytes at address as many as come before a zero, and can be read. */
 static size_t read_text(uint64_t address, char *value, size_t bytes_max)
 {
@@ -185,7 +176,7 @@ void sp_function_label(const struct sp_function_label *label, uint64_t target,
 		bytes_max = (uint32_t)arguments[label->bytes - 1];
 	bytes = read_text(text, value, bytes_max);
 	if (bytes == VALUE_BYTES_MAX)
-		bytes = cut_bytes(value, bytes);
+		bytes = sp_text_whole_bytes(value, bytes);
 	for (size_t i = 0; i < bytes; i++)
 		if ((unsigned char)value[i] < ' ')
 			value[i] = ' ';

@@ -359,6 +359,48 @@ START_TEST(span_idles_from_when_the_last_thread_has_left)
 }
 END_TEST
 
+/* --- somebody labels it --- */
+
+static void label_it(void)
+{
+	sp_span_label(span, "user", "me");
+}
+
+static void label_otherwise(void)
+{
+	sp_span_label(span, "tenant", "other");
+}
+
+static uint32_t labels_of_it(void)
+{
+	const struct sp_label_set *set =
+		sp_recording_label_set(recorded(), sp_span_labels_now(span_of(span)));
+	uint32_t count = 0;
+
+	while (count < SP_SPAN_LABELS_MAX && set->labels[2 * count])
+		count++;
+	return count;
+}
+
+START_TEST(labels_that_meet_are_both_kept)
+{
+	const struct sp_span_settings settings = {.probability_millionths = 1000000,
+						  .labels = "user,tenant"};
+	bool is_within = true;
+
+	sp_span_capture_init(&settings);
+	for (uint32_t at = 1; is_within; at += EACH) {
+		create_it();
+		is_within = interrupt(label_it, label_otherwise, at);
+		if (!is_within)
+			label_otherwise();
+		ck_assert_msg(labels_of_it() == 2, "%u labels at %u", labels_of_it(), at);
+		close_it();
+		drain();
+	}
+}
+END_TEST
+
 /* --- a handler jumps away --- */
 
 static sigjmp_buf target;
@@ -479,6 +521,7 @@ int main(void)
 	tcase_add_test(tc, time_of_a_stay_is_whole_at_any_moment);
 	tcase_add_test(tc, time_of_a_stay_is_whole_when_its_span_ends_with_it);
 	tcase_add_test(tc, span_idles_from_when_the_last_thread_has_left);
+	tcase_add_test(tc, labels_that_meet_are_both_kept);
 	tcase_add_test(tc, jump_out_of_enter_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_exit_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_begin_leaves_next_to_nothing);

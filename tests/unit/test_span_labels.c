@@ -99,6 +99,11 @@ START_TEST(ninth_label_is_left_out)
 	for (size_t i = 0; i < SP_SPAN_LABELS_MAX; i++)
 		ck_assert_str_eq(current_label(keys[i]), keys[i]);
 	ck_assert_ptr_null(current_label("g"));
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_LABELS), 1);
+	/* Another value of one that is there takes no place. */
+	sp_span_label(SP_SPAN_NONE, "f", "other");
+	ck_assert_str_eq(current_label("f"), "other");
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_LABELS), 1);
 }
 END_TEST
 
@@ -111,6 +116,30 @@ START_TEST(long_value_is_cut)
 	sp_span_enter(create("span", SP_SPAN_NONE), 0);
 	sp_span_label(SP_SPAN_NONE, "user", value);
 	ck_assert_uint_eq(strlen(current_label("user")), 255);
+}
+END_TEST
+
+START_TEST(long_value_is_cut_between_characters)
+{
+	/* So many bytes before the limit begins the last one. */
+	static const char *const characters[] = {"\xc3\xa9", "\xe2\x82\xac",
+						 "\xf0\x9f\x8e\xb5"};
+
+	sp_span_enter(create("span", SP_SPAN_NONE), 0);
+	for (size_t i = 0; i < SP_ARRAY_COUNT(characters); i++) {
+		size_t bytes = strlen(characters[i]);
+
+		for (size_t before = 0; before <= bytes; before++) {
+			char value[300];
+
+			memset(value, 'x', 255 - before);
+			strcpy(value + 255 - before, characters[i]);
+			strcat(value, "y");
+			sp_span_label(SP_SPAN_NONE, "user", value);
+			ck_assert_uint_eq(strlen(current_label("user")),
+					  before == bytes ? 255 : 255 - before);
+		}
+	}
 }
 END_TEST
 
@@ -393,6 +422,7 @@ int main(void)
 	tcase_add_test(tc, only_recorded_keys_are_kept);
 	tcase_add_test(tc, ninth_label_is_left_out);
 	tcase_add_test(tc, long_value_is_cut);
+	tcase_add_test(tc, long_value_is_cut_between_characters);
 	tcase_add_test(tc, labels_outside_of_all_spans_are_nobodys);
 	tcase_add_test(tc, same_labels_are_one_label_set);
 	tcase_add_test(tc, beyond_their_table_labels_go_and_the_name_stays);

@@ -24,6 +24,11 @@ uint64_t sp_span_current(void)
 
 /* --- labels --- */
 
+static const struct sp_label_set *set_at(uint32_t label_set)
+{
+	return sp_recording_item(&sp_span_recording, SP_SECTION_LABEL_SETS, label_set);
+}
+
 uint32_t sp_span_label_set_with(const struct sp_span *span, const uint32_t *texts)
 {
 	struct sp_span_labels labels = {.path = span->path + 1};
@@ -58,13 +63,46 @@ bool sp_span_is_label_recorded(const char *key)
 	return is_recorded(key);
 }
 
+/* False: all places are others'. */
+static bool put_text(uint32_t texts[2 * SP_SPAN_LABELS_MAX], uint32_t key_text,
+		     uint32_t value_text)
+{
+	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX; i += 2) {
+		if (texts[i] && texts[i] != key_text)
+			continue;
+		texts[i] = key_text;
+		texts[i + 1] = value_text;
+		return true;
+	}
+	return false;
+}
+
+/* Several threads may label one span: nobody's label is lost. */
+static void change_label(struct sp_span *span, uint32_t key_text, uint32_t value_text)
+{
+	uint32_t now = sp_span_labels_now(span), changed;
+
+	do {
+		const struct sp_label_set *before = set_at(now);
+		uint32_t texts[2 * SP_SPAN_LABELS_MAX];
+
+		memcpy(texts, before->labels, sizeof(texts));
+		if (!put_text(texts, key_text, value_text)) {
+			sp_recording_count(&sp_span_recording, SP_LOSS_SPAN_LABELS, 1);
+			return;
+		}
+		changed = sp_span_label_set_with(span, texts);
+		/* Release: pairs with who finds the set by its number. */
+	} while (!atomic_compare_exchange_weak_explicit(&span->label_set, &now, changed,
+							memory_order_release,
+							memory_order_acquire));
+}
+
 static void label(uint64_t handle, const char *key, const char *value)
 {
 	struct sp_span_thread *self = sp_span_self;
-	uint32_t texts[2 * SP_SPAN_LABELS_MAX];
-	const struct sp_label_set *before;
+	uint32_t key_text, value_text;
 	struct sp_span *span;
-	uint32_t key_text;
 
 	if (handle == SP_SPAN_NONE)
 		handle = sp_span_current();
@@ -73,19 +111,12 @@ static void label(uint64_t handle, const char *key, const char *value)
 	span = sp_span_find_open(handle);
 	if (!span)
 		return;
-	before = sp_recording_item(&sp_span_recording, SP_SECTION_LABEL_SETS,
-				   sp_span_labels_now(span));
-	memcpy(texts, before->labels, sizeof(texts));
+	/* A text that there was no room for is counted where it is copied. */
 	key_text = sp_span_text(key);
-	for (unsigned int i = 0; i < 2 * SP_SPAN_LABELS_MAX && key_text; i += 2) {
-		if (texts[i] && texts[i] != key_text)
-			continue;
-		texts[i] = key_text;
-		texts[i + 1] = sp_span_text(value);
-		break;
-	}
-	atomic_store_explicit(&span->label_set, sp_span_label_set_with(span, texts),
-			      memory_order_release);
+	value_text = key_text ? sp_span_text(value) : 0;
+	if (!key_text || (!value_text && *value))
+		return;
+	change_label(span, key_text, value_text);
 	if (self && self->depth && self->frames[self->depth - 1].handle == handle)
 		sp_span_publish_top(self);
 }
@@ -113,11 +144,6 @@ void sp_span_set_outside(bool (*read)(struct sp_span_context *context), uint32_t
  * hook here: label set without << 32 | with the span outside. 0: nothing.
  */
 static SP_TLS _Atomic uint64_t outside_memo;
-
-static const struct sp_label_set *set_at(uint32_t label_set)
-{
-	return sp_recording_item(&sp_span_recording, SP_SECTION_LABEL_SETS, label_set);
-}
 
 /* The label set without it decides all but the ids; those are compared. */
 static uint32_t known_outside(uint32_t label_set, const struct sp_span_context *context)

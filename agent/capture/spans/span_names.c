@@ -7,6 +7,7 @@
 #include "sp_capture.h"
 #include "sp_intern.h"
 #include "sp_span_change.h"
+#include "sp_text.h"
 #include "span_table.h"
 
 #include <string.h>
@@ -86,6 +87,8 @@ uint32_t sp_span_text(const char *text)
 		return 0;
 	while (count < TEXT_BYTES_MAX - 1 && text[count])
 		count++;
+	if (sp_unlikely(text[count]))
+		count = sp_text_whole_bytes(text, count);
 	hash = hash_of_bytes(text, count);
 	offset = sp_intern_find(&texts, hash);
 	if (offset != SP_INTERN_NONE)
