@@ -186,7 +186,7 @@ START_TEST(stays_beyond_all_depth_are_counted)
 	refused = lost(SP_LOSS_SPAN_NO_ROOM);
 	ck_assert_uint_gt(refused, 0);
 	ck_assert_uint_lt(refused, stays - 65536);
-	ck_assert_uint_eq(entered_now(span), stays - refused);
+	ck_assert_uint_eq(entered_now(span), 1);
 	for (uint64_t i = 0; i < stays; i++)
 		sp_span_exit(span);
 	ck_assert_uint_eq(entered_now(span), 0);
@@ -217,6 +217,49 @@ START_TEST(busy_time_is_that_of_all_stays)
 	ck_assert_uint_le(busy_of(span), most);
 	ck_assert_uint_eq(sp_atomic_value(&span_of(span)->entered), 1);
 	ck_assert_uint_gt(sp_atomic_value(&span_of(span)->cpu_ns), 0);
+}
+END_TEST
+
+/* As when the context of a span is handed on to whoever runs on the same thread. */
+START_TEST(time_in_a_span_that_is_entered_again_counts_once)
+{
+	uint64_t span = create("span", SP_SPAN_NONE), other = create("other", span);
+	uint64_t before_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t before = sp_clock_ticks(), most, most_ns;
+
+	sp_span_enter(span, 0);
+	sp_span_enter(span, 0);
+	sp_span_enter(other, 0);
+	sp_span_enter(span, 0);
+	ck_assert_str_eq(current_name(), "span");
+	ck_assert_uint_eq(entered_now(span), 1);
+	for (unsigned int i = 0; i < 10; i++)
+		spend_ticks();
+	sp_span_exit(span);
+	ck_assert_str_eq(current_name(), "other");
+	sp_span_exit(other);
+	sp_span_exit(span);
+	ck_assert_str_eq(current_name(), "span");
+	sp_span_exit(span);
+	ck_assert_ptr_null(current_name());
+	most = sp_clock_ticks() - before;
+	most_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - before_ns;
+	ck_assert_uint_eq(entered_now(span), 0);
+	ck_assert_uint_ge(busy_of(span), 40000);
+	ck_assert_uint_le(busy_of(span), most);
+	ck_assert_uint_gt(sp_atomic_value(&span_of(span)->cpu_ns), 0);
+	ck_assert_uint_le(sp_atomic_value(&span_of(span)->cpu_ns), most_ns);
+	sp_span_close(span);
+	ck_assert_uint_eq(state_of(span), SP_SPAN_CLOSED);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+	/* It may not be entered again once it is to be closed. */
+	sp_span_enter(other, 0);
+	sp_span_close(other);
+	sp_span_enter(other, 0);
+	sp_span_exit(other);
+	sp_span_exit(other);
+	ck_assert_uint_eq(state_of(other), SP_SPAN_CLOSED);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 3);
 }
 END_TEST
 
@@ -289,6 +332,13 @@ START_TEST(allocations_are_the_innermost_spans)
 	sp_span_exit(inner);
 	check_allocations(outer, 301);
 	check_allocations(inner, 4020);
+	sp_span_enter(outer, 0);
+	sp_span_enter(outer, 0);
+	allocate(5);
+	sp_span_exit(outer);
+	allocate(10);
+	sp_span_exit(outer);
+	check_allocations(outer, 316);
 }
 END_TEST
 
@@ -369,6 +419,7 @@ int main(void)
 	tcase_add_test(tc, stay_is_known_while_it_lasts);
 	tcase_add_test(tc, stays_beyond_all_depth_are_counted);
 	tcase_add_test(tc, busy_time_is_that_of_all_stays);
+	tcase_add_test(tc, time_in_a_span_that_is_entered_again_counts_once);
 	tcase_add_test(tc, cpu_time_is_the_threads_own);
 	tcase_add_test(tc, clock_of_cpu_time_is_only_read_when_wanted);
 	tcase_add_test(tc, allocations_are_the_innermost_spans);

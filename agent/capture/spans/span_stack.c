@@ -188,7 +188,7 @@ static void pop(struct sp_span_thread *self)
 
 /* The thread's clock takes long to read: that is before the stay. */
 static struct sp_span_frame *push_with(struct sp_span_thread *self, uint64_t handle,
-				       uint64_t stack_pointer)
+				       uint64_t stack_pointer, bool is_again)
 {
 	struct sp_span_frame *frame;
 
@@ -197,9 +197,28 @@ static struct sp_span_frame *push_with(struct sp_span_thread *self, uint64_t han
 	frame->label_set = sp_span_mark_self.label_set;
 	frame->stack_pointer = stack_pointer;
 	frame->handle = handle;
-	atomic_store_explicit(&frame->enter_cpu_ns, thread_cpu_ns(),
+	frame->is_again = is_again;
+	atomic_store_explicit(&frame->enter_cpu_ns, is_again ? 0 : thread_cpu_ns(),
 			      memory_order_release);
 	return frame;
+}
+
+static SP_COLD bool is_among_frames(const struct sp_span_thread *self, uint64_t handle)
+{
+	for (uint32_t at = self->depth; at-- > 0;)
+		if (self->frames[at].handle == handle)
+			return true;
+	return false;
+}
+
+/* Is the thread in it already? Then its time goes on, and is none of a second stay. */
+static bool is_inside(const struct sp_span_thread *self, const struct sp_span *span,
+		      uint64_t handle)
+{
+	uint64_t use = atomic_load_explicit(&span->use, memory_order_relaxed);
+
+	return sp_unlikely(use & SP_SPAN_USE_COUNT) && !(use & SP_SPAN_USE_CLOSING) &&
+	       is_among_frames(self, handle);
 }
 
 static void enter(uint64_t handle, uint64_t stack_pointer)
@@ -208,6 +227,7 @@ static void enter(uint64_t handle, uint64_t stack_pointer)
 	struct sp_span_thread *self;
 	struct sp_span_frame *frame;
 	uint64_t now_ticks;
+	bool is_again;
 
 	if (handle != SP_SPAN_UNSAMPLED) {
 		span = sp_span_find(handle);
@@ -219,9 +239,13 @@ static void enter(uint64_t handle, uint64_t stack_pointer)
 	self = thread_with_room();
 	if (sp_unlikely(!self))
 		return;
-	frame = push_with(self, handle, stack_pointer);
+	is_again = span && is_inside(self, span, handle);
+	frame = push_with(self, handle, stack_pointer, is_again);
 	now_ticks = sp_clock_ticks();
-	if (span) {
+	if (sp_unlikely(is_again)) {
+		frame->span = span;
+		publish(self, sp_span_labels_now(span), sp_span_mark_of(handle));
+	} else if (span) {
 		if (sp_unlikely(!sp_span_join(span, handle, now_ticks, &frame->span))) {
 			pop(self);
 			sp_span_count_misuse(handle);
@@ -251,7 +275,7 @@ void sp_span_open_inside(struct sp_span *span, uint64_t handle, uint64_t stack_p
 		sp_span_open(span, handle);
 		return;
 	}
-	frame = push_with(self, handle, stack_pointer);
+	frame = push_with(self, handle, stack_pointer, false);
 	now_ticks = sp_clock_ticks();
 	span->created_ticks = now_ticks;
 	atomic_store_explicit(&span->idle_ticks, 0, memory_order_relaxed);
@@ -383,6 +407,15 @@ static void part(struct sp_span_frame *frame, uint64_t left_ticks, uint64_t clos
 		sp_span_count_misuse(handle);
 }
 
+/* Stays that were within that one, and not left before it, are in no span. */
+static SP_COLD void forget_again(struct sp_span_thread *self, uint32_t at)
+{
+	for (uint32_t i = at + 1; i < self->depth; i++)
+		if (self->frames[i].is_again &&
+		    self->frames[i].handle == self->frames[at].handle)
+			self->frames[i].span = NULL;
+}
+
 /* Whatever a handler of the program that jumps away leaves undone here is left undone:
  * nothing is done twice. closing: as above. */
 static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now,
@@ -390,7 +423,9 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 {
 	struct sp_span_frame *frame = &self->frames[at];
 
-	if (sp_likely(frame->span != NULL)) {
+	if (sp_unlikely(at + 1 != self->depth))
+		forget_again(self, at);
+	if (sp_likely(frame->span != NULL && !frame->is_again)) {
 		add_stay(frame, now);
 		part(frame, now.ticks, closing);
 	} else if (closing && sp_span_is_real(frame->handle)) {

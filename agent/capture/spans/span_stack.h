@@ -18,12 +18,14 @@
  */
 struct sp_span_frame {
 	uint64_t handle;
-	struct sp_span *span; /* that it has joined; NULL: not yet, or not sampled */
+	/* That it has joined, or is in again; NULL: not yet, or not sampled. */
+	struct sp_span *span;
 	/* Also by others (span_others.c); 0: not yet. */
 	_Atomic uint64_t enter_cpu_ns;
 	uint64_t stack_pointer; /* 0: not scoped */
 	uint32_t label_set;	/* of the thread, before this frame */
 	bool is_begun;		/* counted in the span's time */
+	bool is_again;		/* within another stay of this thread in that span */
 };
 
 #define SP_SPAN_PLACES 16U
