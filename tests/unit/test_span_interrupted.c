@@ -453,29 +453,47 @@ START_TEST(jump_out_of_exit_leaves_next_to_nothing)
 }
 END_TEST
 
-static uint32_t spans_open(void)
+static uint32_t spans_in(enum sp_span_state state)
 {
 	uint64_t used = sp_recording_used(recorded(), SP_SECTION_SPANS);
-	uint32_t open = 0;
+	uint32_t count = 0;
 
 	for (uint64_t i = 0; i < used; i++)
-		open += atomic_load(&test_span_at(recorded(), i)->state) == SP_SPAN_OPEN;
-	return open;
+		count += atomic_load(&test_span_at(recorded(), i)->state) == state;
+	return count;
+}
+
+static volatile bool is_on_stack;
+
+static void note_and_jump(void)
+{
+	is_on_stack = sp_span_current() != SP_SPAN_NONE;
+	jump();
 }
 
 /* Nobody knows it yet, but for the thread that is in it. */
 START_TEST(jump_out_of_begin_leaves_next_to_nothing)
 {
 	volatile bool is_within = true;
+	volatile uint32_t claimed = 0, moments = 0;
 
 	for (volatile uint32_t at = 1; is_within; at += EACH) {
+		is_on_stack = false;
 		if (sigsetjmp(target, 1) == 0)
-			is_within = interrupt(begin_it, jump, at);
+			is_within = interrupt(begin_it, note_and_jump, at);
 		sp_span_before_jump((uint64_t)(uintptr_t)__builtin_frame_address(0));
 		ck_assert_ptr_null(current_name());
 		drain();
+		/* From the moment on that the thread is to enter it, which is where all
+		 * the time goes, no entry is lost. */
+		if (is_on_stack)
+			ck_assert_uint_eq(spans_in(SP_SPAN_CLAIMED), claimed);
+		claimed = spans_in(SP_SPAN_CLAIMED);
+		moments += is_on_stack;
 	}
-	ck_assert_uint_le(spans_open(), 2);
+	ck_assert_uint_gt(moments, 0);
+	ck_assert_uint_le(spans_in(SP_SPAN_OPEN), 2);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
 }
 END_TEST
 
@@ -493,7 +511,9 @@ START_TEST(jump_out_of_end_leaves_next_to_nothing)
 	}
 	/* From the one that counts it out, and closes it, to the one that makes it final.
 	 */
-	ck_assert_uint_le(spans_open(), 30);
+	ck_assert_uint_le(spans_in(SP_SPAN_OPEN), 30);
+	/* Right before the one that counts it out. */
+	ck_assert_uint_le(lost(SP_LOSS_SPAN_MISUSE), 1);
 }
 END_TEST
 

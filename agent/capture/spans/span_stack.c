@@ -416,6 +416,21 @@ static SP_COLD void forget_again(struct sp_span_thread *self, uint32_t at)
 			self->frames[i].span = NULL;
 }
 
+/* A handler of the program jumped away between the span's creation and its stay, when
+ * nobody else knew of it, or when its end had begun, which then is as far as it came. */
+static SP_COLD void end_without_stay(uint64_t handle)
+{
+	struct sp_span *span = sp_span_find(handle);
+
+	if (!span)
+		return;
+	if (atomic_load_explicit(&span->state, memory_order_relaxed) == SP_SPAN_CLAIMED)
+		sp_span_open(span, handle);
+	if (!(atomic_load_explicit(&span->use, memory_order_relaxed) &
+	      SP_SPAN_USE_CLOSING))
+		sp_span_close_at(handle, sp_clock_ticks());
+}
+
 /* Whatever a handler of the program that jumps away leaves undone here is left undone:
  * nothing is done twice. closing: as above. */
 static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now,
@@ -429,7 +444,7 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 		add_stay(frame, now);
 		part(frame, now.ticks, closing);
 	} else if (closing && sp_span_is_real(frame->handle)) {
-		sp_span_close_at(frame->handle, now.ticks);
+		end_without_stay(frame->handle);
 	}
 	if (sp_unlikely(at + 1 != self->depth))
 		memmove(frame, frame + 1, (self->depth - at - 1) * sizeof(*frame));
