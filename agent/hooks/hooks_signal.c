@@ -8,6 +8,7 @@
 
 #include "sp_compiler.h"
 #include "sp_next.h"
+#include "sp_span_capture.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
@@ -80,6 +81,16 @@ static SP_COLD void begin_masking_handlers(void)
 			mask_installed_handler(signo);
 }
 
+static void note_for_spans(const stack_t *stack)
+{
+	uint64_t low = (uint64_t)(uintptr_t)stack->ss_sp;
+
+	if (stack->ss_flags & SS_DISABLE)
+		sp_span_set_signal_stack(0, 0);
+	else
+		sp_span_set_signal_stack(low, low + stack->ss_size);
+}
+
 static SP_COLD int set_alternate_stack(const stack_t *stack, stack_t *old)
 {
 	bool is_small;
@@ -88,6 +99,8 @@ static SP_COLD int set_alternate_stack(const stack_t *stack, stack_t *old)
 
 	if (is_small && sp_signal_is_installed())
 		begin_masking_handlers();
+	if (result == 0 && stack != NULL)
+		note_for_spans(stack);
 	return result;
 }
 

@@ -3,13 +3,14 @@
  * as a program and as a module, lib_span_functions, with run() for main(). Arguments:
  *
  *	results          of calls with all kinds of arguments
- *	leave MS         burns within spans that are left otherwise than by returning, and
- *	                 the same time outside of them after each
+ *	leave MS         burns within spans that are left otherwise than by returning, or
+ *	                 interrupted, and the same time outside of them after each
  *	calls COUNT      ns a call of an empty function
  */
 #include "lib_functions.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,38 @@ static void *run_cancelled(void *)
 	return NULL;
 }
 
+static void inner_nothing(void)
+{
+}
+
+static void handle(int)
+{
+	fn_call(inner_nothing);
+}
+
+static void inner_signal(void)
+{
+	raise(SIGUSR1);
+	fn_burn_ms(burn_ms);
+}
+
+/* A stack of handlers that lies above all that runs now is none that this has left. */
+static void handle_within(void)
+{
+	static const stack_t none = {NULL, SS_DISABLE, 0};
+	unsigned char bytes[65536];
+	stack_t stack = {bytes, 0, sizeof(bytes)};
+	struct sigaction action = {};
+
+	action.sa_handler = handle;
+	action.sa_flags = SA_ONSTACK;
+	sigaction(SIGUSR1, &action, NULL);
+	sigaltstack(&stack, NULL);
+	fn_call(inner_signal);
+	sigaltstack(&none, NULL);
+	burn_outside(burn_ms);
+}
+
 static void leave_otherwise(void)
 {
 	pthread_t thread;
@@ -146,6 +179,7 @@ static void leave_otherwise(void)
 
 	throw_past();
 	jump_past();
+	handle_within();
 	pthread_create(&thread, NULL, run_exit, NULL);
 	pthread_join(thread, &result);
 	printf("ended %ld\n", (long)result);

@@ -145,6 +145,9 @@ void sp_span_before_jump(uint64_t stack_pointer);
  */
 void sp_span_switch_stack(uint64_t stack_pointer, uint64_t low, uint64_t high);
 
+/* Handlers of the thread's run at low to high from now on; 0, 0: on whatever it runs. */
+void sp_span_set_signal_stack(uint64_t low, uint64_t high);
+
 /* The frame of a scoped span, entered with this very stack_pointer, is going. */
 void sp_span_end_frame(uint64_t stack_pointer);
 

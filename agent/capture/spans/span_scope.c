@@ -3,6 +3,7 @@
  * left. Frames of one stack lie in order, so that the ones that a jump has left are the
  * last entered. Context: hook.
  */
+#include "sp_compiler.h"
 #include "sp_thread.h"
 #include "span_stack.h"
 #include "span_table.h"
@@ -24,6 +25,22 @@ struct sp_span_stack sp_span_stack_of(const struct sp_span_thread *self, uint64_
 						    : (struct sp_span_stack){0, 0};
 }
 
+/* That of the thread's handlers; empty: none. */
+static SP_TLS struct sp_span_stack signal_stack;
+
+void sp_span_set_signal_stack(uint64_t low, uint64_t high)
+{
+	signal_stack = (struct sp_span_stack){low, high};
+}
+
+/* A program's stack for its handlers may be an array in one of its frames: what runs
+ * there has not left what lies below. */
+static bool is_handler_of(uint64_t stack_pointer, uint64_t frame)
+{
+	return sp_span_is_on_stack(&signal_stack, stack_pointer) &&
+	       !sp_span_is_on_stack(&signal_stack, frame);
+}
+
 void sp_span_unwind_to(uint64_t stack_pointer)
 {
 	struct sp_span_thread *self = sp_span_self;
@@ -38,7 +55,7 @@ void sp_span_unwind_to(uint64_t stack_pointer)
 
 		if (!frame || !sp_span_is_on_stack(&stack, frame))
 			continue;
-		if (frame >= stack_pointer)
+		if (frame >= stack_pointer || is_handler_of(stack_pointer, frame))
 			break;
 		sp_span_end_scoped(self, at);
 	}

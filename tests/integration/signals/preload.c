@@ -47,6 +47,12 @@ void sp_span_switch_stack(uint64_t stack_pointer, uint64_t low, uint64_t high)
 	(void)high;
 }
 
+void sp_span_set_signal_stack(uint64_t low, uint64_t high)
+{
+	(void)low;
+	(void)high;
+}
+
 static SP_NOINLINE void use_stack(void)
 {
 	char used[HANDLER_STACK_BYTES];
