@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define DYNAMIC_AT_ONCE 64U
-#define NAME_BYTES_MAX 64U
+#define NAME_BYTES_MAX 256U
 /* Of one bucket. */
 #define CHAIN_MAX 1024U
 
@@ -62,41 +62,64 @@ static bool is_named(const struct sp_got_image *image, const Elf64_Sym *symbol,
 	       memcmp(text, name, bytes) == 0;
 }
 
-uint64_t sp_module_symbol(uint64_t start, const char *name)
+/* The first by that name that the loader finds in the module, whatever its version. */
+static bool find_symbol(uint64_t start, const char *name, struct sp_got_image *image,
+			Elf64_Sym *symbol)
 {
-	struct sp_got_image image;
 	struct hash_table table;
 	uint64_t at, buckets, chains;
 	uint32_t hash = hash_of(name), index, word;
 
-	if (sp_got_image_read(start, &image) != 0)
-		return 0;
-	at = find_hash_table(&image);
-	if (!at || !sp_got_image_bytes(&image, at, &table, sizeof(table)) ||
+	if (sp_got_image_read(start, image) != 0)
+		return false;
+	at = find_hash_table(image);
+	if (!at || !sp_got_image_bytes(image, at, &table, sizeof(table)) ||
 	    !table.bucket_count)
-		return 0;
+		return false;
 	buckets = at + sizeof(table) + table.bloom_words * sizeof(uint64_t);
 	chains = buckets + table.bucket_count * sizeof(uint32_t);
-	if (!sp_got_image_bytes(&image,
+	if (!sp_got_image_bytes(image,
 				buckets + hash % table.bucket_count * sizeof(uint32_t),
 				&index, sizeof(index)) ||
 	    index < table.first_symbol)
-		return 0;
+		return false;
 	for (uint32_t i = 0; i < CHAIN_MAX; i++, index++) {
 		uint64_t chain = chains + (uint64_t)(index - table.first_symbol) *
 						  sizeof(uint32_t);
-		Elf64_Sym symbol;
 
-		if (!sp_got_image_bytes(&image, chain, &word, sizeof(word)))
+		if (!sp_got_image_bytes(image, chain, &word, sizeof(word)))
 			break;
 		/* The lowest bit of a chain word marks the end of its bucket. */
 		if ((word | 1) == (hash | 1) &&
-		    sp_got_image_bytes(&image, image.symbols + index * sizeof(symbol),
-				       &symbol, sizeof(symbol)) &&
-		    symbol.st_shndx != SHN_UNDEF && is_named(&image, &symbol, name))
-			return image.base + symbol.st_value;
+		    sp_got_image_bytes(image, image->symbols + index * sizeof(*symbol),
+				       symbol, sizeof(*symbol)) &&
+		    is_named(image, symbol, name))
+			return true;
 		if (word & 1)
 			break;
 	}
-	return 0;
+	return false;
+}
+
+uint64_t sp_module_symbol(uint64_t start, const char *name)
+{
+	struct sp_got_image image;
+	Elf64_Sym symbol;
+
+	return find_symbol(start, name, &image, &symbol) && symbol.st_shndx != SHN_UNDEF
+		       ? image.base + symbol.st_value
+		       : 0;
+}
+
+bool sp_module_symbol_is_no_function(uint64_t start, const char *name)
+{
+	struct sp_got_image image;
+	Elf64_Sym symbol;
+	unsigned int type;
+
+	if (!find_symbol(start, name, &image, &symbol))
+		return false;
+	type = ELF64_ST_TYPE(symbol.st_info);
+	return symbol.st_shndx == SHN_UNDEF ||
+	       (type != STT_NOTYPE && type != STT_FUNC && type != STT_GNU_IFUNC);
 }

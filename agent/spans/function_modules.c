@@ -9,6 +9,7 @@
 #include "sp_got.h"
 #include "sp_guarded.h"
 #include "sp_log.h"
+#include "sp_module_symbol.h"
 #include "sp_next.h"
 #include "sp_pages.h"
 #include "sp_text.h"
@@ -37,7 +38,8 @@ static bool read_bytes(uint64_t address, void *out, size_t size_bytes, bool is_k
 	return true;
 }
 
-/* Variables are imported by name, too, and patterns may fit them. */
+/* Variables are imported by name, too, and patterns may fit them. Constants may lie in
+ * the segment of the code: those the module's own symbols tell apart. */
 static bool is_code(uint64_t target, const struct dl_find_object *found, bool is_kept)
 {
 	uint64_t start = (uint64_t)(uintptr_t)found->dlfo_map_start;
@@ -98,7 +100,9 @@ uint64_t sp_function_entry_for(uint64_t target, const char *name, bool is_kept)
 
 	// NOLINTNEXTLINE(performance-no-int-to-ptr)
 	if (!_dl_find_object || _dl_find_object((void *)target, &found) != 0 ||
-	    is_ours(&found) || !is_code(target, &found, is_kept))
+	    is_ours(&found) || !is_code(target, &found, is_kept) ||
+	    sp_module_symbol_is_no_function((uint64_t)(uintptr_t)found.dlfo_map_start,
+					    name))
 		return target;
 	read_library(found.dlfo_link_map, library, sizeof(library), is_kept);
 	entry = sp_function_entry(target, name, library, NULL);

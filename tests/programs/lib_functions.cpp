@@ -7,6 +7,7 @@
 #include <time.h>
 
 long fn_variable = 4711;
+extern const long fn_constant = 815;
 
 long fn_none(void)
 {

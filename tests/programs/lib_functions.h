@@ -39,6 +39,11 @@ int fn_jump_inside(void);
 void fn_burn_ms(int ms);
 void fn_call(void (*function)(void));
 extern long fn_variable;
+extern const long fn_constant;
+
+/* What another library finds there (lib_function_user.cpp). */
+long user_constant(void);
+long (*user_none(void))(void);
 
 #ifdef __cplusplus
 }

@@ -70,6 +70,11 @@ static void show_results(void)
 	printf("recurse %ld\n", fn_recurse(200, again));
 	printf("jump inside %d\n", fn_jump_inside());
 	printf("variable %ld\n", fn_variable);
+#ifndef IS_MODULE
+	printf("constant %ld\n", user_constant());
+	printf("address is %s\n", user_none() == fn_none ? "the same" : "another");
+	printf("by address %ld\n", user_none()());
+#endif
 }
 
 static void inner_throw(void)
