@@ -14,6 +14,9 @@ static const char *const refused[] = {
 	"setcontext",
 	"swapcontext",
 	"makecontext",
+	"jump_fcontext",
+	"make_fcontext",
+	"ontop_fcontext",
 	"longjmp",
 	"_longjmp",
 	"siglongjmp",
@@ -57,9 +60,68 @@ static const char *const refused[] = {
 
 /* Parts of compilers and loaders. */
 static const char *const refused_prefixes[] = {
-	"_Unwind_", "__cxa_",  "__gxx_",  "__tls_",  "__libc_",	 "_dl_",
-	"_ITM_",    "__asan_", "__tsan_", "__msan_", "__ubsan_", "__sanitizer_",
+	"_Unwind_",  "__cxa_",	 "__gxx_",  "__tls_",	 "__libc_",
+	"_dl_",	     "_ITM_",	 "__asan_", "__hwasan_", "__tsan_",
+	"__msan_",   "__ubsan_", "__lsan_", "__dfsan_",	 "__sanitizer_",
+	"_Ux86_64_", "unw_",	 "__unw_",  "__svml_",	 "__libm_sse2_",
 };
+
+/* --- vectors --- */
+
+#define VECTOR_BYTES_MAX 16U
+
+/* Of a builtin type as C++ mangles it; others are no parts of vectors. */
+static size_t bytes_of_type(char type)
+{
+	switch (type) {
+	case 's':
+	case 't':
+		return 2;
+	case 'i':
+	case 'j':
+	case 'f':
+		return 4;
+	case 'l':
+	case 'm':
+	case 'x':
+	case 'y':
+	case 'd':
+		return 8;
+	case 'n':
+	case 'o':
+		return 16;
+	default:
+		return 1;
+	}
+}
+
+/* "Dv" count "_" type */
+static bool is_wide_vector(const char *mangled)
+{
+	size_t count = 0;
+
+	for (mangled += 2; *mangled >= '0' && *mangled <= '9' && count < 4096; mangled++)
+		count = count * 10 + (size_t)(*mangled - '0');
+	return *mangled == '_' && count * bytes_of_type(mangled[1]) > VECTOR_BYTES_MAX;
+}
+
+/*
+ * Of these registers the stub keeps the lower 16 bytes only. What takes more says so in
+ * its name where it is one that the compiler made of a loop (_ZGVdN4v_sin is for AVX2,
+ * _ZGVbN2v_sin for SSE), or that of a C++ function.
+ */
+static bool takes_wide_vectors(const char *name)
+{
+	if (strncmp(name, "_Z", 2) != 0)
+		return false;
+	if (strncmp(name, "_ZGV", 4) == 0 && name[4] >= 'c' && name[4] <= 'e' &&
+	    (name[5] == 'N' || name[5] == 'M'))
+		return true;
+	for (; *name; name++)
+		if (name[0] == 'D' && name[1] == 'v' && is_wide_vector(name))
+			return true;
+	return false;
+}
 
 bool sp_function_is_refused(const char *name)
 {
@@ -74,7 +136,7 @@ bool sp_function_is_refused(const char *name)
 		    memcmp(name, refused_prefixes[i], bytes) == 0)
 			return true;
 	}
-	return false;
+	return takes_wide_vectors(name);
 }
 
 /* Goes back to the last * only: what an earlier one took need not be taken anew. */
