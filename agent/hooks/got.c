@@ -166,7 +166,7 @@ static int consider_waiting(const struct walk *walk, const struct import *import
 		replacement = patch->replacement_for_waiting(import->name, stub, &slot,
 							     patch->context);
 	if (replacement)
-		return put(walk, import, replacement);
+		return replacement == stub ? 0 : put(walk, import, replacement);
 	walk->result->unbound++;
 	return 0;
 }

@@ -36,7 +36,7 @@ struct sp_got_patch {
 	 * The same for a slot that waits for its first call, nobody knows of which
 	 * function: stub is code that finds it, stores it in the slot and calls it. A
 	 * replacement that calls stub is called once; sp_got_replace() then. NULL, or 0:
-	 * such slots are left and counted.
+	 * such slots are left and counted; stub: left for good.
 	 */
 	uint64_t (*replacement_for_waiting)(const char *name, uint64_t stub,
 					    const struct sp_got_slot *slot,

@@ -92,6 +92,21 @@ static void read_library(const struct link_map *object, char *library,
 	sp_text_string(&text, sp_text_base_name(path));
 }
 
+/* 0, and told once: there is none left. */
+static uint64_t take_entry(uint64_t target, const char *name, const char *library,
+			   const struct sp_got_slot *slot)
+{
+	static _Atomic bool has_told;
+	uint64_t entry = sp_function_entry(target, name, library, slot);
+
+	/* Relaxed: only who is the first matters. */
+	if (!entry && !atomic_exchange_explicit(&has_told, true, memory_order_relaxed))
+		sp_log_error("spans: more than %d functions are named by SPANPROF_SPANS; "
+			     "calls of the rest are no spans",
+			     SP_FUNCTIONS_MAX);
+	return entry;
+}
+
 uint64_t sp_function_entry_for(uint64_t target, const char *name, bool is_kept)
 {
 	struct dl_find_object found;
@@ -105,7 +120,7 @@ uint64_t sp_function_entry_for(uint64_t target, const char *name, bool is_kept)
 					    name))
 		return target;
 	read_library(found.dlfo_link_map, library, sizeof(library), is_kept);
-	entry = sp_function_entry(target, name, library, NULL);
+	entry = take_entry(target, name, library, NULL);
 	return entry ? entry : target;
 }
 
@@ -136,9 +151,14 @@ static uint64_t replacement_for(const char *name, uint64_t target, void *context
 static uint64_t replacement_for_waiting(const char *name, uint64_t stub,
 					const struct sp_got_slot *slot, void *context)
 {
+	uint64_t entry;
+
 	(void)context;
-	return sp_function_is_lookup(name) ? sp_function_lookup_for(name, 0)
-					   : sp_function_entry(stub, name, "", slot);
+	if (sp_function_is_lookup(name))
+		return sp_function_lookup_for(name, 0);
+	entry = take_entry(stub, name, "", slot);
+	/* There is none for it when it is bound either. */
+	return entry ? entry : stub;
 }
 
 void sp_function_rebind(void)

@@ -208,6 +208,14 @@ int sp_function_personality(int version, int actions, uint64_t exception_class,
 
 static const char *patterns; /* NULL: nothing is followed */
 
+/* What we take the place of is called within us. */
+static bool is_own(const char *name)
+{
+	const struct link_map *own = sp_next_own_object();
+
+	return own && sp_next_find_in(own, name, NULL);
+}
+
 static void tell_refused(void)
 {
 	const char *item = patterns;
@@ -219,7 +227,7 @@ static void tell_refused(void)
 		if (bytes < sizeof(name)) {
 			memcpy(name, item, bytes);
 			name[bytes] = '\0';
-			if (sp_function_is_refused(name))
+			if (sp_function_is_refused(name) || is_own(name))
 				sp_log_error("SPANPROF_SPANS: calls of %s() cannot be "
 					     "spans",
 					     name);

@@ -231,18 +231,33 @@ START_TEST(functions_found_behind_an_interposer_are_followed)
 }
 END_TEST
 
-START_TEST(what_returns_twice_is_refused)
+static void assert_told(const char *spans, const char *words)
 {
-	const char *const argv[] = {"busy", "100", NULL};
-	struct victim_setup setup = {
-		.argv = argv,
-		.environment = (const char *const[]){"SPANPROF_SPANS=setjmp", NULL},
-	};
-	struct victim *victim = victim_run(&setup);
+	struct victim *victim = run_with(spans, NAMES("busy", "100"));
 
-	victim_assert_success(victim);
-	ck_assert_msg(strstr(victim->agent_lines, "setjmp()") != NULL, "said: %s",
+	ck_assert_msg(strstr(victim->agent_lines, words) != NULL, "said: %s",
 		      victim->agent_lines);
+	victim_free(victim);
+}
+
+START_TEST(what_cannot_be_a_span_is_told)
+{
+	assert_told("SPANPROF_SPANS=setjmp", "calls of setjmp() cannot be spans");
+	/* It is ours. */
+	assert_told("SPANPROF_SPANS=malloc", "calls of malloc() cannot be spans");
+}
+END_TEST
+
+START_TEST(more_functions_than_there_is_room_for_are_told)
+{
+	struct victim *victim;
+
+	if (!real_program_has_commands(NAMES("python3")))
+		return;
+	victim = run_with("SPANPROF_SPANS=*",
+			  NAMES("/usr/bin/python3", "-c", "import ssl, sqlite3"));
+	ck_assert_msg(strstr(victim->agent_lines, "more than 256 functions") != NULL,
+		      "said: %s", victim->agent_lines);
 	victim_free(victim);
 }
 END_TEST
@@ -287,7 +302,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, functions_found_by_name_are_followed);
 	tcase_add_test(tcase, functions_found_by_version_are_followed);
 	tcase_add_test(tcase, functions_found_behind_an_interposer_are_followed);
-	tcase_add_test(tcase, what_returns_twice_is_refused);
+	tcase_add_test(tcase, what_cannot_be_a_span_is_told);
+	tcase_add_test(tcase, more_functions_than_there_is_room_for_are_told);
 	tcase_add_test(tcase, sqlite_statements_of_python_are_spans);
 }
 
