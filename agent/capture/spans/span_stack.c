@@ -188,7 +188,7 @@ static void pop(struct sp_span_thread *self)
 
 /* The thread's clock takes long to read: that is before the stay. */
 static struct sp_span_frame *push_with(struct sp_span_thread *self, uint64_t handle,
-				       uint64_t stack_pointer, bool is_again)
+				       uint64_t stack_pointer)
 {
 	struct sp_span_frame *frame;
 
@@ -197,8 +197,7 @@ static struct sp_span_frame *push_with(struct sp_span_thread *self, uint64_t han
 	frame->label_set = sp_span_mark_self.label_set;
 	frame->stack_pointer = stack_pointer;
 	frame->handle = handle;
-	frame->is_again = is_again;
-	atomic_store_explicit(&frame->enter_cpu_ns, is_again ? 0 : thread_cpu_ns(),
+	atomic_store_explicit(&frame->enter_cpu_ns, thread_cpu_ns(),
 			      memory_order_release);
 	return frame;
 }
@@ -221,13 +220,27 @@ static bool is_inside(const struct sp_span_thread *self, const struct sp_span *s
 	       is_among_frames(self, handle);
 }
 
+static SP_COLD void enter_again(struct sp_span_thread *self, struct sp_span *span,
+				uint64_t handle)
+{
+	struct sp_span_frame *frame;
+
+	charge(self);
+	frame = push(self);
+	frame->label_set = sp_span_mark_self.label_set;
+	frame->is_again = true;
+	frame->handle = handle;
+	frame->span = span;
+	publish(self, sp_span_labels_now(span), sp_span_mark_of(handle));
+	note_seen(self, sp_clock_ticks());
+}
+
 static void enter(uint64_t handle, uint64_t stack_pointer)
 {
 	struct sp_span *span = NULL;
 	struct sp_span_thread *self;
 	struct sp_span_frame *frame;
 	uint64_t now_ticks;
-	bool is_again;
 
 	if (handle != SP_SPAN_UNSAMPLED) {
 		span = sp_span_find(handle);
@@ -239,13 +252,13 @@ static void enter(uint64_t handle, uint64_t stack_pointer)
 	self = thread_with_room();
 	if (sp_unlikely(!self))
 		return;
-	is_again = span && is_inside(self, span, handle);
-	frame = push_with(self, handle, stack_pointer, is_again);
+	if (span && is_inside(self, span, handle)) {
+		enter_again(self, span, handle);
+		return;
+	}
+	frame = push_with(self, handle, stack_pointer);
 	now_ticks = sp_clock_ticks();
-	if (sp_unlikely(is_again)) {
-		frame->span = span;
-		publish(self, sp_span_labels_now(span), sp_span_mark_of(handle));
-	} else if (span) {
+	if (span) {
 		if (sp_unlikely(!sp_span_join(span, handle, now_ticks, &frame->span))) {
 			pop(self);
 			sp_span_count_misuse(handle);
@@ -275,7 +288,7 @@ void sp_span_open_inside(struct sp_span *span, uint64_t handle, uint64_t stack_p
 		sp_span_open(span, handle);
 		return;
 	}
-	frame = push_with(self, handle, stack_pointer, false);
+	frame = push_with(self, handle, stack_pointer);
 	now_ticks = sp_clock_ticks();
 	span->created_ticks = now_ticks;
 	atomic_store_explicit(&span->idle_ticks, 0, memory_order_relaxed);
@@ -334,10 +347,6 @@ static void add_cpu(struct sp_span_frame *frame, struct moment now)
 
 static void add_stay(struct sp_span_frame *frame, struct moment now)
 {
-	/* A handler of the program that ends it has interrupted its beginning or end:
-	 * its time is that until the span is closed. */
-	if (sp_unlikely(!frame->is_begun))
-		return;
 	frame->is_begun = false;
 	atomic_signal_fence(memory_order_seq_cst);
 	sp_span_stay_end(frame->span, now.ticks);
@@ -431,6 +440,18 @@ static SP_COLD void end_without_stay(uint64_t handle)
 		sp_span_close_at(handle, sp_clock_ticks());
 }
 
+/* The span is left out, or the thread is in it again, or a handler of the program that
+ * ends the stay has interrupted its beginning or its end: the stay's time is that until
+ * the span is closed. */
+static SP_COLD void end_unbegun(struct sp_span_frame *frame, struct moment now,
+				uint64_t closing)
+{
+	if (frame->span && !frame->is_again)
+		part(frame, now.ticks, closing);
+	else if (closing && sp_span_is_real(frame->handle))
+		end_without_stay(frame->handle);
+}
+
 /* Whatever a handler of the program that jumps away leaves undone here is left undone:
  * nothing is done twice. closing: as above. */
 static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now,
@@ -438,13 +459,11 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 {
 	struct sp_span_frame *frame = &self->frames[at];
 
-	if (sp_unlikely(at + 1 != self->depth))
-		forget_again(self, at);
-	if (sp_likely(frame->span != NULL && !frame->is_again)) {
+	if (sp_likely(frame->is_begun)) {
 		add_stay(frame, now);
 		part(frame, now.ticks, closing);
-	} else if (closing && sp_span_is_real(frame->handle)) {
-		end_without_stay(frame->handle);
+	} else {
+		end_unbegun(frame, now, closing);
 	}
 	if (sp_unlikely(at + 1 != self->depth))
 		memmove(frame, frame + 1, (self->depth - at - 1) * sizeof(*frame));
@@ -515,6 +534,7 @@ static void end_scoped(struct sp_span_thread *self, uint32_t at)
 	struct moment now = read_moment();
 
 	charge(self);
+	forget_again(self, at);
 	end_stay(self, at, now, SP_SPAN_USE_CLOSING);
 	sp_span_publish_top(self);
 }
