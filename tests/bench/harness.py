@@ -4,7 +4,9 @@ A variant is a way to run a program: bare, or under some profiler. A run is one
 finished process tree with its CPU time, user and system, of the whole tree.
 """
 
+import concurrent.futures
 import contextlib
+import copy
 import csv
 import glob
 import gzip
@@ -47,7 +49,8 @@ class Variant:
     """A way to run a program. In the values of environment {folder} is the folder of
     the run. every: takes part in one round of so many. reader: a shell pipeline
     for the other end of {folder}/fifo, which the profiler writes to; it stays outside the
-    program's tree. leaves: the file, as a glob, without which it did not profile."""
+    program's tree. leaves: the file, as a glob, without which it did not profile.
+    processor: the only one that the program may use."""
 
     def __init__(self, name, preload=None, environment=None, prefix=(), every=1,
                  reader=None, leaves=None):
@@ -58,6 +61,12 @@ class Variant:
         self.every = every
         self.reader = reader
         self.leaves = leaves
+        self.processor = None
+
+    def on(self, processor):
+        variant = copy.copy(self)
+        variant.processor = processor
+        return variant
 
 
 BARE = Variant("bare")
@@ -114,7 +123,7 @@ class Process:
                                                start_new_session=True)
         prefix = [word.format(folder=folder) for word in variant.prefix]
         with open(self.path("output"), "wb") as output, \
-                open(self.path("errors"), "wb") as errors:
+                open(self.path("errors"), "wb") as errors, on_processor(variant.processor):
             self.started = time.monotonic()
             self.process = subprocess.Popen(prefix + argv, env=values, cwd=folder,
                                             stdin=subprocess.DEVNULL, stdout=output,
@@ -180,6 +189,20 @@ class Process:
         return None if status else usage.ru_utime + usage.ru_stime
 
 
+@contextlib.contextmanager
+def on_processor(number):
+    """What this thread starts within may only use that one."""
+    if number is None:
+        yield
+        return
+    usual = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {number})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usual)
+
+
 def run(argv, variant, environment=None):
     """Runs argv to its end."""
     with tempfile.TemporaryDirectory(dir=Paths.work()) as folder:
@@ -198,6 +221,11 @@ def build_null():
 
 # --- rounds ---
 
+def print_progress(what, number, rounds):
+    print(f"\r{what}: round {number + 1} of {rounds} ",
+          end="\n" if number + 1 == rounds else "", file=sys.stderr, flush=True)
+
+
 class Measurements:
     """values[what, variant, round] and what went wrong."""
 
@@ -212,24 +240,42 @@ class Measurements:
         program is like any other."""
         for what in whats:
             for number in range(rounds):
-                for variant in random.sample(variants, len(variants)):
-                    if number % variant.every != 0:
-                        continue
-                    if (what, variant.name) in self.failures:
-                        continue
-                    try:
-                        result = measure(what, variant)
-                    except Failed as failure:
-                        self.failures[what, variant.name] = str(failure)
-                        continue
-                    self.values[what, variant.name, number] = result
-                    if result.lost_samples:
-                        self.lost_samples.setdefault((what, variant.name), []).append(
-                            result.lost_samples)
-                print(f"\r{what}: round {number + 1} of {rounds} ", end="", file=sys.stderr,
-                      flush=True)
-            print(file=sys.stderr)
+                for variant in self.choose(what, variants, number):
+                    self.keep(what, variant, number, lambda v=variant: measure(what, v))
+                print_progress(what, number, rounds)
         return self
+
+    def take_together(self, whats, variants, rounds, measure):
+        """As take(), but the variants of a round run at the same time and share one
+        processor, the kernel changing between them every few milliseconds: what the
+        machine does then hits all alike, however short it is. Says nothing of wall time."""
+        processor = max(os.sched_getaffinity(0))
+        for what in whats:
+            for number in range(rounds):
+                chosen = self.choose(what, variants, number)
+                with concurrent.futures.ThreadPoolExecutor(max(len(chosen), 1)) as pool:
+                    runs = [(variant, pool.submit(measure, what, variant.on(processor)))
+                            for variant in chosen]
+                for variant, result in runs:
+                    self.keep(what, variant, number, result.result)
+                print_progress(what, number, rounds)
+        return self
+
+    def choose(self, what, variants, number):
+        """Those that take part in the round, in random order."""
+        return [variant for variant in random.sample(variants, len(variants))
+                if number % variant.every == 0 and (what, variant.name) not in self.failures]
+
+    def keep(self, what, variant, number, measure):
+        try:
+            result = measure()
+        except Failed as failure:
+            self.failures[what, variant.name] = str(failure)
+            return
+        self.values[what, variant.name, number] = result
+        if result.lost_samples:
+            self.lost_samples.setdefault((what, variant.name), []).append(
+                result.lost_samples)
 
     def pairs(self, what, variant, base, key):
         """{round: (value, base's value)} of the rounds that have both."""

@@ -10,9 +10,10 @@ import random
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
-from harness import BARE, Failed, Paths, Process, run
+from harness import BARE, Failed, Measurements, Paths, Process, run
 
 CXX = "g++"
 
@@ -41,7 +42,7 @@ class Program:
         result = run(self.argv, variant, self.environment)
         if self.is_output_fixed:
             if self.usual_output is None:
-                usual = result if variant is BARE else run(self.argv, BARE,
+                usual = result if variant.name == BARE.name else run(self.argv, BARE,
                                                            self.environment)
                 self.usual_output = usual.output
             if result.output != self.usual_output:
@@ -77,8 +78,9 @@ class Redis(Program):
 
     def measure(self, variant):
         with tempfile.TemporaryDirectory(dir=Paths.work()) as folder:
-            # Short: a socket's path has its limit.
-            socket = os.path.join(tempfile.gettempdir(), f"spanprof-bench.{os.getpid()}")
+            # Short: a socket's path has its limit. Others may be measured at the same time.
+            socket = os.path.join(tempfile.gettempdir(),
+                                  f"spanprof-bench.{threading.get_native_id()}")
             server = Process(["redis-server", "--port", "0", "--unixsocket", socket, "--save",
                               "", "--appendonly", "no", "--dir", folder], variant, folder)
             try:
@@ -141,6 +143,21 @@ def heap_programs():
         Program("sqlite3", ["sqlite3", ":memory:", ".read " + Paths.work("work.sql")]),
         Program("jq", ["jq", query, Paths.work("records.json")]),
     ]
+
+
+# Wall time takes part in fewer rounds than what is held.
+WALL_EVERY = 3
+
+
+def measure_programs(programs, variants, rounds):
+    """programs: {name: Program}. Returns the runs whose CPU time is compared, of which
+    those of a round shared a processor, and those whose wall time is, which ran one after
+    the other."""
+    def measure(name, variant):
+        return programs[name].measure(variant)
+    # Apart first: that is when each program's usual output is learnt.
+    apart = Measurements().take(programs, variants, max(rounds // WALL_EVERY, 1), measure)
+    return Measurements().take_together(programs, variants, rounds, measure), apart
 
 
 # --- inputs ---

@@ -6,9 +6,9 @@ import statistics
 import subprocess
 import tempfile
 
-from harness import BARE, Holds, Measurements, Paths, ROOT, Variant, build, build_null, \
-    library, median_interval, null_variant
-from real_programs import cpu_programs, write_cpu_inputs
+from harness import BARE, Holds, Paths, ROOT, Variant, build, build_null, library, \
+    median_interval, null_variant
+from real_programs import cpu_programs, measure_programs, write_cpu_inputs
 from start_up import measure_start_up
 
 ROUNDS = 10
@@ -47,7 +47,7 @@ def cpu(result):
     return result.cpu_s
 
 
-def print_ratios(found, programs, chosen):
+def print_ratios(found, apart, programs, chosen):
     print(f"\n{'program':12} {'variant':14} {'CPU / bare':>10} {'95 % interval':>19}"
           f" {'wall / bare':>12}")
     for program in programs:
@@ -55,7 +55,7 @@ def print_ratios(found, programs, chosen):
             ratios = found.ratios(program, variant.name, "bare", cpu)
             if not ratios:
                 continue
-            walls = found.ratios(program, variant.name, "bare", lambda r: r.wall_s)
+            walls = apart.ratios(program, variant.name, "bare", lambda r: r.wall_s)
             print(f"{program:12} {variant.name:14} {interval_cell(ratios)}"
                   f" {statistics.median(walls):12.4f}")
     for variant in chosen:
@@ -113,11 +113,10 @@ def run_suite(settings):
         print(f"left out: {line}")
     programs = {p.name: p for p in settings.choose(cpu_programs())}
     rounds = settings.rounds(ROUNDS)
-    found = Measurements().take(list(programs), [BARE] + chosen, rounds,
-                                lambda name, variant: programs[name].measure(variant))
+    found, apart = measure_programs(programs, [BARE] + chosen, rounds)
     holds = Holds()
     if programs:
-        print_ratios(found, programs, chosen)
+        print_ratios(found, apart, programs, chosen)
         found.print_failures()
         hold_programs(found, programs, holds)
     if settings.wants("start-up"):

@@ -3,10 +3,10 @@
 import os
 import statistics
 
-from harness import BARE, Failed, Holds, Measurements, PROGRAMS, Paths, Variant, build, \
-    build_null, library, median_interval, null_variant, run
+from harness import BARE, Failed, Holds, PROGRAMS, Paths, Variant, build, build_null, \
+    library, median_interval, null_variant, run
 from heap_loops import measure_loops, spanprof_heap
-from real_programs import heap_programs, write_heap_inputs
+from real_programs import heap_programs, measure_programs, write_heap_inputs
 from start_up import measure_start_up
 
 ROUNDS = 12
@@ -94,14 +94,14 @@ def print_table(found, programs, chosen):
                         for cell in cells))
 
 
-def print_intervals(found, programs, chosen):
+def print_intervals(found, apart, programs, chosen):
     print(f"\n{'program':14}{'variant':20}{'CPU / bare':>10}   {'95 % interval':18}"
           f"{'CPU / null':>10}   {'95 % interval':18}{'wall / bare':>11}")
     for program in programs:
         for variant in chosen:
             over_bare = found.ratios(program.name, variant.name, "bare", cpu)
             over_null = found.ratios(program.name, variant.name, "null", cpu)
-            walls = found.ratios(program.name, variant.name, "bare", lambda r: r.wall_s)
+            walls = apart.ratios(program.name, variant.name, "bare", lambda r: r.wall_s)
             if not over_bare:
                 continue
             line = f"{program.name:14}{variant.name:20}" + ratio_cell(over_bare)
@@ -134,16 +134,15 @@ def hold_programs(found, programs, holds):
                             for n in theirs if n in ours and ours[n][0] > ours[n][1]], 3)
 
 
-def measure_programs(settings, chosen, holds):
+def measure_heap_programs(settings, chosen, holds):
     programs = settings.choose(heap_programs())
     if not programs:
         return
     fixed = [p.name for p in programs if not p.is_position_independent]
     print("non-PIE: " + (" ".join(fixed) or "none"), flush=True)
     by_name = {p.name: p for p in programs}
-    found = Measurements().take(list(by_name), [BARE] + chosen, settings.rounds(ROUNDS),
-                                lambda name, variant: by_name[name].measure(variant))
-    print_intervals(found, programs, chosen)
+    found, apart = measure_programs(by_name, [BARE] + chosen, settings.rounds(ROUNDS))
+    print_intervals(found, apart, programs, chosen)
     print_table(found, programs, chosen)
     found.print_failures()
     print_dead_readers(found, programs)
@@ -169,7 +168,7 @@ def run_suite(settings):
     for line in missing:
         print(f"left out: {line}")
     measure_loops(settings, chosen, holds)
-    measure_programs(settings, chosen, holds)
+    measure_heap_programs(settings, chosen, holds)
     if settings.wants("start-up"):
         measure_start_up(chosen, settings.rounds(ROUNDS), holds)
     holds.print("what is held")
