@@ -22,6 +22,8 @@
 #define HEADER_WINDOW_BYTES ((size_t)16384)
 #define FIRST_NAME_BYTES ((size_t)256)
 #define KEPT_NAMES_BYTES_MAX (UINT64_C(4) << 20)
+/* To read so many bytes more takes as long as a call for one name. */
+#define NAME_WORTH_BYTES UINT64_C(2048)
 
 long sp_elf_read(const struct sp_elf_file *file, uint64_t offset, void *bytes,
 		 size_t size_bytes)
@@ -116,12 +118,14 @@ const struct sp_elf_range *sp_elf_code_around(const struct sp_elf_file *file,
 	return NULL;
 }
 
-void sp_elf_keep_names(const struct sp_elf_file *file, struct sp_elf_table *table)
+void sp_elf_keep_names(const struct sp_elf_file *file, struct sp_elf_table *table,
+		       size_t wanted_names)
 {
 	long count;
 
 	if (table->kept_strings || table->strings_bytes == 0 ||
-	    table->strings_bytes > KEPT_NAMES_BYTES_MAX)
+	    table->strings_bytes > KEPT_NAMES_BYTES_MAX ||
+	    table->strings_bytes / NAME_WORTH_BYTES > wanted_names)
 		return;
 	table->kept_strings = sp_heap_alloc((size_t)table->strings_bytes);
 	if (!table->kept_strings)

@@ -10,7 +10,8 @@
 #include <string.h>
 
 #define INDEX_WINDOW_BYTES ((size_t)65536)
-#define FRAME_WINDOW_BYTES ((size_t)8192)
+/* Entries that are asked for are rarely neighbours. */
+#define FRAME_WINDOW_BYTES ((size_t)512)
 #define CIE_WINDOW_BYTES ((size_t)512)
 
 /* Pointer encodings of DWARF in the LSB's .eh_frame. */
@@ -33,6 +34,7 @@
 struct index_entry {
 	int32_t start, entry; /* both relative to .eh_frame_hdr */
 };
+#define INDEX_WINDOW_ENTRIES (INDEX_WINDOW_BYTES / sizeof(struct index_entry))
 
 struct reader {
 	const struct sp_elf_file *file;
@@ -188,38 +190,80 @@ static bool read_index_head(struct reader *reader)
 	return true;
 }
 
+/* Entry number i of those at bytes. */
+static struct index_entry entry_of(const uint8_t *bytes, uint64_t i)
+{
+	struct index_entry entry;
+
+	memcpy(&entry, bytes + i * sizeof(entry), sizeof(entry));
+	return entry;
+}
+
+/*
+ * Goes on from entry number *at, past all that start at or below address; they are in
+ * order. The last of them, if there is one, is put into last. false: it cannot be read.
+ */
+static bool pass_entries(struct reader *reader, uint64_t address, uint64_t *at,
+			 struct index_entry *last)
+{
+	const uint64_t base = reader->file->eh_frame_hdr.address;
+
+	while (*at < reader->entry_count) {
+		uint64_t first = *at - *at % INDEX_WINDOW_ENTRIES;
+		uint64_t count = reader->entry_count - first;
+		uint64_t low = *at - first, high;
+		const uint8_t *bytes;
+
+		if (count > INDEX_WINDOW_ENTRIES)
+			count = INDEX_WINDOW_ENTRIES;
+		bytes = sp_elf_window_at(&reader->index,
+					 reader->table_offset +
+						 first * sizeof(struct index_entry),
+					 (size_t)count * sizeof(struct index_entry));
+		if (!bytes)
+			return false;
+		for (high = count; low < high;) {
+			/* The last one first: addresses are few, entries many. */
+			uint64_t middle =
+				high == count ? count - 1 : low + (high - low) / 2;
+			struct index_entry entry = entry_of(bytes, middle);
+
+			if (base + (uint64_t)(int64_t)entry.start <= address)
+				low = middle + 1;
+			else
+				high = middle;
+		}
+		if (first + low > *at)
+			*last = entry_of(bytes, low - 1);
+		*at = first + low;
+		if (low < count)
+			break;
+	}
+	return true;
+}
+
 static void walk_index(struct reader *reader, const uint64_t *offsets,
 		       const bool *is_wanted, size_t count, uint64_t *starts)
 {
 	const uint64_t base = reader->file->eh_frame_hdr.address;
-	uint64_t start = SP_FDE_NONE, entry = 0, end = 0;
+	uint64_t start = SP_FDE_NONE, end = 0;
 	uint64_t at = 0;
-	bool is_end_known = true;
 
 	for (size_t i = 0; i < count; i++) {
+		uint64_t passed = at;
+		struct index_entry last;
+
 		if (!is_wanted[i])
 			continue;
-		for (; at < reader->entry_count; at++) {
-			struct index_entry next;
-			const void *bytes = sp_elf_window_at(
-				&reader->index, reader->table_offset + at * sizeof(next),
-				sizeof(next));
+		if (!pass_entries(reader, offsets[i], &at, &last))
+			return;
+		if (at > passed) {
+			uint64_t code_bytes = code_bytes_of(
+				reader, base + (uint64_t)(int64_t)last.entry);
 
-			if (!bytes)
-				return;
-			memcpy(&next, bytes, sizeof(next));
-			if (base + (uint64_t)(int64_t)next.start > offsets[i])
-				break;
-			start = base + (uint64_t)(int64_t)next.start;
-			entry = base + (uint64_t)(int64_t)next.entry;
-			is_end_known = false;
-		}
-		if (!is_end_known) {
-			uint64_t code_bytes = code_bytes_of(reader, entry);
-
+			start = base + (uint64_t)(int64_t)last.start;
 			end = code_bytes > UINT64_MAX - start ? start
 							      : start + code_bytes;
-			is_end_known = true;
 		}
 		if (start != SP_FDE_NONE && offsets[i] < end)
 			starts[i] = start;

@@ -101,10 +101,12 @@ const struct sp_elf_range *sp_elf_code_around(const struct sp_elf_file *file,
 					      uint64_t address);
 
 /*
- * Reads all names of a table at once if they are few enough, which saves a system
- * call for each name; without memory for it, names are read one by one.
+ * Reads all names of a table at once if they are few enough for the number of names that
+ * will be asked for, which saves a system call for each of these; without memory for it,
+ * names are read one by one.
  */
-void sp_elf_keep_names(const struct sp_elf_file *file, struct sp_elf_table *table);
+void sp_elf_keep_names(const struct sp_elf_file *file, struct sp_elf_table *table,
+		       size_t wanted_names);
 
 /*
  * Name at an offset of a table's strings, cut at name_bytes - 1 and ended by

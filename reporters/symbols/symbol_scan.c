@@ -14,6 +14,9 @@
 
 #define SYMBOLS_WINDOW_BYTES ((size_t)65536)
 #define ALIAS_NAME_BYTES ((size_t)1024)
+/* For each address: most symbols then fall where there is none, and need no search. */
+#define BUCKETS_AN_OFFSET 8U
+#define BUCKETS_MIN UINT32_C(1024)
 #define BUCKETS_MAX UINT32_C(65536)
 
 /* Addresses a symbol may claim, on average, before the table counts as absurd. */
@@ -47,8 +50,9 @@ int sp_symbol_scan_init(struct sp_symbol_scan *scan, const uint64_t *offsets,
 	*scan = (struct sp_symbol_scan){.offsets = offsets, .count = count};
 	if (count > UINT32_MAX)
 		return -ENOMEM;
-	scan->bucket_count = 64;
-	while (scan->bucket_count < count && scan->bucket_count < BUCKETS_MAX)
+	scan->bucket_count = BUCKETS_MIN;
+	while (scan->bucket_count / BUCKETS_AN_OFFSET < count &&
+	       scan->bucket_count < BUCKETS_MAX)
 		scan->bucket_count *= 2;
 	while (span >> scan->bucket_shift >= scan->bucket_count)
 		scan->bucket_shift++;

@@ -187,7 +187,7 @@ static int scan_table(struct work *work, struct sp_elf_file *file,
 {
 	if (table->symbol_count == 0)
 		return 0;
-	sp_elf_keep_names(file, table);
+	sp_elf_keep_names(file, table, work->scan.count);
 	work->table_files[work->scan.table_count] = file;
 	work->tables[work->scan.table_count] = table;
 	return sp_symbol_scan_table(&work->scan, file, table);

@@ -254,7 +254,7 @@ START_TEST(long_name_is_cut_not_lost)
 		char small[280];
 
 		if (is_kept)
-			sp_elf_keep_names(&file, &table);
+			sp_elf_keep_names(&file, &table, 1);
 		ck_assert(sp_elf_read_name(&file, &table, 1, small, sizeof(small)));
 		ck_assert_uint_eq(strlen(small), sizeof(small) - 1);
 		ck_assert(sp_elf_read_name(&file, &table, 2, name, sizeof(name)));
@@ -264,6 +264,80 @@ START_TEST(long_name_is_cut_not_lost)
 		ck_assert(!sp_elf_read_name(&file, &table, 0, name, 10));
 	}
 	sp_heap_free(table.kept_strings);
+	sp_elf_close(&file);
+}
+END_TEST
+
+/* A function each 64 bytes, 48 of them long, in more entries than are read at once. */
+#define MANY_FUNCTIONS 20000U
+#define MANY_CODE UINT64_C(0x1000000)
+
+static void write_many_entries(struct sp_elf_file *file)
+{
+	static struct {
+		uint8_t head[4];
+		int32_t frames;
+		uint32_t count;
+		int32_t index[MANY_FUNCTIONS][2];
+		uint32_t cie[6];
+		uint32_t entries[MANY_FUNCTIONS][5];
+	} image = {.head = {1, 0x1b, 3, 0x3b}, .count = MANY_FUNCTIONS};
+	/* Version 1, "zR": addresses are 4 bytes and relative. */
+	static const uint8_t cie[24] = {20, [8] = 1, 'z', 'R', 0, 1, 0x78, 16, 1, 0x1b};
+
+	_Static_assert(sizeof(image.cie) == sizeof(cie), "as long");
+	memcpy(image.cie, cie, sizeof(cie));
+	for (uint32_t i = 0; i < MANY_FUNCTIONS; i++) {
+		uint64_t start = MANY_CODE + (uint64_t)i * 64;
+		uint64_t at = (uint64_t)((char *)image.entries[i] - (char *)&image);
+
+		image.index[i][0] = (int32_t)start;
+		image.index[i][1] = (int32_t)at;
+		image.entries[i][0] = 16;
+		image.entries[i][1] =
+			(uint32_t)(at + 4 -
+				   (uint64_t)((char *)image.cie - (char *)&image));
+		image.entries[i][2] = (uint32_t)(start - at - 8);
+		image.entries[i][3] = 48;
+	}
+	write_file(in_scratch("many"), &image, sizeof(image));
+	*file = (struct sp_elf_file){
+		.fd = open(in_scratch("many"), O_RDONLY | O_CLOEXEC),
+		.size_bytes = sizeof(image),
+		.segments = {{0, 0, sizeof(image)}},
+		.segment_count = 1,
+		.eh_frame_hdr = {0, 0, offsetof(__typeof__(image), cie)},
+	};
+	ck_assert_int_ge(file->fd, 0);
+}
+
+START_TEST(every_unwind_entry_of_many_is_found)
+{
+	static uint64_t offsets[MANY_FUNCTIONS], starts[MANY_FUNCTIONS];
+	static bool is_wanted[MANY_FUNCTIONS];
+	struct sp_elf_file file;
+
+	write_many_entries(&file);
+	/* All; then some, far apart, with others between that nobody asks for. */
+	for (uint32_t step = 1; step < MANY_FUNCTIONS; step = step * 7 + 2) {
+		for (uint32_t i = 0; i < MANY_FUNCTIONS; i++) {
+			/* In its first byte, its last, and behind it. */
+			static const uint64_t places[] = {0, 47, 48};
+
+			offsets[i] = MANY_CODE + (uint64_t)i * 64 + places[i / step % 3];
+			is_wanted[i] = i % step == 0;
+		}
+		ck_assert_int_eq(sp_fde_find_starts(&file, offsets, is_wanted,
+						    MANY_FUNCTIONS, starts),
+				 0);
+		for (uint32_t i = 0; i < MANY_FUNCTIONS; i++) {
+			bool is_found = is_wanted[i] && i / step % 3 != 2;
+
+			ck_assert_uint_eq(starts[i],
+					  is_found ? MANY_CODE + i * UINT64_C(64)
+						   : SP_FDE_NONE);
+		}
+	}
 	sp_elf_close(&file);
 }
 END_TEST
@@ -346,6 +420,7 @@ int main(void)
 	tcase_add_test(tc, name_that_runs_out_of_the_strings_is_no_name);
 	tcase_add_test(tc, bytes_that_are_no_text_are_replaced);
 	tcase_add_test(tc, long_name_is_cut_not_lost);
+	tcase_add_test(tc, every_unwind_entry_of_many_is_found);
 	tcase_add_test(tc, unsorted_addresses_are_refused_but_have_names);
 	tcase_add_test(tc, table_of_overlapping_giants_is_given_up_in_time);
 	tcase_add_test(tc, equal_names_are_one_string);
