@@ -47,13 +47,13 @@ static SP_COLD void give_back(void *ptr)
  */
 SP_EXPORT void *malloc(size_t size_bytes)
 {
-	struct sp_block_cache *cache = sp_block_cache_self;
-	void *ptr;
-
 	if (sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
 		return get(size_bytes);
-	if (sp_unlikely(cache != NULL)) {
-		ptr = sp_block_cache_take(cache, sp_block_class_of_size(size_bytes));
+	if (sp_unlikely(sp_alloc_next.has_block_caches)) {
+		struct sp_block_cache *cache = sp_block_cache_self;
+		uint32_t block_class = sp_block_class_of_size(size_bytes);
+		void *ptr = cache ? sp_block_cache_take(cache, block_class) : NULL;
+
 		if (sp_likely(ptr != NULL))
 			return ptr;
 	}
@@ -62,13 +62,18 @@ SP_EXPORT void *malloc(size_t size_bytes)
 
 SP_EXPORT void free(void *ptr)
 {
-	struct sp_block_cache *cache = sp_block_cache_self;
-
-	if (sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
+	if (sp_unlikely(!sp_heap_count_unsampled_free(ptr))) {
 		give_back(ptr);
-	else if (sp_likely(!cache) || sp_unlikely(!sp_alloc_jemalloc_owns(ptr)) ||
-		 sp_unlikely(!sp_block_cache_put(cache, sp_block_class_of(ptr), ptr)))
-		sp_alloc_next.free(ptr);
+		return;
+	}
+	if (sp_unlikely(sp_alloc_next.has_block_caches)) {
+		struct sp_block_cache *cache = sp_block_cache_self;
+
+		if (sp_likely(cache != NULL) && sp_likely(sp_alloc_jemalloc_owns(ptr)) &&
+		    sp_likely(sp_block_cache_put(cache, sp_block_class_of(ptr), ptr)))
+			return;
+	}
+	sp_alloc_next.free(ptr);
 }
 
 void sp_cfree(void *ptr)

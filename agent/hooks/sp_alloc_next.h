@@ -10,13 +10,16 @@
 #include "sp_compiler.h"
 #include "sp_recording.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
+/* What each call touches shares a cache line. */
 struct sp_alloc_next {
-	void *(*malloc)(size_t size_bytes);
+	_Alignas(64) void *(*malloc)(size_t size_bytes);
 	void (*free)(void *ptr);
 	void *(*calloc)(size_t count, size_t size_bytes);
 	void *(*realloc)(void *ptr, size_t size_bytes);
+	bool has_block_caches; /* sp_block_cache.h */
 	void *(*memalign)(size_t alignment_bytes, size_t size_bytes);
 	void *(*aligned_alloc)(size_t alignment_bytes, size_t size_bytes);
 	int (*posix_memalign)(void **ptr, size_t alignment_bytes, size_t size_bytes);

@@ -254,6 +254,7 @@ SP_COLD bool sp_alloc_jemalloc_begin(struct sp_alloc_next *next)
 		.free = serve_free,
 		.calloc = serve_calloc,
 		.realloc = serve_realloc,
+		.has_block_caches = true,
 		.memalign = serve_memalign,
 		.aligned_alloc = serve_memalign,
 		.posix_memalign = serve_posix_memalign,

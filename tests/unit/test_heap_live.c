@@ -7,7 +7,8 @@
 /* Of a bucket of the table, and of a counter of the filter. */
 #define BUCKET_BYTES UINT64_C(256)
 #define COUNTER_BYTES (UINT64_C(1) << SP_HEAP_FILTER_SHIFT)
-#define PAGE UINT64_C(0x7f0000400000)
+/* Not one that falls on the counter of NULL. */
+#define PAGE UINT64_C(0x7f0000410000)
 
 static void *at(uint64_t number)
 {

@@ -18,8 +18,8 @@
 #include "sp_pages.h"
 #include "sp_recording_heap.h"
 
-/* Only those are memory that blocks meet. */
-#define FIRST_COUNTERS (UINT64_C(256) << 10)
+/* All of them fit into the processor's first cache. */
+#define FIRST_COUNTERS (UINT64_C(4) << 10)
 #define MOST_COUNTERS (UINT64_C(64) << 20)
 /* Counters for each live block, so that few other addresses meet one. */
 #define COUNTERS_A_BLOCK 64U
