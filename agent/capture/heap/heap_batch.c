@@ -23,10 +23,11 @@
 /* Beyond that many of all threads, the consumer must do. */
 #define ALL_BATCHES_MAX 16384U
 
-static struct sp_heap_batch *first_batch(const struct sp_heap_thread *self)
+/* number: from 1. */
+static struct sp_heap_batch *batch_at(uint32_t number)
 {
 	return sp_recording_item(&sp_capture.recording, SP_SECTION_HEAP_BATCHES,
-				 self->batch - 1);
+				 number - 1);
 }
 
 /* The old ones are left to the consumer. */
@@ -84,13 +85,19 @@ static struct sp_heap_batch *find_line(struct sp_heap_thread *self, uint32_t cel
 				       uint32_t *found)
 {
 	struct sp_heap_batch *batch;
-	uint32_t set, first;
+	uint32_t number, count, set, first;
 
 	if (sp_unlikely(!self->batch) &&
 	    !take_batches(self, sp_heap_global.is_exact ? BATCHES_FIRST_EXACT : 1))
 		return NULL;
-	set = cell * UINT32_C(0x9e3779b9) >> 16 & (self->batch_count * SETS - 1);
-	batch = first_batch(self) + set / SETS;
+	/* Each read once: a handler that forks may come between, and the child's are 0.
+	 */
+	number = __atomic_load_n(&self->batch, __ATOMIC_RELAXED);
+	count = __atomic_load_n(&self->batch_count, __ATOMIC_RELAXED);
+	if (sp_unlikely(!number) || sp_unlikely(!count))
+		return NULL;
+	set = cell * UINT32_C(0x9e3779b9) >> 16 & (count * SETS - 1);
+	batch = batch_at(number) + set / SETS;
 	first = set % SETS * SP_HEAP_BATCH_WAYS;
 	for (uint32_t line = first; line < first + SP_HEAP_BATCH_WAYS; line++)
 		if (atomic_load_explicit(&batch->cells[line], memory_order_relaxed) ==
