@@ -227,12 +227,13 @@ def print_progress(what, number, rounds):
 
 
 class Measurements:
-    """values[what, variant, round] and what went wrong."""
+    """values[what, variant, round] and what went wrong; in those before, too: what failed
+    there is not run again."""
 
-    def __init__(self):
+    def __init__(self, before=None):
         self.values = {}
-        self.failures = {}
-        self.lost_samples = {}
+        self.failures = before.failures if before else {}
+        self.lost_samples = before.lost_samples if before else {}
 
     def take(self, whats, variants, rounds, measure):
         """measure(what, variant) in rounds, the variants in random order one after the

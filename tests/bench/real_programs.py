@@ -43,7 +43,7 @@ class Program:
         if self.is_output_fixed:
             if self.usual_output is None:
                 usual = result if variant.name == BARE.name else run(self.argv, BARE,
-                                                           self.environment)
+                                                                     self.environment)
                 self.usual_output = usual.output
             if result.output != self.usual_output:
                 raise Failed(f"{self.name} printed something else")
@@ -152,12 +152,13 @@ WALL_EVERY = 3
 def measure_programs(programs, variants, rounds):
     """programs: {name: Program}. Returns the runs whose CPU time is compared, of which
     those of a round shared a processor, and those whose wall time is, which ran one after
-    the other."""
+    the other. The first know what went wrong in both."""
     def measure(name, variant):
         return programs[name].measure(variant)
     # Apart first: that is when each program's usual output is learnt.
     apart = Measurements().take(programs, variants, max(rounds // WALL_EVERY, 1), measure)
-    return Measurements().take_together(programs, variants, rounds, measure), apart
+    together = Measurements(apart)
+    return together.take_together(programs, variants, rounds, measure), apart
 
 
 # --- inputs ---
