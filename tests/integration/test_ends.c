@@ -216,7 +216,6 @@ START_TEST(program_killed_after_an_end_in_vain_is_recovered)
 }
 END_TEST
 
-/* 0 where the kernel does not say. */
 static double main_cpu_ns(const struct victim *victim)
 {
 	char path[64];
@@ -226,11 +225,9 @@ static double main_cpu_ns(const struct victim *victim)
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", victim->pid,
 		 victim->pid);
 	file = fopen(path, "r");
-	if (file != NULL) {
-		if (fscanf(file, "%lf", &ns) != 1)
-			ns = 0;
-		fclose(file);
-	}
+	ck_assert_ptr_nonnull(file);
+	ck_assert(fscanf(file, "%lf", &ns) == 1 && ns > 0);
+	fclose(file);
 	return ns;
 }
 

@@ -201,7 +201,6 @@ END_TEST
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, each_block_is_met_once);
-
 	tcase_add_loop_test(tcase, profiles_of_a_running_program_only_grow, 0,
 			    sizeof(loads) / sizeof(loads[0]));
 }

@@ -253,8 +253,10 @@ START_TEST(long_name_is_cut_not_lost)
 	for (int is_kept = 0; is_kept < 2; is_kept++) {
 		char small[280];
 
-		if (is_kept)
+		if (is_kept) {
 			sp_elf_keep_names(&file, &table, 1);
+			ck_assert_ptr_nonnull(table.kept_strings);
+		}
 		ck_assert(sp_elf_read_name(&file, &table, 1, small, sizeof(small)));
 		ck_assert_uint_eq(strlen(small), sizeof(small) - 1);
 		ck_assert(sp_elf_read_name(&file, &table, 2, name, sizeof(name)));
