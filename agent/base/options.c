@@ -79,7 +79,8 @@ static const struct sp_option table[] = {
 	{HELP("span:sampler", "SPANPROF_SPAN_SAMPLER", "NUMBER", "always",
 	      "Which outermost spans are followed, with all spans in them: always, or "
 	      "the part of them, 0 to 1, chosen at random. The profile of spans stands "
-	      "for all of them."),
+	      "for all of them. That of the process is always followed, and those right "
+	      "in it count as outermost."),
 	 .kind = SP_OPTION_PROBABILITY, MEMBER(span_probability_millionths)},
 	{HELP("span:seed", "SPANPROF_SPAN_SEED", "N", "0",
 	      "Start of the random numbers that choose these spans: the same one "
