@@ -154,7 +154,7 @@ START_TEST(spans_end_however_a_call_is_left)
 
 	if (!has_victims())
 		return;
-	victim = run_long("SPANPROF_SPANS=fn_call", NAMES(kinds[_i], "leave", "1500"));
+	victim = run_long("SPANPROF_SPANS=fn_call", NAMES(kinds[_i], "leave", "1200"));
 	ck_assert_int_eq(spans_told(victim), LEAVE_CALLS);
 	assert_shares(victim, victim_profile(victim, 0, path), "fn_call");
 	victim_free(victim);
