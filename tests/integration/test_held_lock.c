@@ -73,14 +73,6 @@ static void hold_locks(const struct victim *victim, size_t count)
 	victim_files_free(&files);
 }
 
-static void let_go_on(const struct victim *victim)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/go", victim->folder);
-	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-}
-
 #define AWAIT_GO "select(undef, undef, undef, 0.01) until -e 'go';"
 
 START_TEST(end_waits_once)
@@ -97,7 +89,7 @@ START_TEST(end_waits_once)
 
 		hold_locks(victim, 1);
 		start_s = now_s();
-		let_go_on(victim);
+		victim_make_file(victim, "go");
 		victim_finish(victim);
 		took_s = now_s() - start_s;
 		victim_assert_success(victim);
@@ -137,7 +129,7 @@ START_TEST(rights_are_given_up_while_our_thread_begins)
 		long long took_us;
 
 		hold_locks(victim, 2);
-		let_go_on(victim);
+		victim_make_file(victim, "go");
 		victim_finish(victim);
 		victim_assert_success(victim);
 		took_us = victim_number(victim->output, "took_us");

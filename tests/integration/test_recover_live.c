@@ -154,17 +154,6 @@ static int64_t column_of(const char *folder, const char *kind, const char *type)
 #define DRAINED_BLOCKS 400000
 #define DRAIN_SNAPSHOTS 5
 
-static void make_file(const struct victim *victim, const char *name)
-{
-	char path[PATH_MAX];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", victim->folder, name);
-	file = fopen(path, "w");
-	ck_assert_ptr_nonnull(file);
-	fclose(file);
-}
-
 /* Blocks that are freed while they are looked at are met once, and not missed. */
 START_TEST(each_block_is_met_once)
 {
@@ -188,7 +177,7 @@ START_TEST(each_block_is_met_once)
 			      (long long)allocated, (long long)inuse, (long long)freed);
 		in_between += inuse > 0 && freed > 0;
 		if (in_between == DRAIN_SNAPSHOTS)
-			make_file(victim, "enough");
+			victim_make_file(victim, "enough");
 	}
 	ck_assert_int_ge(in_between, DRAIN_SNAPSHOTS);
 	victim_finish(victim);

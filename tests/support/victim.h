@@ -89,6 +89,8 @@ bool victim_wait_for_files(const char *folder, const char *pattern, size_t count
 			   unsigned timeout_s);
 /* Polls until none matches any more; false after timeout_s. */
 bool victim_wait_for_none(const char *folder, const char *pattern, unsigned timeout_s);
+/* Makes an empty file in the victim's folder, which tells it something. */
+void victim_make_file(const struct victim *victim, const char *name);
 
 /*
  * Path of the CPU profile of that process (0: the victim itself) into path;

@@ -1,6 +1,6 @@
 /*
  * The files that a victim leaves: listed by pattern, waited for when a process
- * outlives the one that the test started.
+ * outlives the one that the test started. And those that it waits for.
  */
 #include "victim.h"
 
@@ -70,4 +70,15 @@ bool victim_wait_for_files(const char *folder, const char *pattern, size_t count
 bool victim_wait_for_none(const char *folder, const char *pattern, unsigned timeout_s)
 {
 	return wait_for_count(folder, pattern, 0, 0, timeout_s);
+}
+
+void victim_make_file(const struct victim *victim, const char *name)
+{
+	char path[PATH_MAX];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", victim->folder, name);
+	file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
+	fclose(file);
 }
