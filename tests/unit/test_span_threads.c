@@ -3,6 +3,7 @@
  */
 #include "sp_heap_capture.h"
 #include "sp_thread.h"
+#include "span_stack.h"
 #include "span_table.h"
 #include "test_span_capture_fixture.h"
 
@@ -408,6 +409,40 @@ START_TEST(threads_may_end_while_they_are_looked_at)
 }
 END_TEST
 
+#define DEPTH 1000U
+
+/* Its stack of spans is moved to a larger one again and again. */
+static void *go_deep(void *unused)
+{
+	take_slot();
+	sp_span_enter(shared_span, 0);
+	for (unsigned int i = 0; i < DEPTH; i++)
+		sp_span_enter_unsampled(0);
+	for (unsigned int i = 0; i < DEPTH; i++)
+		sp_span_exit(SP_SPAN_UNSAMPLED);
+	ck_assert_str_eq(current_name(), "shared");
+	atomic_store(&sp_thread_own_slot()->state, SP_SLOT_ENDED);
+	sp_span_thread_end();
+	sp_thread_set_own_slot(NULL);
+	return unused;
+}
+
+START_TEST(stacks_may_grow_while_they_are_looked_at)
+{
+	pthread_t looker;
+
+	atomic_store(&is_over, false);
+	shared_span = create("shared", SP_SPAN_NONE);
+	ck_assert_int_eq(pthread_create(&looker, NULL, look_on, NULL), 0);
+	for (unsigned int i = 0; i < STAYS / 10; i++)
+		in_a_thread(go_deep);
+	atomic_store(&is_over, true);
+	pthread_join(looker, NULL);
+	ck_assert_uint_eq(entered_now(shared_span), 0);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM) + lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+END_TEST
+
 static void allocate(unsigned int times)
 {
 	sp_heap_self->bytes += 10 * (uint64_t)times;
@@ -487,6 +522,7 @@ int main(void)
 	tcase_add_test(tc, cpu_time_of_others_is_added_up_once);
 	tcase_add_test(tc, cpu_time_of_very_many_threads_is_known);
 	tcase_add_test(tc, threads_may_end_while_they_are_looked_at);
+	tcase_add_test(tc, stacks_may_grow_while_they_are_looked_at);
 	tcase_add_test(tc, allocations_of_others_are_added_up_once);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

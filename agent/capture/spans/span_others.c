@@ -97,13 +97,18 @@ static bool replace(known_place *place, uint64_t known, uint64_t with)
 		place, &known, with, memory_order_acq_rel, memory_order_relaxed);
 }
 
-bool sp_span_others_remove(struct sp_span_thread *self)
+bool sp_span_others_take_back(struct sp_span_thread *self)
+{
+	known_place *place = place_of(self);
+
+	return !place || replace(place, (uint64_t)(uintptr_t)self, 0);
+}
+
+bool sp_span_others_leave(struct sp_span_thread *self)
 {
 	known_place *place = place_of(self);
 	uint64_t known = (uint64_t)(uintptr_t)self;
 
-	if (!place || replace(place, known, 0))
-		return true;
 	/* Else it was given back in this moment. */
 	return !replace(place, 0, known | IS_LEFT) && replace(place, known, 0);
 }

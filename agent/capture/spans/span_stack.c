@@ -80,13 +80,14 @@ static SP_COLD struct sp_span_thread *enlarge(struct sp_span_thread *self)
 
 	if (!larger)
 		return NULL;
-	is_ours = sp_span_others_remove(self);
+	is_ours = sp_span_others_take_back(self);
 	memcpy(larger, self, self->mapped_bytes);
 	larger->mapped_bytes = bytes;
 	larger->frames = (struct sp_span_frame *)(larger + 1);
 	larger->capacity =
 		(uint32_t)((bytes - sizeof(*self)) / sizeof(struct sp_span_frame));
 	sp_span_self = larger;
+	is_ours = is_ours || sp_span_others_leave(self);
 	sp_span_others_add(larger);
 	if (is_ours)
 		sp_pages_unmap(self, self->mapped_bytes);
@@ -581,7 +582,7 @@ void sp_span_thread_end(void)
 	if (self && sp_span_is_on())
 		leave_all(self);
 	sp_span_self = NULL;
-	if (self && sp_span_others_remove(self))
+	if (self && (sp_span_others_take_back(self) || sp_span_others_leave(self)))
 		sp_pages_unmap(self, self->mapped_bytes);
 	sp_span_end_change(before);
 }

@@ -86,9 +86,13 @@ struct sp_span_stack sp_span_stack_of(const struct sp_span_thread *self,
 void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at);
 
 /* The thread's stack is there for others to look at, and is no more. False: somebody
- * does, and unmaps it after that. */
+ * does. */
 void sp_span_others_add(struct sp_span_thread *self);
-bool sp_span_others_remove(struct sp_span_thread *self);
+bool sp_span_others_take_back(struct sp_span_thread *self);
+
+/* After that the thread has no use for it. False: who looks at it unmaps it, perhaps at
+ * once. */
+bool sp_span_others_leave(struct sp_span_thread *self);
 
 /* What all stays of other threads have come to so far; with_cpu: their CPU time, too,
  * which takes a call of the kernel each. */
