@@ -67,20 +67,20 @@ SP_EXPORT pid_t _Fork(void)
 struct clone_child {
 	int (*function)(void *);
 	void *argument;
+	const struct sp_hook_calls *calls; /* another thread may take them away */
 };
 
 /* In a process of its own, with a copy of its parent's frames. */
 static int run_clone_child(void *argument)
 {
 	const struct clone_child child = *(const struct clone_child *)argument;
-	const struct sp_hook_calls *calls =
-		atomic_load_explicit(&hook_calls, memory_order_relaxed);
+	const struct sp_hook_calls *calls;
 	int saved_errno = errno;
 	int status;
 
 	/* Nobody knows how small the program's stack is. */
 	sp_signal_use_own_stack();
-	calls->forked();
+	child.calls->forked();
 	errno = saved_errno;
 	status = child.function(child.argument);
 	/* The C library goes on to the bare system call. */
@@ -95,7 +95,7 @@ static int run_clone_child(void *argument)
 
 SP_EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argument, ...)
 {
-	struct clone_child child = {function, argument};
+	struct clone_child child = {.function = function, .argument = argument};
 	pid_t *parent_tid, *child_tid;
 	void *thread_pointer;
 	va_list list;
@@ -106,7 +106,9 @@ SP_EXPORT int clone(int (*function)(void *), void *stack, int flags, void *argum
 	thread_pointer = va_arg(list, void *);
 	child_tid = va_arg(list, pid_t *);
 	va_end(list);
-	if (function && !(flags & CLONE_SHARED) && sp_hooks_own_calls()) {
+	if (function && !(flags & CLONE_SHARED))
+		child.calls = sp_hooks_own_calls();
+	if (child.calls) {
 		function = run_clone_child;
 		argument = &child;
 	}
