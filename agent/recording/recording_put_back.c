@@ -71,12 +71,18 @@ static int replace(struct sp_recording *recording, int fd)
 		return (int)memory;
 	sp_syscall3(SYS_madvise, memory, bytes, MADV_DONTDUMP);
 	err = copy(recording, fd, (unsigned char *)memory);
+	/* Refused where the program may have no more mappings. */
+	if (!err) {
+		long moved = sp_syscall6(SYS_mremap, memory, bytes, bytes,
+					 MREMAP_MAYMOVE | MREMAP_FIXED,
+					 (long)(uintptr_t)recording->header, 0);
+
+		err = moved < 0 && moved > -4096 ? (int)moved : 0;
+	}
 	if (err) {
 		sp_syscall2(SYS_munmap, memory, bytes);
 		return err;
 	}
-	sp_syscall6(SYS_mremap, memory, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
-		    (long)(uintptr_t)recording->header, 0);
 	sp_recording_close_unused(recording);
 	return 0;
 }
