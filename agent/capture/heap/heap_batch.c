@@ -204,9 +204,12 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 
 void sp_heap_batch_finish(struct sp_heap_thread *self)
 {
-	if (self->batch)
-		for (uint32_t i = 0; i < self->batch_count; i++)
-			sp_heap_batch_carry_out(&sp_capture.recording,
-						self->batch - 1 + i);
+	/* As in find_line(). */
+	uint32_t number = __atomic_load_n(&self->batch, __ATOMIC_RELAXED);
+	uint32_t count = __atomic_load_n(&self->batch_count, __ATOMIC_RELAXED);
+
+	if (number)
+		for (uint32_t i = 0; i < count; i++)
+			sp_heap_batch_carry_out(&sp_capture.recording, number - 1 + i);
 	self->freeing_at = 0;
 }
