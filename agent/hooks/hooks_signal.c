@@ -93,10 +93,16 @@ static void note_for_spans(const stack_t *stack)
 
 static SP_COLD int set_alternate_stack(const stack_t *stack, stack_t *old)
 {
+	stack_t given;
 	bool is_small;
-	int result =
-		sp_signal_set_program_stack(stack, old, SP_NEXT(sigaltstack), &is_small);
+	int result;
 
+	/* The kernel writes the old one where the program says, also over this. */
+	if (stack != NULL && stack == old) {
+		given = *stack;
+		stack = &given;
+	}
+	result = sp_signal_set_program_stack(stack, old, SP_NEXT(sigaltstack), &is_small);
 	if (is_small && sp_signal_is_installed())
 		begin_masking_handlers();
 	if (result == 0 && stack != NULL)

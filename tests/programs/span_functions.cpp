@@ -171,7 +171,8 @@ static void handle_within(void)
 	action.sa_handler = handle;
 	action.sa_flags = SA_ONSTACK;
 	sigaction(SIGUSR1, &action, NULL);
-	sigaltstack(&stack, NULL);
+	/* The old one is told in the same place. */
+	sigaltstack(&stack, &stack);
 	fn_call(inner_signal);
 	sigaltstack(&none, NULL);
 	burn_outside(burn_ms);
