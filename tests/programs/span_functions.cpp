@@ -166,13 +166,13 @@ static void handle_within(void)
 	static const stack_t none = {NULL, SS_DISABLE, 0};
 	unsigned char bytes[65536];
 	stack_t stack = {bytes, 0, sizeof(bytes)};
+	stack_t *old = &stack; /* told in the same place */
 	struct sigaction action = {};
 
 	action.sa_handler = handle;
 	action.sa_flags = SA_ONSTACK;
 	sigaction(SIGUSR1, &action, NULL);
-	/* The old one is told in the same place. */
-	sigaltstack(&stack, &stack);
+	sigaltstack(&stack, old);
 	fn_call(inner_signal);
 	sigaltstack(&none, NULL);
 	burn_outside(burn_ms);
