@@ -178,6 +178,28 @@ START_TEST(neighbours_of_a_sampled_block_are_not_looked_for)
 }
 END_TEST
 
+/* Of the filter in force. */
+static void check_counter_of_null(void)
+{
+	const uint64_t first = UINT64_C(0x7f0000000000);
+	unsigned int asked = 0;
+
+	ck_assert(sp_heap_may_be_sampled(NULL));
+	ck_assert(sp_heap_may_be_sampled(at(first)));
+	for (uint64_t offset = 0; offset < COUNTER_BYTES; offset += 16)
+		asked += is_asked_for(first + offset);
+	/* One in 128 by chance. */
+	ck_assert_uint_le(asked, 4);
+}
+
+START_TEST(what_shares_the_counter_of_null_is_not_looked_for)
+{
+	check_counter_of_null();
+	sp_heap_filter_forget();
+	check_counter_of_null();
+}
+END_TEST
+
 START_TEST(blocks_that_share_a_counter_are_known_until_the_last_is_gone)
 {
 	const uint64_t count = 5;
@@ -251,6 +273,7 @@ int main(void)
 	tcase_add_test(tests, blocks_that_find_no_room_are_counted_as_allocated);
 	tcase_add_checked_fixture(filter, setup_sampled, teardown);
 	tcase_add_test(filter, neighbours_of_a_sampled_block_are_not_looked_for);
+	tcase_add_test(filter, what_shares_the_counter_of_null_is_not_looked_for);
 	tcase_add_test(filter,
 		       blocks_that_share_a_counter_are_known_until_the_last_is_gone);
 	tcase_add_test(filter, counter_that_is_full_says_yes_for_ever);

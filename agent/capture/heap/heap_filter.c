@@ -30,7 +30,8 @@
  * for in the table. Which of two blocks is left is not known: a count does for that one.
  */
 #define ALONE 0x80U
-#define STICKY 0x7fU /* as many or more: never counted down */
+#define STICKY 0x7fU  /* as many or more: never counted down */
+#define OF_NULL ALONE /* whose hash is 0 */
 
 /*
  * One that says yes to NULL alone, which is no block that is given back, and to few
@@ -40,7 +41,7 @@
 static union {
 	struct sp_heap_filter filter;
 	unsigned char bytes[sizeof(struct sp_heap_filter) + NONE_COUNTERS];
-} none = {.bytes = {NONE_COUNTERS - 1, [sizeof(struct sp_heap_filter)] = STICKY}},
+} none = {.bytes = {NONE_COUNTERS - 1, [sizeof(struct sp_heap_filter)] = OF_NULL}},
   all = {.filter = {.mask = 0}};
 
 _Atomic(struct sp_heap_filter *) sp_heap_filter = &none.filter;
@@ -55,7 +56,7 @@ static struct sp_heap_filter *make(uint64_t counters)
 	if (filter) {
 		filter->mask = counters - 1;
 		/* NULL is for the slow way, which knows it. */
-		filter->counters[0] = STICKY;
+		filter->counters[0] = OF_NULL;
 	}
 	return filter;
 }
