@@ -153,8 +153,10 @@ static void goes_on(void)
 	uint32_t thread = (uint32_t)sp_syscall0(SYS_gettid);
 	uint64_t mask;
 
-	if (!atomic_compare_exchange_strong(&sp_capture.ending_thread, &thread, 0) ||
-	    sp_capture_change_state(SP_CAPTURE_ENDING, SP_CAPTURE_FORKED) ||
+	if (!atomic_compare_exchange_strong(&sp_capture.ending_thread, &thread, 0))
+		return;
+	sp_process_end_goes_on();
+	if (sp_capture_change_state(SP_CAPTURE_ENDING, SP_CAPTURE_FORKED) ||
 	    !sp_capture_is_running())
 		return;
 	/* None of the program's handlers works on what is put back. */

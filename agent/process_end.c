@@ -27,9 +27,9 @@ static _Atomic uint32_t writer;
 static void (*write_profiles)(void);
 static uint64_t wait_ns;
 
-static void set_over(void)
+static void leave(uint32_t next)
 {
-	atomic_store_explicit(&writer, OVER, memory_order_release);
+	atomic_store_explicit(&writer, next, memory_order_release);
 	sp_syscall3(SYS_futex, &writer, FUTEX_WAKE_PRIVATE, INT32_MAX);
 }
 
@@ -39,7 +39,7 @@ static void await(uint32_t other)
 	uint64_t mask = sp_signals_hold();
 	uint64_t deadline_ns = sp_clock_monotonic_ns() + wait_ns;
 
-	/* Acquire: pairs with the release in set_over(). */
+	/* Acquire: pairs with the release in leave(). */
 	while (atomic_load_explicit(&writer, memory_order_acquire) == other) {
 		uint64_t now_ns = sp_clock_monotonic_ns();
 		uint64_t left_ns = deadline_ns - now_ns;
@@ -47,7 +47,7 @@ static void await(uint32_t other)
 					   (long)(left_ns % SP_NS_PER_SECOND)};
 
 		if (now_ns >= deadline_ns) {
-			set_over();
+			leave(OVER);
 			break;
 		}
 		sp_syscall4(SYS_futex, &writer, FUTEX_WAIT_PRIVATE, other, &timeout);
@@ -87,7 +87,7 @@ static void end(void (*register_anew)(void))
 	if (atomic_compare_exchange_strong(&writer, &other,
 					   (uint32_t)sp_syscall0(SYS_gettid))) {
 		write_profiles();
-		set_over();
+		leave(OVER);
 	} else if (other != OVER) {
 		await(other);
 	}
@@ -127,6 +127,14 @@ void sp_process_end_register(void (*write)(void), uint64_t timeout_ns)
 		register_at_exit();
 		register_at_quick_exit();
 	}
+}
+
+void sp_process_end_goes_on(void)
+{
+	uint32_t other = atomic_load_explicit(&writer, memory_order_relaxed);
+
+	if (other == OVER || is_myself(other))
+		leave(0);
 }
 
 void sp_process_end_forked(void)

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /*
- * Context: init. write() is called once, when all the program's own handlers and
+ * Context: init. write() is called when all the program's own handlers and
  * destructors have run; nobody ends the process meanwhile, but for timeout_ns at most.
  */
 void sp_process_end_register(void (*write)(void), uint64_t timeout_ns);
@@ -18,6 +18,12 @@ void sp_process_end_register(void (*write)(void), uint64_t timeout_ns);
  * written.
  */
 bool sp_process_end_awaits_other(void);
+
+/*
+ * Context: hook, by the thread that ended the process, which goes on after all: a
+ * signal's handler jumped out of its end. Whoever ends it next writes again.
+ */
+void sp_process_end_goes_on(void);
 
 /* Context: hook, in a fork child, which ends by itself. */
 void sp_process_end_forked(void);

@@ -216,6 +216,31 @@ START_TEST(program_killed_after_an_end_in_vain_is_recovered)
 }
 END_TEST
 
+/* A handler that came while the profile was written jumps out of exit(). */
+START_TEST(program_that_jumped_out_of_its_exit_ends_as_others)
+{
+	struct cpu_profile *profile;
+	struct victim *victim;
+
+	for (int i = 0;; i++) {
+		victim = victim_run_agent("ends", "exit_in_vain", SHORT_MS);
+		ck_assert(WIFEXITED(victim->status));
+		if (WEXITSTATUS(victim->status) == 5)
+			break;
+		/* The end was over before a signal came. */
+		ck_assert_int_eq(WEXITSTATUS(victim->status), 6);
+		ck_assert_int_lt(i, 20);
+		victim_free(victim);
+	}
+	ck_assert_uint_eq(victim_count(victim->recordings, "*.spanprof"), 0);
+	profile = only_profile(victim);
+	ck_assert_int_gt(cpu_profile_with_ns(profile, "main_work"),
+			 (int64_t)(2 * 0.85 * SHORT_NS));
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 static double main_cpu_ns(const struct victim *victim)
 {
 	char path[64];
@@ -329,6 +354,7 @@ static void add(TCase *tcase)
 			    sizeof(killed) / sizeof(killed[0]));
 	tcase_add_loop_test(tcase, program_killed_after_an_end_in_vain_is_recovered, 0,
 			    sizeof(in_vain) / sizeof(in_vain[0]));
+	tcase_add_test(tcase, program_that_jumped_out_of_its_exit_ends_as_others);
 	tcase_add_loop_test(tcase, kill_at_any_moment_leaves_a_readable_recording, 0, 5);
 }
 

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 /* It is on, however the tests are built. */
 #undef NDEBUG
@@ -37,6 +38,12 @@ void destructor_work(void)
 }
 
 static char profile[4096];
+
+static void name_profile(void)
+{
+	snprintf(profile, sizeof(profile), "%s/ends.%d.cpu.pb.gz", getenv("SPANPROF_OUT"),
+		 (int)getpid());
+}
 
 static void on_signal(int signal)
 {
@@ -67,8 +74,7 @@ static void send_signal_while_waiting(void)
 {
 	pid_t parent = getpid();
 
-	snprintf(profile, sizeof(profile), "%s/ends.%d.cpu.pb.gz", getenv("SPANPROF_OUT"),
-		 (int)parent);
+	name_profile();
 	signal(SIGUSR1, on_signal);
 	if (fork() != 0) {
 		/* Until it looks. */
@@ -156,19 +162,39 @@ static void exec_no_program(void)
 	execl("./no_program", "no_program", NULL);
 }
 
-static sigjmp_buf before_abort;
+static sigjmp_buf before_end;
 
 static void leave_abort(int signal)
 {
 	(void)signal;
-	siglongjmp(before_abort, 1);
+	siglongjmp(before_end, 1);
 }
 
 static void abort_in_vain(void)
 {
 	signal(SIGABRT, leave_abort);
-	if (sigsetjmp(before_abort, 1) == 0)
+	if (sigsetjmp(before_end, 1) == 0)
 		abort();
+}
+
+static void leave_exit(int signal)
+{
+	(void)signal;
+	if (access(profile, F_OK) == 0)
+		siglongjmp(before_end, 1);
+}
+
+/* By a signal that came while the profile was written, if one did. */
+static void exit_in_vain(void)
+{
+	const struct itimerval often = {{0, 100}, {0, 100}}, never = {0};
+
+	name_profile();
+	signal(SIGALRM, leave_exit);
+	setitimer(ITIMER_REAL, &often, NULL);
+	if (sigsetjmp(before_end, 1) == 0)
+		exit(6);
+	setitimer(ITIMER_REAL, &never, NULL);
 }
 
 static int is(const char *name)
@@ -189,7 +215,7 @@ int main(int argc, char **argv)
 	if (is("pthread_exit"))
 		start(last_thread);
 	else if (!is("exit_in_thread") && !is("signal_at_exit") && !is("exec_in_vain") &&
-		 !is("abort_in_vain"))
+		 !is("abort_in_vain") && !is("exit_in_vain"))
 		start(worker);
 	main_work();
 	printf("ending\n");
@@ -240,6 +266,11 @@ int main(int argc, char **argv)
 			abort_in_vain();
 		main_work();
 		raise(SIGKILL);
+	}
+	if (is("exit_in_vain")) {
+		exit_in_vain();
+		main_work();
+		return 5;
 	}
 	if (is("exec_fails")) {
 		execl("/nonexistent/program", "program", NULL);
