@@ -148,11 +148,20 @@ static bool comes_no_later(const struct link_map *object, const struct link_map 
 	return object != NULL;
 }
 
+/* As sp_next_find(), and where that is. */
+static void *find(const char *name, const struct link_map **object)
+{
+	*object = sp_next_find_object(name);
+	return *object ? sp_next_find_in(*object, name, NULL) : NULL;
+}
+
 /* Where the program would find it without us, if that is not behind the library. */
 static void *find_before(const struct link_map *library, const char *name)
 {
-	return comes_no_later(sp_next_find_object(name), library) ? sp_next_find(name)
-								  : NULL;
+	const struct link_map *object;
+	void *found = find(name, &object);
+
+	return comes_no_later(object, library) ? found : NULL;
 }
 
 /*
@@ -192,14 +201,14 @@ static void complete_aligned(const struct link_map *library, struct sp_alloc_nex
  */
 static SP_COLD void find_all(void)
 {
-	const struct link_map *library = sp_next_find_object("malloc");
+	const struct link_map *library = sp_next_find_object("malloc"), *object;
 	bool is_one = true;
 	struct sp_alloc_next found;
 
 #define FIND(name)                                                                       \
 	do {                                                                             \
-		found.name = (__typeof__(found.name))sp_next_find(#name);                \
-		is_one &= sp_next_find_object(#name) == library;                         \
+		found.name = (__typeof__(found.name))find(#name, &object);               \
+		is_one &= object == library;                                             \
 	} while (0)
 	FIND(malloc);
 	FIND(free);
