@@ -30,6 +30,15 @@ static struct sp_heap_batch *batch_at(uint32_t number)
 				 number - 1);
 }
 
+/* Each read once: a handler that forks may come between, and the child's are 0. */
+static bool read_batches(const struct sp_heap_thread *self, uint32_t *number,
+			 uint32_t *count)
+{
+	*number = __atomic_load_n(&self->batch, __ATOMIC_RELAXED);
+	*count = __atomic_load_n(&self->batch_count, __ATOMIC_RELAXED);
+	return sp_likely(*number) && sp_likely(*count);
+}
+
 /* The old ones are left to the consumer. */
 static bool take_batches(struct sp_heap_thread *self, uint32_t count)
 {
@@ -90,11 +99,7 @@ static struct sp_heap_batch *find_line(struct sp_heap_thread *self, uint32_t cel
 	if (sp_unlikely(!self->batch) &&
 	    !take_batches(self, sp_heap_global.is_exact ? BATCHES_FIRST_EXACT : 1))
 		return NULL;
-	/* Each read once: a handler that forks may come between, and the child's are 0.
-	 */
-	number = __atomic_load_n(&self->batch, __ATOMIC_RELAXED);
-	count = __atomic_load_n(&self->batch_count, __ATOMIC_RELAXED);
-	if (sp_unlikely(!number) || sp_unlikely(!count))
+	if (!read_batches(self, &number, &count))
 		return NULL;
 	set = cell * UINT32_C(0x9e3779b9) >> 16 & (count * SETS - 1);
 	batch = batch_at(number) + set / SETS;
@@ -204,11 +209,9 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 
 void sp_heap_batch_finish(struct sp_heap_thread *self)
 {
-	/* As in find_line(). */
-	uint32_t number = __atomic_load_n(&self->batch, __ATOMIC_RELAXED);
-	uint32_t count = __atomic_load_n(&self->batch_count, __ATOMIC_RELAXED);
+	uint32_t number, count;
 
-	if (number)
+	if (read_batches(self, &number, &count))
 		for (uint32_t i = 0; i < count; i++)
 			sp_heap_batch_carry_out(&sp_capture.recording, number - 1 + i);
 	self->freeing_at = 0;
