@@ -330,6 +330,23 @@ START_TEST(counters_of_a_vanished_thread_are_not_those_of_its_slots_next_one)
 }
 END_TEST
 
+/* In a handler that interrupted the thread's end. */
+START_TEST(state_that_a_fork_has_wiped_is_ready_for_the_childs_threads)
+{
+	struct sp_heap_thread *place = sp_heap_self;
+
+	memset(place, 0, sizeof(*place));
+	sp_heap_capture_forked();
+	sp_heap_thread_end_life(place);
+	slot = begin_thread();
+	ck_assert_ptr_eq(sp_heap_self, place);
+	make_blocks(5);
+	sp_heap_capture_publish(&sp_capture.recording);
+	ck_assert_uint_eq(atomic_load(&slot->heap_allocations), 5);
+	ck_assert_uint_eq(atomic_load(&header()->orphan_heap_allocations), 0);
+}
+END_TEST
+
 /* --- the peak --- */
 
 START_TEST(peak_beyond_all_bits_of_the_mark_does_not_move_downwards)
@@ -409,6 +426,8 @@ int main(void)
 	tcase_add_test(tests, free_that_a_thread_ended_in_is_finished);
 	tcase_add_test(tests, nobody_waits_for_a_sample_that_a_thread_ended_in);
 	tcase_add_test(tests, thread_in_the_place_of_an_ended_one_is_another);
+	tcase_add_test(tests,
+		       state_that_a_fork_has_wiped_is_ready_for_the_childs_threads);
 	tcase_add_test(tests,
 		       counters_of_a_vanished_thread_are_not_those_of_its_slots_next_one);
 	tcase_add_test(tests, peak_beyond_all_bits_of_the_mark_does_not_move_downwards);

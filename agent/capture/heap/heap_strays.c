@@ -11,20 +11,26 @@
 
 #include <errno.h>
 
-/* Read between two looks at life, it is this life's. */
-static uint32_t stray_tid(const struct sp_heap_thread *thread)
+static bool is_gone(uint32_t tid)
+{
+	return sp_syscall3(SYS_tgkill, sp_capture.recording.header->pid, tid, 0) ==
+	       -ESRCH;
+}
+
+/* What was its thread's number may name a new one, and then stays for as long as that. */
+static bool has_vanished(const struct sp_heap_thread *thread)
 {
 	/* Acquire: pairs with the beginning of that life. */
 	uint32_t life = atomic_load_explicit(&thread->life, memory_order_acquire);
-	bool is_stray = __atomic_load_n(&thread->slot, __ATOMIC_RELAXED) == NULL;
 	uint32_t tid = __atomic_load_n(&thread->tid, __ATOMIC_RELAXED);
 
+	if (!(life & 1) || !tid ||
+	    __atomic_load_n(&thread->slot, __ATOMIC_RELAXED) != NULL || !is_gone(tid))
+		return false;
+	/* It may have told its end itself meanwhile, so that the state is another's by
+	 * now; from here on it cannot. Acquire: after the question. */
 	atomic_thread_fence(memory_order_acquire);
-	return life & 1 && is_stray &&
-			       atomic_load_explicit(&thread->life,
-						    memory_order_relaxed) == life
-		       ? tid
-		       : 0;
+	return atomic_load_explicit(&thread->life, memory_order_relaxed) == life;
 }
 
 void sp_heap_strays_end_vanished(void)
@@ -32,13 +38,7 @@ void sp_heap_strays_end_vanished(void)
 	uint32_t count;
 	struct sp_heap_thread *threads = sp_heap_threads(&count);
 
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t tid = stray_tid(&threads[i]);
-
-		/* What was its thread's number may name a new one, and then stays for as
-		 * long as that. */
-		if (tid && sp_syscall3(SYS_tgkill, sp_capture.recording.header->pid, tid,
-				       0) == -ESRCH)
+	for (uint32_t i = 0; i < count; i++)
+		if (has_vanished(&threads[i]))
 			sp_heap_thread_end_life(&threads[i]);
-	}
 }

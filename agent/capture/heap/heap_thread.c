@@ -305,12 +305,12 @@ struct sp_heap_thread *sp_heap_threads(uint32_t *count)
 void sp_heap_thread_end_life(struct sp_heap_thread *thread)
 {
 	uint64_t work = sp_heap_work_begin();
+	uint32_t life = atomic_load_explicit(&thread->life, memory_order_relaxed);
 	struct counters counters;
 
 	read_counters(thread, &counters);
-
-	if (thread->slot && sp_heap_global.rate_bytes)
-		sp_heap_thread_publish(thread);
+	if (counters.slot && sp_heap_global.rate_bytes)
+		publish(&counters);
 	if (sp_capture_is_running()) {
 		sp_heap_batch_finish(thread);
 		atomic_fetch_add_explicit(&sp_capture.recording.header->heap_live_bytes,
@@ -319,12 +319,17 @@ void sp_heap_thread_end_life(struct sp_heap_thread *thread)
 	}
 	/* Whoever waits for samples to be over need not wait for one that was left. */
 	thread->sampling_at = 0;
-	atomic_fetch_add_explicit(&thread->life, 1, memory_order_release);
-	/* Later: for a moment they may be missing, but never be there twice. */
-	if (!counters.slot)
-		keep_counters(&counters);
+	/* In a child that a handler has forked just now it is nobody's, and was wiped:
+	 * what it was before is the parent's to tell. */
+	if (life & 1 && atomic_compare_exchange_strong_explicit(
+				&thread->life, &life, life + 1, memory_order_release,
+				memory_order_relaxed)) {
+		/* Later: for a moment they may be missing, but never be there twice. */
+		if (!counters.slot)
+			keep_counters(&counters);
+		give(thread);
+	}
 	sp_heap_work_end(work);
-	give(thread);
 }
 
 void sp_heap_thread_end(void)
