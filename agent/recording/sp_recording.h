@@ -41,7 +41,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 10U
+#define SP_RECORDING_VERSION 11U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
@@ -195,6 +195,8 @@ struct sp_recording_header {
 	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
 	_Atomic uint64_t orphan_heap_variance; /* a double */
 	_Atomic uint64_t heap_coverage;	       /* enum sp_heap_coverage */
+	/* Calls that failed and were not counted; of those before them some may be. */
+	_Atomic uint64_t heap_failures;
 	/* And of constructors that ran before ours. */
 	uint64_t early_heap_allocations, early_heap_frees, early_heap_bytes;
 	/* Resident anonymous memory of the process, the kernel's number, last read. */

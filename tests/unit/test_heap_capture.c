@@ -78,6 +78,22 @@ START_TEST(call_that_fails_is_not_counted_once_one_was_seen_to)
 }
 END_TEST
 
+START_TEST(calls_that_were_seen_to_fail_are_told)
+{
+	errno = ENOMEM;
+	sp_heap_note_alloc(NULL, 10);
+	sp_heap_note_alloc(NULL, SIZE_MAX);
+	sp_heap_note_alloc(address(1), BLOCK_BYTES);
+	ck_assert_uint_eq(sp_atomic_value(&header()->heap_failures), 2);
+	ck_assert_int_eq(errno, ENOMEM);
+	/* Nor in a child that has not found out yet. */
+	sp_heap_self->number = 0;
+	sp_heap_note_alloc(NULL, 10);
+	ck_assert_uint_eq(sp_atomic_value(&header()->heap_failures), 2);
+	ck_assert_uint_eq(sp_heap_work_at, 0);
+}
+END_TEST
+
 START_TEST(block_that_no_point_falls_into_leaves_no_work_behind)
 {
 	sp_heap_global.is_exact = false;
@@ -412,6 +428,7 @@ int main(void)
 	tcase_add_test(tests, hooks_pass_all_through_where_nothing_has_begun);
 	tcase_add_test(tests, jump_beyond_a_sample_leaves_it_and_one_before_it_does_not);
 	tcase_add_test(tests, call_that_fails_is_not_counted_once_one_was_seen_to);
+	tcase_add_test(tests, calls_that_were_seen_to_fail_are_told);
 	tcase_add_test(tests, block_that_no_point_falls_into_leaves_no_work_behind);
 	tcase_add_test(tests, block_stands_for_what_its_own_size_does);
 	tcase_add_test(tests, free_that_a_jump_has_left_is_finished_by_the_next);

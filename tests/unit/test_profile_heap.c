@@ -246,6 +246,22 @@ START_TEST(estimate_is_held_against_the_exact_number)
 }
 END_TEST
 
+START_TEST(failures_are_told_where_some_may_be_counted)
+{
+	sampled();
+	atomic_store(&recording.header->heap_failures, 3);
+	ck_assert(has_comment(SP_HEAP_VIEW_HEAP, "failed: 3 calls"));
+	ck_assert(has_comment(SP_HEAP_VIEW_HEAP, "points of sampling"));
+}
+END_TEST
+
+START_TEST(failures_are_not_told_where_none_is_counted)
+{
+	atomic_store(&recording.header->heap_failures, 3);
+	ck_assert(!has_comment(SP_HEAP_VIEW_HEAP, "failed: "));
+}
+END_TEST
+
 START_TEST(losses_and_blind_spots_are_told)
 {
 	atomic_store(&recording.header->losses[SP_LOSS_HEAP_UNTRACKED], 12);
@@ -397,6 +413,8 @@ int main(void)
 	tcase_add_test(tc, ages_take_a_larger_unit_rather_than_overflow);
 	tcase_add_test(tc, without_a_clock_there_are_no_ages);
 	tcase_add_test(tc, estimate_is_held_against_the_exact_number);
+	tcase_add_test(tc, failures_are_told_where_some_may_be_counted);
+	tcase_add_test(tc, failures_are_not_told_where_none_is_counted);
 	tcase_add_test(tc, losses_and_blind_spots_are_told);
 	tcase_add_loop_test(tc, what_is_not_covered_is_told_as_far_as_it_is_known, 0,
 			    SP_ARRAY_COUNT(coverages));

@@ -427,8 +427,20 @@ void sp_heap_first_free(void)
 
 void sp_heap_note_failure(void)
 {
-	if (sp_heap_self && sp_heap_global.rate_bytes)
-		sp_heap_self->sample_at = 0;
+	struct sp_heap_thread *self = sp_heap_self;
+	int saved_errno = errno;
+	uint64_t work;
+
+	if (!self || !sp_heap_global.rate_bytes)
+		return;
+	self->sample_at = 0;
+	work = sp_heap_work_begin();
+	/* A wiped one is in a copy of the process that nobody told us of. */
+	if (self->number && sp_capture_is_running())
+		atomic_fetch_add_explicit(&sp_capture.recording.header->heap_failures, 1,
+					  memory_order_relaxed);
+	sp_heap_work_end(work);
+	errno = saved_errno;
 }
 
 /* --- the process --- */

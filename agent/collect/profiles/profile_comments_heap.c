@@ -50,6 +50,23 @@ static void say_exact(struct sp_profile_comments *comments,
 	sp_text_string(&line, " frees (counted, not sampled; a realloc is one of each)");
 }
 
+/* Where blocks are sampled a call is mostly counted before it is made. */
+static void say_failures(struct sp_profile_comments *comments,
+			 const struct sp_heap_values *values)
+{
+	uint64_t failures = sp_atomic_value(&values->recording->header->heap_failures);
+	struct sp_text line;
+
+	if (!failures || values->rate_bytes <= 1)
+		return;
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "failed: ");
+	sp_text_decimal(&line, failures);
+	sp_text_string(&line, " calls that are in no number; of small ones that failed "
+			      "before these, the exact numbers may hold some: in a row, "
+			      "up to a distance between two points of sampling");
+}
+
 /* Constructors of libraries that are initialised before us. */
 static void say_early(struct sp_profile_comments *comments,
 		      const struct sp_recording_header *header)
@@ -278,6 +295,7 @@ void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_vi
 	sp_comments_add_process(comments, header);
 	say_sampling(comments, values);
 	say_exact(comments, &values->totals);
+	say_failures(comments, values);
 	say_early(comments, header);
 	say_estimate(comments, &values->totals);
 	say_memory(comments, values);
