@@ -345,6 +345,9 @@ int sp_heap_values_init(struct sp_heap_values *values,
 	values->cells = sp_heap_zalloc((values->cell_count + 1) * sizeof(*values->cells));
 	if (!values->cells)
 		return -ENOMEM;
+	/* Who is about to free a block has not seen it, and one that is met neither in
+	 * its batch nor in the table is missed. To wait for that, as from outside, would
+	 * be at the cost of a program that ends. */
 	sp_heap_hold_at(recording->header, sp_clock_cycles());
 	for (uint32_t pass = 0; pass < PASSES_MAX && !is_settled; pass++)
 		is_settled = take_all(values, &time, &mark);
