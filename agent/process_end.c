@@ -11,8 +11,8 @@
 #include "sp_held_signals.h"
 #include "sp_hooks.h"
 #include "sp_syscall.h"
+#include "waiting.h"
 
-#include <linux/futex.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ static uint64_t wait_ns;
 static void leave(uint32_t next)
 {
 	atomic_store_explicit(&writer, next, memory_order_release);
-	sp_syscall3(SYS_futex, &writer, FUTEX_WAKE_PRIVATE, INT32_MAX);
+	sp_futex_wake_all(&writer);
 }
 
 static void await(uint32_t other)
@@ -42,15 +42,12 @@ static void await(uint32_t other)
 	/* Acquire: pairs with the release in leave(). */
 	while (atomic_load_explicit(&writer, memory_order_acquire) == other) {
 		uint64_t now_ns = sp_clock_monotonic_ns();
-		uint64_t left_ns = deadline_ns - now_ns;
-		struct timespec timeout = {(time_t)(left_ns / SP_NS_PER_SECOND),
-					   (long)(left_ns % SP_NS_PER_SECOND)};
 
 		if (now_ns >= deadline_ns) {
 			leave(OVER);
 			break;
 		}
-		sp_syscall4(SYS_futex, &writer, FUTEX_WAIT_PRIVATE, other, &timeout);
+		sp_futex_wait(&writer, other, deadline_ns - now_ns);
 	}
 	sp_signals_release(mask);
 }

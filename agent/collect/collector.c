@@ -253,24 +253,29 @@ static bool lock_for_round(struct sp_collector *collector, bool is_final)
 	return is_locked;
 }
 
+static bool are_clocks_due(const struct sp_collector *collector, uint64_t now_ns,
+			   bool is_awake)
+{
+	return is_awake && now_ns - collector->last_clocks_ns >= CLOCKS_PERIOD_NS;
+}
+
 uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 {
 	uint64_t now_ns = sp_clock_monotonic_ns();
 	uint64_t taken = 0;
-	bool is_awake, are_clocks_due;
+	bool is_awake;
 
 	/* First: whoever is told of times is told by the rate that is known now. */
 	calibrate_cycles(collector);
 	/* Each time: it takes note of when that was. */
-	is_awake = has_worked(collector, now_ns) || is_final;
-	are_clocks_due = is_final || (is_awake && now_ns - collector->last_clocks_ns >=
-							  CLOCKS_PERIOD_NS);
+	is_awake = has_worked(collector, now_ns);
 	if (is_final || now_ns - collector->last_heap_ns >= HEAP_PERIOD_NS) {
 		collector->last_heap_ns = now_ns;
 		sp_heap_capture_ask_absorb();
 	}
 	if (lock_for_round(collector, is_final)) {
-		sp_span_settle_others(are_clocks_due);
+		sp_span_settle_others(is_final ||
+				      are_clocks_due(collector, now_ns, is_awake));
 		taken = sp_absorber_drain(collector->absorber);
 		keep_storage_ahead(collector);
 		look_at_spans(collector);
@@ -281,8 +286,7 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 	is_awake |= taken != 0;
 	if (is_final || is_listing_due(collector, now_ns, is_awake))
 		follow_threads(collector, now_ns);
-	if (is_final ||
-	    (is_awake && now_ns - collector->last_clocks_ns >= CLOCKS_PERIOD_NS))
+	if (is_final || are_clocks_due(collector, now_ns, is_awake))
 		follow_clocks(collector, now_ns, is_final);
 	return taken;
 }

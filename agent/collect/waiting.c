@@ -17,7 +17,7 @@ long sp_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns)
 	return sp_syscall4(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, &timeout);
 }
 
-static void wake_all(_Atomic uint32_t *word)
+void sp_futex_wake_all(_Atomic uint32_t *word)
 {
 	sp_syscall3(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX);
 }
@@ -47,7 +47,7 @@ bool sp_ticket_await(struct sp_ticket_queue *queue, uint32_t ticket, uint64_t ti
 void sp_ticket_serve(struct sp_ticket_queue *queue, uint32_t tickets)
 {
 	atomic_store_explicit(&queue->served, tickets, memory_order_release);
-	wake_all(&queue->served);
+	sp_futex_wake_all(&queue->served);
 }
 
 void sp_ticket_forget(struct sp_ticket_queue *queue)
@@ -59,7 +59,7 @@ void sp_ticket_forget(struct sp_ticket_queue *queue)
 void sp_step_tell(_Atomic uint32_t *step)
 {
 	atomic_store_explicit(step, 1, memory_order_relaxed);
-	wake_all(step);
+	sp_futex_wake_all(step);
 }
 
 void sp_step_await(_Atomic uint32_t *step, const _Atomic bool *has_thread,

@@ -17,6 +17,9 @@ struct sp_ticket_queue {
 /* Context: hook, collector. As the kernel's call: -ETIMEDOUT when the time is over. */
 long sp_futex_wait(_Atomic uint32_t *word, uint32_t value, uint64_t timeout_ns);
 
+/* Context: hook, collector. All who wait for another value of the word. */
+void sp_futex_wake_all(_Atomic uint32_t *word);
+
 /* Context: hook. What is asked for is said before. */
 uint32_t sp_ticket_draw(struct sp_ticket_queue *queue);
 
