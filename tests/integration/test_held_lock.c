@@ -47,6 +47,20 @@ static struct sp_recording_header *map_header(const char *path)
 	return header;
 }
 
+/* Of the victim's only one. */
+static struct sp_recording_header *map_header_of(const struct victim *victim)
+{
+	struct sp_recording_header *header;
+	struct victim_files files;
+
+	ck_assert(victim_wait_for_files(victim->recordings, "*.spanprof", 1, 20));
+	victim_list(victim->recordings, "*.spanprof", &files);
+	ck_assert_uint_eq(files.count, 1);
+	header = map_header(files.paths[0]);
+	victim_files_free(&files);
+	return header;
+}
+
 /* In the name of a thread that there never is. */
 static void hold_lock(const char *path)
 {
@@ -159,15 +173,10 @@ START_TEST(vfork_child_never_has_it)
 	struct victim *victim = victim_start(&setup);
 	struct sp_recording_header *header;
 	uint32_t last = (uint32_t)victim->pid;
-	struct victim_files files;
 	double start_s = now_s();
 	bool was_held = false;
 
-	ck_assert(victim_wait_for_files(victim->recordings, "*.spanprof", 1, 20));
-	victim_list(victim->recordings, "*.spanprof", &files);
-	ck_assert_uint_eq(files.count, 1);
-	header = map_header(files.paths[0]);
-	victim_files_free(&files);
+	header = map_header_of(victim);
 	while (atomic_load(&header->state) == SP_RECORDING_RUNNING &&
 	       now_s() < start_s + 60) {
 		uint32_t holder = atomic_load(&header->consumer);
@@ -196,7 +205,6 @@ START_TEST(no_handler_runs_while_the_program_has_it)
 		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
 	};
 	struct sp_recording_header *header;
-	struct victim_files files;
 	struct victim *victim;
 	double start_s = now_s();
 	bool was_held = false;
@@ -204,10 +212,7 @@ START_TEST(no_handler_runs_while_the_program_has_it)
 	snprintf(offset, sizeof(offset), "%zu",
 		 offsetof(struct sp_recording_header, consumer));
 	victim = victim_start(&setup);
-	ck_assert(victim_wait_for_files(victim->recordings, "*.spanprof", 1, 20));
-	victim_list(victim->recordings, "*.spanprof", &files);
-	header = map_header(files.paths[0]);
-	victim_files_free(&files);
+	header = map_header_of(victim);
 	while (atomic_load(&header->state) == SP_RECORDING_RUNNING &&
 	       now_s() < start_s + 60)
 		was_held |= atomic_load(&header->consumer) == (uint32_t)victim->pid;
