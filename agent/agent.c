@@ -168,6 +168,7 @@ static bool prepare_capture(void)
 	sp_syscall3(SYS_madvise, own_process, SP_PAGE_BYTES, MADV_WIPEONFORK);
 	atomic_store_explicit(&own_process->is_ours, 1, memory_order_relaxed);
 	sp_capture.own_process = own_process;
+	sp_unwind_cache_open();
 	sp_capture.period_ns = sp_agent.options.is_cpu_enabled
 				       ? SP_NS_PER_SECOND / sp_agent.options.cpu_hz
 				       : 0;
@@ -210,6 +211,22 @@ static void note_earlier_cpu(void)
 			sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
+/* We take some 2 MiB of it, which are to be no more than a quarter. */
+#define DATA_LIMIT_BYTES_MIN (UINT64_C(8) << 20)
+
+static bool is_data_scarce(void)
+{
+	struct rlimit limit;
+
+	if (sp_syscall4(SYS_prlimit64, 0, RLIMIT_DATA, NULL, &limit) < 0 ||
+	    limit.rlim_cur >= DATA_LIMIT_BYTES_MIN)
+		return false;
+	sp_log_error("the program may have no more than %llu KiB of data (ulimit -d): it "
+		     "has them for itself and runs unprofiled",
+		     (unsigned long long)limit.rlim_cur >> 10);
+	return true;
+}
+
 static int make_recording(void)
 {
 	const struct sp_options *options = &sp_agent.options;
@@ -250,7 +267,7 @@ static void start(void)
 	};
 	int err;
 
-	if (!sp_start_options_read() || !prepare_capture())
+	if (!sp_start_options_read() || is_data_scarce() || !prepare_capture())
 		return;
 	sp_clock_init();
 	prepare_heap();

@@ -8,6 +8,7 @@
  * Of each block that is handed out its page's class is noted.
  */
 #include "jemalloc_memory.h"
+#include "jemalloc_variables.h"
 #include "sp_alloc_jemalloc.h"
 #include "sp_alloc_next.h"
 #include "sp_block_cache.h"
@@ -244,7 +245,7 @@ static void settle_c_library(void)
 
 SP_COLD bool sp_alloc_jemalloc_begin(struct sp_alloc_next *next)
 {
-	if (!sp_jemalloc_memory_reserve())
+	if (!sp_jemalloc_variables_open() || !sp_jemalloc_memory_reserve())
 		return false;
 	sp_je_malloc_conf_2_conf_harder = SP_JEMALLOC_CONF_PROGRAM;
 	c_library = *next;

@@ -12,6 +12,7 @@
 
 #include "heap_pages.h"
 #include "heap_start.h"
+#include "jemalloc_variables.h"
 #include "sp_alloc_choice.h"
 #include "sp_clock.h"
 #include "sp_heap.h"
@@ -134,7 +135,8 @@ static bool uses_pages(void)
 
 	if (heap == HEAP_UNDECIDED) {
 		int first = sp_alloc_is_jemalloc() || is_limited(RLIMIT_AS) ||
-					    is_limited(RLIMIT_DATA)
+					    is_limited(RLIMIT_DATA) ||
+					    !sp_jemalloc_variables_open()
 				    ? HEAP_PAGES
 				    : HEAP_JEMALLOC;
 

@@ -6,6 +6,9 @@
  */
 #include "span_functions.h"
 
+#include "sp_compiler.h"
+#include "sp_pages.h"
+
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -13,12 +16,35 @@
 
 #pragma weak _dl_find_object
 
-static struct sp_function functions[SP_FUNCTIONS_MAX];
+/* Made when the first function is named: hardly any program has one. */
+static _Atomic(struct sp_function *) functions;
 _Atomic uint32_t sp_functions_called;
+
+#define TABLE_BYTES                                                                      \
+	SP_ROUND_UP(SP_FUNCTIONS_MAX * sizeof(struct sp_function), SP_PAGE_BYTES)
+
+static SP_COLD struct sp_function *table(void)
+{
+	struct sp_function *made = atomic_load_explicit(&functions, memory_order_acquire),
+			   *others = NULL;
+
+	if (made)
+		return made;
+	made = sp_pages_map(TABLE_BYTES);
+	/* Release: zeroes, as far as anybody sees. */
+	if (made && !atomic_compare_exchange_strong_explicit(&functions, &others, made,
+							     memory_order_acq_rel,
+							     memory_order_acquire)) {
+		sp_pages_unmap(made, TABLE_BYTES);
+		made = others;
+	}
+	return made;
+}
 
 struct sp_function *sp_function_at(uint32_t entry)
 {
-	return &functions[entry];
+	/* Whoever has an entry has a table. */
+	return &atomic_load_explicit(&functions, memory_order_relaxed)[entry];
 }
 
 static void copy_text(char *to, size_t to_bytes, const char *from)
@@ -73,8 +99,10 @@ static void begin_waiting(struct sp_function *function, const struct sp_got_slot
 uint64_t sp_function_entry(uint64_t target, const char *name, const char *library,
 			   const struct sp_got_slot *slot)
 {
-	for (uint32_t i = 0; i < SP_FUNCTIONS_MAX; i++) {
-		struct sp_function *function = &functions[i];
+	struct sp_function *entries = table();
+
+	for (uint32_t i = 0; entries && i < SP_FUNCTIONS_MAX; i++) {
+		struct sp_function *function = &entries[i];
 		uint64_t none = 0;
 
 		if (is_entry_of(function, target, name)) {

@@ -103,7 +103,7 @@ uint64_t sp_function_entry(uint64_t target, const char *name, const char *librar
 /* Context: signal. Where it is called. */
 uint64_t sp_function_address(uint32_t entry);
 
-/* Context: signal. */
+/* Context: hook, for an entry that was given out. */
 struct sp_function *sp_function_at(uint32_t entry);
 
 /* --- texts among arguments (function_labels.c) --- */

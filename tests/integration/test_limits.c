@@ -38,6 +38,8 @@ static const struct limit limits[] = {
 	{"no locked memory", RLIMIT_MEMLOCK, 0, true, true},
 	{"no stack beyond 64 KiB", RLIMIT_STACK, 65536, false, true},
 	{"data of 16 MiB", RLIMIT_DATA, 16 << 20, false, true},
+	{"data of 3 MiB", RLIMIT_DATA, 3 << 20, false, false},
+	{"data of 512 KiB", RLIMIT_DATA, 512 << 10, false, false},
 };
 
 static void set_limit(void *context)

@@ -35,6 +35,7 @@ static struct sp_unwind_stack stack;
 static void setup(void)
 {
 	announced.count = 0;
+	sp_unwind_cache_open();
 	/* Ids start anew when the tests run in one process. */
 	sp_unwind_cache_reset();
 	ck_assert_int_eq(sp_unwind_libunwind_open(), 0);

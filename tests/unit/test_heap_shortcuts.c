@@ -24,6 +24,7 @@ static bool is_by_shortcut;
 static void setup_stacks(void)
 {
 	setup();
+	sp_unwind_cache_open();
 	/* Ids start anew when the tests run in one process. */
 	sp_unwind_cache_reset();
 	modules = sp_modules_create(announce, &announced);

@@ -156,6 +156,10 @@ void sp_unwind_regs_to_ucontext(const struct sp_unwind_regs *regs, void *ucontex
 const struct sp_unwind_module *
 sp_unwind_find_module(const struct sp_unwind_snapshot *snapshot, uint64_t address);
 
+/* Context: init, before the first walk; again is nothing. Makes room for rules that were
+ * found once: without it, or without memory, walks are slower. */
+void sp_unwind_cache_open(void);
+
 /*
  * Context: signal; one system call. Clears the rule cache: in a fork child whose
  * module ids start anew, or in a test.

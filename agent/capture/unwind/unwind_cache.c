@@ -8,13 +8,24 @@
 #include "sp_syscall.h"
 #include "sp_unwind.h"
 
-#include <assert.h>
+#include <string.h>
 #include <sys/mman.h>
 
-static_assert(sizeof(sp_unwind_cache) % SP_PAGE_BYTES == 0, "the cache is whole pages");
+#define SETS ((size_t)1 << SP_CACHE_SET_BITS)
 
-struct sp_cache_set sp_unwind_cache[1 << SP_CACHE_SET_BITS]
-	__attribute__((aligned(4096), visibility("hidden")));
+/* Until there are more, and where there is no memory for more. */
+static struct sp_cache_set first_set;
+struct sp_unwind_cache sp_unwind_cache = {.sets = &first_set};
+
+void sp_unwind_cache_open(void)
+{
+	struct sp_cache_set *sets = NULL;
+
+	if (sp_unwind_cache.sets == &first_set)
+		sets = sp_pages_map(SETS * sizeof(*sets));
+	if (sets)
+		sp_unwind_cache = (struct sp_unwind_cache){sets, SETS - 1};
+}
 
 void sp_cache_put(uint64_t key, uint64_t rule)
 {
@@ -31,7 +42,10 @@ void sp_cache_put(uint64_t key, uint64_t rule)
 
 void sp_unwind_cache_reset(void)
 {
-	/* The pages are zero-filled memory of this object: dropping them clears
-	 * them, and a fork child need not copy its parent's to overwrite them. */
-	sp_syscall3(SYS_madvise, sp_unwind_cache, sizeof(sp_unwind_cache), MADV_DONTNEED);
+	memset(&first_set, 0, sizeof(first_set));
+	/* Dropping pages clears them, and a fork child need not copy its parent's to
+	 * overwrite them. */
+	if (sp_unwind_cache.sets != &first_set)
+		sp_syscall3(SYS_madvise, sp_unwind_cache.sets,
+			    SETS * sizeof(*sp_unwind_cache.sets), MADV_DONTNEED);
 }

@@ -12,6 +12,7 @@
 #include "sp_compiler.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SP_CACHE_SET_BITS 14
@@ -26,15 +27,18 @@ struct sp_cache_set {
 	struct sp_cache_entry way[SP_CACHE_WAYS];
 };
 
-/* Zeroed pages that cost nothing until an entry is written. */
-extern struct sp_cache_set sp_unwind_cache[1 << SP_CACHE_SET_BITS]
-	__attribute__((visibility("hidden")));
+struct sp_unwind_cache {
+	struct sp_cache_set *sets;
+	size_t last_set; /* a power of 2, less 1 */
+};
+extern SP_HIDDEN struct sp_unwind_cache sp_unwind_cache;
 
 static inline struct sp_cache_set *sp_cache_set(uint64_t key)
 {
 	/* Fibonacci hashing: neighbouring offsets spread over all sets. */
-	return &sp_unwind_cache[key * UINT64_C(0x9e3779b97f4a7c15) >>
-				(64 - SP_CACHE_SET_BITS)];
+	return &sp_unwind_cache.sets[key * UINT64_C(0x9e3779b97f4a7c15) >>
+					     (64 - SP_CACHE_SET_BITS) &
+				     sp_unwind_cache.last_set];
 }
 
 /* Context: signal. The rule, or 0 (SP_RULE_EMPTY) when there is none. key != 0. */

@@ -287,6 +287,7 @@ __attribute__((constructor)) static void start(void)
 	getcontext(&here);
 	sp_unwind_libunwind(NULL, &here, false, frames, 8);
 	name_report();
+	sp_unwind_cache_open();
 	modules = sp_modules_create(announce, NULL);
 	if (!modules)
 		return;
