@@ -28,17 +28,24 @@ uint64_t sp_random_next(uint64_t *state)
 	return x * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-#define BEGIN_STEPS 8U
+#define GOLDEN_STEP UINT64_C(0x9e3779b97f4a7c15)
+
+/* The output of splitmix64: each bit of it depends on all bits of x, and neither by
+ * sums nor by exclusive ors alone. */
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
 
 uint64_t sp_random_begin(uint64_t seed, uint64_t number)
 {
-	uint64_t state = (seed + number) * UINT64_C(0x9e3779b97f4a7c15);
+	/* The seed is mixed before the number comes to it: a sum of both would be the
+	 * same for the next seed's number before. */
+	uint64_t state = mix(mix(seed + GOLDEN_STEP) + number * GOLDEN_STEP);
 
-	state = state ? state : 1;
-	/* Neighbouring seeds give neighbouring first numbers. */
-	for (unsigned int i = 0; i < BEGIN_STEPS; i++)
-		sp_random_next(&state);
-	return state;
+	return state ? state : 1;
 }
 
 /* --- series, their terms in pairs: what does not wait for each other is done at once ---

@@ -11,8 +11,8 @@
 /* xorshift64*: any state but 0; never returns 0's successor twice in 2^64 - 1 steps. */
 uint64_t sp_random_next(uint64_t *state);
 
-/* A state to begin with, for number of a seed: numbers that have nothing to do with those
- * of neighbouring seeds and numbers. */
+/* A state to begin with, for number of a seed: what follows has nothing to do with what
+ * follows for any other seed or number. */
 uint64_t sp_random_begin(uint64_t seed, uint64_t number);
 
 /*

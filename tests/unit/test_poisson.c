@@ -214,6 +214,51 @@ START_TEST(random_numbers_do_not_repeat_or_lean)
 }
 END_TEST
 
+#define SEEDS_BESIDE 64 /* and numbers */
+#define FIRST_DRAWS 4
+
+static int compare_numbers(const void *left, const void *right)
+{
+	const uint64_t *one = left, *other = right;
+
+	return (*one > *other) - (*one < *other);
+}
+
+/* Neither those of the next seed's numbers nor what they draw. */
+START_TEST(beginnings_of_neighbours_have_nothing_in_common)
+{
+	static uint64_t drawn[SEEDS_BESIDE * SEEDS_BESIDE * FIRST_DRAWS];
+	static uint64_t states[SEEDS_BESIDE][SEEDS_BESIDE];
+	size_t count = 0;
+	double ones = 0, pairs = 0;
+
+	for (unsigned int seed = 0; seed < SEEDS_BESIDE; seed++)
+		for (unsigned int number = 0; number < SEEDS_BESIDE; number++) {
+			uint64_t state = sp_random_begin(seed, number);
+
+			states[seed][number] = state;
+			ck_assert_uint_ne(state, 0);
+			for (unsigned int i = 0; i < FIRST_DRAWS; i++)
+				drawn[count++] = sp_random_next(&state);
+		}
+	qsort(drawn, count, sizeof(drawn[0]), compare_numbers);
+	for (size_t i = 1; i < count; i++)
+		ck_assert_uint_ne(drawn[i - 1], drawn[i]);
+	/* Of a part from the seed and a part from the number, put together bit by bit,
+	 * nothing would be left here. */
+	for (unsigned int seed = 1; seed < SEEDS_BESIDE; seed++)
+		for (unsigned int number = 1; number < SEEDS_BESIDE; number++) {
+			uint64_t common =
+				states[seed][number] ^ states[seed - 1][number] ^
+				states[seed][number - 1] ^ states[seed - 1][number - 1];
+
+			ones += __builtin_popcountll(common);
+			pairs++;
+		}
+	ck_assert_double_le(fabs(ones - 32 * pairs), STANDARD_ERRORS * 4 * sqrt(pairs));
+}
+END_TEST
+
 /* --- estimates --- */
 
 #define RUNS 3000
@@ -303,6 +348,7 @@ int main(void)
 			    SP_ARRAY_COUNT(rates));
 	tcase_add_test(tc, random_numbers_are_those_of_xorshift64_star);
 	tcase_add_test(tc, random_numbers_do_not_repeat_or_lean);
+	tcase_add_test(tc, beginnings_of_neighbours_have_nothing_in_common);
 	tcase_add_test(tc, estimates_are_right_on_average_and_as_far_off_as_they_say);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
