@@ -111,6 +111,15 @@ static bool was_just_refused(const struct sp_recording *recording)
 	return refused_ns && sp_clock_monotonic_ns() - refused_ns < ASK_AGAIN_NS;
 }
 
+/* A request that is refused may come again with each stack that is new: it is one. */
+static void count_refusal(struct sp_recording *recording, enum sp_section_kind kind,
+			  uint64_t end)
+{
+	if (atomic_exchange_explicit(&recording->refused_ends[kind], end,
+				     memory_order_relaxed) != end)
+		sp_recording_count(recording, SP_LOSS_NO_SPACE, 1);
+}
+
 /* Within the limit first, then from the kernel. */
 static int take(struct sp_recording *recording, uint64_t offset, uint64_t size_bytes,
 		int fd)
@@ -175,7 +184,7 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
 	if (end > start) {
 		err = take(recording, section->offset + start, end - start, fd);
 		if (err) {
-			sp_recording_count(recording, SP_LOSS_NO_SPACE, 1);
+			count_refusal(recording, kind, end);
 			return err;
 		}
 	}

@@ -405,6 +405,8 @@ struct sp_recording {
 	int wanted_error;    /* why the wanted directory did not take it; 0: it did */
 	uint64_t device, inode;
 	_Atomic uint64_t refused_ns; /* when the kernel last had no storage; 0: never */
+	/* Where each section was to end that was refused last; 0: none was. */
+	_Atomic uint64_t refused_ends[SP_SECTION_COUNT];
 };
 
 /* Context: signal. */
