@@ -16,6 +16,9 @@
 
 #define VALUES_MAX 16U
 #define FIRST_SAMPLES 256U
+/* What comments begin with that profiles are told apart by. */
+#define DELTA_COMMENT "delta: "
+#define KIND_COMMENT "kind: "
 #define PROCESS_COMMENT "process: "
 /* What a packed sample, and a location with its function, come to. */
 #define EXPECTED_SAMPLE_BYTES ((size_t)64)
@@ -60,6 +63,50 @@ static bool is_same_type(const profile_message *one,
 		       0;
 }
 
+/* What follows these words in the first comment that begins with them; NULL: none does.
+ */
+static const char *find_comment(const profile_message *profile, const char *beginning)
+{
+	for (size_t i = 0; i < profile->n_comment; i++) {
+		const char *text = text_of(profile, profile->comment[i]);
+
+		if (strncmp(text, beginning, strlen(beginning)) == 0)
+			return text + strlen(beginning);
+	}
+	return NULL;
+}
+
+/* Kinds that measure the same say what they are: what was in use at the peak is not what
+ * is in use at the end. */
+static int check_names_of_kinds(const struct delta *delta)
+{
+	const char *older = find_comment(delta->older->profile, KIND_COMMENT);
+	const char *newer = find_comment(delta->newer->profile, KIND_COMMENT);
+
+	if (!older || !newer || strcmp(older, newer) == 0)
+		return 0;
+	snprintf(delta->error, delta->error_bytes,
+		 "%s and %s are different kinds of profiles: one is of the kind %s, the "
+		 "other %s",
+		 delta->older->name, delta->newer->name, older, newer);
+	return -EINVAL;
+}
+
+static int check_wholeness(const struct delta *delta)
+{
+	const struct sp_delta_input *inputs[] = {delta->older, delta->newer};
+
+	for (size_t i = 0; i < 2; i++) {
+		if (!find_comment(inputs[i]->profile, DELTA_COMMENT))
+			continue;
+		snprintf(delta->error, delta->error_bytes,
+			 "%s is itself what \"spanprof delta\" has made of two profiles",
+			 inputs[i]->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int check_kinds(const struct delta *delta)
 {
 	const profile_message *older = delta->older->profile;
@@ -73,7 +120,7 @@ static int check_kinds(const struct delta *delta)
 		is_same = is_same_type(older, older->sample_type[i], newer,
 				       newer->sample_type[i]);
 	if (is_same && newer->n_sample_type <= VALUES_MAX)
-		return 0;
+		return check_names_of_kinds(delta);
 	snprintf(
 		delta->error, delta->error_bytes,
 		"%s and %s are different kinds of profiles: %s is measured in one, %s in "
@@ -89,13 +136,9 @@ static int check_kinds(const struct delta *delta)
 /* The process whose profile it is; 0 if it does not say. */
 static unsigned long process_of(const profile_message *profile)
 {
-	for (size_t i = 0; i < profile->n_comment; i++) {
-		const char *text = text_of(profile, profile->comment[i]);
+	const char *process = find_comment(profile, PROCESS_COMMENT);
 
-		if (strncmp(text, PROCESS_COMMENT, strlen(PROCESS_COMMENT)) == 0)
-			return strtoul(text + strlen(PROCESS_COMMENT), NULL, 10);
-	}
-	return 0;
+	return process ? strtoul(process, NULL, 10) : 0;
 }
 
 static int check_processes(const struct delta *delta)
@@ -292,7 +335,7 @@ static void put_comments(const struct delta *delta, struct sp_profile_stream *st
 	const profile_message *newer = delta->newer->profile;
 	char text[2 * 4096 + 128];
 
-	snprintf(text, sizeof(text), "delta: %s less %s, %.3f s later",
+	snprintf(text, sizeof(text), DELTA_COMMENT "%s less %s, %.3f s later",
 		 delta->newer->name, delta->older->name,
 		 (double)(newer->duration_nanos - older->duration_nanos) / 1e9);
 	put_comment(stream, text);
@@ -433,8 +476,10 @@ int sp_profile_delta_write(const struct sp_delta_input *older,
 			      .newer = newer,
 			      .error = error,
 			      .error_bytes = error_bytes};
-	int err = check_kinds(&delta);
+	int err = check_wholeness(&delta);
 
+	if (!err)
+		err = check_kinds(&delta);
 	if (!err)
 		err = check_processes(&delta);
 	if (err)

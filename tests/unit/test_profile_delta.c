@@ -266,6 +266,32 @@ START_TEST(other_kinds_are_refused)
 }
 END_TEST
 
+START_TEST(kinds_that_measure_the_same_are_told_apart)
+{
+	older_comments[2] = "kind: peak";
+	newer_comments[2] = "kind: leaks";
+	assert_refused("OLD and NEW are different kinds of profiles: one is of the kind "
+		       "peak, the other leaks");
+	newer_comments[2] = "kind: peak";
+	add(&newer, 1, LEAF(1));
+	profile_free(delta());
+	newer_comments[2] = "new";
+	profile_free(delta());
+	older_comments[2] = "old";
+}
+END_TEST
+
+START_TEST(delta_is_no_profile_to_subtract)
+{
+	newer_comments[2] = "delta: NEW less OLD, 3.000 s later";
+	assert_refused("NEW is itself what \"spanprof delta\" has made of two profiles");
+	newer_comments[2] = "new";
+	older_comments[2] = "delta: NEW less OLD, 3.000 s later";
+	assert_refused("OLD is itself what \"spanprof delta\" has made of two profiles");
+	older_comments[2] = "old";
+}
+END_TEST
+
 START_TEST(other_processes_are_refused)
 {
 	newer_comments[1] = "process: 18";
@@ -461,6 +487,8 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, code_without_a_file_is_told_by_address_and_name);
 	tcase_add_test(tc, head_says_what_it_is);
 	tcase_add_test(tc, other_kinds_are_refused);
+	tcase_add_test(tc, kinds_that_measure_the_same_are_told_apart);
+	tcase_add_test(tc, delta_is_no_profile_to_subtract);
 	tcase_add_test(tc, other_processes_are_refused);
 	tcase_add_test(tc, values_that_do_not_fit_are_refused);
 	tcase_add_test(tc, without_memory_nothing_is_leaked);

@@ -55,12 +55,17 @@ void sp_comment_bytes(struct sp_text *text, uint64_t bytes)
 	sp_text_string(text, units[unit]);
 }
 
-void sp_comments_add_process(struct sp_profile_comments *comments,
-			     const struct sp_recording_header *header)
+void sp_comments_begin(struct sp_profile_comments *comments, const char *kind,
+		       const struct sp_recording_header *header)
 {
 	struct sp_text line;
 	size_t end = sizeof(header->command_line);
 
+	comments->count = 0;
+	/* Two kinds may measure the same; "spanprof delta" tells them apart by this. */
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "kind: ");
+	sp_text_string(&line, kind);
 	while (end && header->command_line[end - 1] == '\0')
 		end--;
 	sp_comment_begin(&line, comments);

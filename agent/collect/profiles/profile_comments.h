@@ -28,9 +28,9 @@ void sp_comment_percent(struct sp_text *line, double part, double whole);
 /* "1.5 KiB" */
 void sp_comment_bytes(struct sp_text *line, uint64_t bytes);
 
-/* Whose profile it is. */
-void sp_comments_add_process(struct sp_profile_comments *comments,
-			     const struct sp_recording_header *header);
+/* The first lines: which kind of profile it is ("heap"), and whose. */
+void sp_comments_begin(struct sp_profile_comments *comments, const char *kind,
+		       const struct sp_recording_header *header);
 
 /* A line for each loss that happened and has a meaning: one of the SP_LOSS_COUNT given,
  * or, where there is none, one that all kinds of profiles share. */

@@ -142,8 +142,7 @@ void sp_cpu_comments_fill(struct sp_profile_comments *comments,
 			  const struct sp_cpu_totals *totals,
 			  const struct sp_group_sum *groups)
 {
-	comments->count = 0;
-	sp_comments_add_process(comments, recording->header);
+	sp_comments_begin(comments, "cpu", recording->header);
 	say_rate(comments, recording->header, totals);
 	say_scales(comments, recording, groups);
 	sp_span_comments_add_sampling(comments, recording->header);

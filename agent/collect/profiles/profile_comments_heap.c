@@ -287,12 +287,11 @@ static void say_coverage(struct sp_profile_comments *comments,
 }
 
 void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_view which,
-			   const struct sp_heap_values *values)
+			   const char *kind, const struct sp_heap_values *values)
 {
 	const struct sp_recording_header *header = values->recording->header;
 
-	comments->count = 0;
-	sp_comments_add_process(comments, header);
+	sp_comments_begin(comments, kind, header);
 	say_sampling(comments, values);
 	say_exact(comments, &values->totals);
 	say_failures(comments, values);

@@ -11,6 +11,6 @@
 
 /* The lines lie in comments itself. */
 void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_view which,
-			   const struct sp_heap_values *values);
+			   const char *kind, const struct sp_heap_values *values);
 
 #endif

@@ -190,8 +190,7 @@ void sp_span_comments_fill(struct sp_profile_comments *comments,
 {
 	const struct sp_recording_header *header = values->recording->header;
 
-	comments->count = 0;
-	sp_comments_add_process(comments, header);
+	sp_comments_begin(comments, "spans", header);
 	say_values(comments, values, heap);
 	say_untracked(comments, header);
 	if (!sp_atomic_value(&header->span_ticks_per_second))

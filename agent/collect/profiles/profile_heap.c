@@ -185,7 +185,8 @@ static void fill_view(struct sp_heap_profile *profile, enum sp_heap_view which,
 	view->period_type = (struct sp_value_type){"space", "bytes"};
 	view->period = (int64_t)profile->values.rate_bytes;
 	view->drop_frames = ALLOCATOR_FRAMES;
-	sp_heap_comments_fill(&profile->comments[which], which, &profile->values);
+	sp_heap_comments_fill(&profile->comments[which], which, view->kind,
+			      &profile->values);
 	view->comments = profile->comments[which].lines;
 	view->comment_count = profile->comments[which].count;
 	cursor->profile = profile;

@@ -275,6 +275,19 @@ delta_tells_what_a_running_program_did() {
 	expect_same "" "$(find . -name '.spanprof-*')"
 }
 
+delta_tells_kinds_apart_that_measure_the_same() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	mkdir "$scratch/kinds"
+	cd "$scratch/kinds" || return
+	env -i PATH="$PATH" SPANPROF=heap:rate=1,leaks=1 \
+		LD_PRELOAD="$SPANPROF_TEST_AGENT" bash -c 'printf -v text "%1000s" x' 2>said
+	run 1 delta ./bash.*.peak.pb.gz ./bash.*.leaks.pb.gz
+	expect_match 'one is of the kind peak, the other leaks' "$errors"
+	run 0 delta -o same ./bash.*.peak.pb.gz ./bash.*.peak.pb.gz
+	run 1 delta same ./bash.*.peak.pb.gz
+	expect_match '^spanprof: same is itself what' "$errors"
+}
+
 check no_command_is_a_usage_error
 check an_unknown_command_names_the_nearest
 check an_unknown_option_is_named
@@ -296,4 +309,5 @@ check recordings_of_other_users_are_left_alone_in_a_folder
 check delta_wants_two_profiles
 check delta_names_what_it_cannot_read
 check delta_tells_what_a_running_program_did
+check delta_tells_kinds_apart_that_measure_the_same
 finish_checks
