@@ -56,6 +56,7 @@ void sp_fork_child_begin(void)
 		sp_capture_set_state(SP_CAPTURE_OFF);
 		goto out;
 	}
+	sp_capture.recording.header->is_fork_child = 1;
 	if (parents.header)
 		sp_recording_copy_modules(&sp_capture.recording, &parents);
 	if (!sp_capture_is_cut_off())

@@ -223,7 +223,7 @@ struct sp_recording_header {
 	/* By hooks and handlers: sources of spans that met something, a bit for each of
 	 * enum sp_span_source. */
 	_Atomic uint32_t found_sources;
-	uint32_t unused;
+	uint32_t is_fork_child; /* the process began as a copy of another */
 
 	struct sp_journal journal;
 };

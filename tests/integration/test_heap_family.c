@@ -266,6 +266,7 @@ static void assert_parent(const struct victim *victim)
 	ck_assert_int_eq(own.inuse_bytes, 45000);
 	ck_assert_uint_eq(of_child.samples, 0);
 	ck_assert_uint_eq(heap_profile_with(profile, "child_resize").samples, 0);
+	ck_assert_ptr_null(heap_profile_comment(profile, "fork: "));
 	heap_profile_free(profile);
 }
 
@@ -288,6 +289,7 @@ static void assert_child(const struct victim *victim)
 	ck_assert(account.frees == 40 + 20 + 150);
 	/* Blocks that it got from its parent are its parent's. */
 	ck_assert_uint_eq(heap_profile_with(profile, "parent_allocate").samples, 0);
+	ck_assert_ptr_nonnull(heap_profile_comment(profile, "fork: "));
 	heap_profile_free(profile);
 }
 

@@ -87,6 +87,16 @@ static void say_early(struct sp_profile_comments *comments,
 			      "later frees are in the exact numbers");
 }
 
+static void say_fork(struct sp_profile_comments *comments,
+		     const struct sp_recording_header *header)
+{
+	if (header->is_fork_child)
+		say(comments,
+		    "fork: this process began as a copy of another; blocks that "
+		    "were allocated before that are in no profile of it, and "
+		    "of them only later frees are in the exact numbers");
+}
+
 /* Whoever has an allocator of his own, or maps memory himself, sees it here. */
 static void say_memory(struct sp_profile_comments *comments,
 		       const struct sp_heap_values *values)
@@ -296,6 +306,7 @@ void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_vi
 	say_exact(comments, &values->totals);
 	say_failures(comments, values);
 	say_early(comments, header);
+	say_fork(comments, header);
 	say_estimate(comments, &values->totals);
 	say_memory(comments, values);
 	if (which == SP_HEAP_VIEW_PEAK)
