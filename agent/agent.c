@@ -12,6 +12,7 @@
 #include "process_end.h"
 #include "sp_alloc_extended.h"
 #include "sp_alloc_next.h"
+#include "sp_alloc_own_calls.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_collector.h"
@@ -66,6 +67,17 @@ static void tell_unpatched(const struct sp_got_result *result)
 	sp_log_error("heap profile: %u calls of the program's allocator other than "
 		     "malloc() could not be redirected and are not seen",
 		     result->failed);
+}
+
+static void redirect_own_calls(void)
+{
+	struct sp_got_result result = {0};
+
+	sp_alloc_own_calls_start(&result);
+	if (result.failed)
+		sp_log_error("heap profile: %u calls that the program's allocator makes "
+			     "of itself could not be redirected and are counted, too",
+			     result.failed);
 }
 
 static bool module_loaded(uint64_t start, const void *link_map)
@@ -129,6 +141,7 @@ static void prepare_heap(void)
 		sp_log_error("no memory for the heap profile: there will be none");
 		return;
 	}
+	redirect_own_calls();
 	if (!sp_agent.options.is_heap_enabled)
 		return;
 	sp_agent.heap_coverage = sp_alloc_coverage();

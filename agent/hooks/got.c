@@ -394,6 +394,17 @@ static uint64_t start_of(const struct link_map *object)
 			      : getauxval(AT_PHDR) & ~(uint64_t)(SP_PAGE_BYTES - 1);
 }
 
+void sp_got_patch_object(const struct link_map *object, const struct sp_got_patch *patch,
+			 struct sp_got_result *result)
+{
+	struct cache *cache = sp_pages_map(sizeof(*cache));
+
+	if (!cache || patch_module(cache, start_of(object), NULL, patch, result) != 0)
+		result->failed++;
+	if (cache)
+		sp_pages_unmap(cache, sizeof(*cache));
+}
+
 void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result *result)
 {
 	const struct link_map *last = sp_next_last_object();

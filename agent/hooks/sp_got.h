@@ -60,6 +60,10 @@ struct sp_got_result {
  */
 void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result *result);
 
+/* Context: init, before the program has threads. The same for one of these modules. */
+void sp_got_patch_object(const struct link_map *object, const struct sp_got_patch *patch,
+			 struct sp_got_result *result);
+
 /*
  * Context: collector. Patches a module that was loaded later and may be unloaded at any
  * moment, which makes this fail and does no harm. start is where the module begins;

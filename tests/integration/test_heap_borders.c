@@ -102,6 +102,35 @@ START_TEST(allocator_of_the_program_is_left_alone)
 }
 END_TEST
 
+static const char *const fence_places[] = {"fence_calloc", "fence_memalign",
+					   "fence_aligned_alloc", "fence_posix_memalign",
+					   "fence_realloc"};
+
+/* What it calls of itself is none of the program's: each block counts once. */
+START_TEST(allocator_that_calls_itself_is_counted_once)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"heap_fence", NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+	struct heap_profile *profile = heap_profile_of(victim, "heap");
+	struct heap_account account = heap_profile_account(profile);
+	int64_t blocks = victim_number(victim->output, "blocks");
+	int64_t kept = victim_number(victim->output, "kept");
+
+	for (size_t i = 0; i < sizeof(fence_places) / sizeof(fence_places[0]); i++)
+		heap_profile_assert_site(
+			profile, fence_places[i],
+			&(struct heap_sums){blocks, blocks * 1000, kept, kept * 1000, 0});
+	/* All that there is but for a few of the C library's. */
+	ck_assert(account.allocations - 6 * (double)blocks < 10);
+	ck_assert(heap_profile_loss(profile, HEAP_LOSS_STALE) == 0);
+	heap_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 /* What Python calls by ctypes is the C library's own malloc and free. */
 START_TEST(python_ctypes_is_as_without_us)
 {
@@ -142,6 +171,7 @@ static void add(TCase *tcase)
 			    sizeof(borders) / sizeof(borders[0]));
 	tcase_add_test(tcase, name_space_of_its_own_is_as_without_us);
 	tcase_add_test(tcase, allocator_of_the_program_is_left_alone);
+	tcase_add_test(tcase, allocator_that_calls_itself_is_counted_once);
 	tcase_add_test(tcase, python_ctypes_is_as_without_us);
 }
 
