@@ -7,15 +7,35 @@
 
 #include <sys/mman.h>
 
-static void *map(size_t size_bytes, int protection, int sharing)
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000 /* Linux 4.17; to older ones a hint */
+#endif
+
+static void *map_near(uint64_t address, size_t size_bytes, int protection, int flags)
 {
-	long pages = sp_syscall6(SYS_mmap, 0, (long)size_bytes, protection,
-				 sharing | MAP_ANONYMOUS, -1, 0);
+	long pages = sp_syscall6(SYS_mmap, (long)address, (long)size_bytes, protection,
+				 flags | MAP_ANONYMOUS, -1, 0);
 
 	if (pages < 0 && pages > -4096)
 		return NULL;
 	sp_syscall3(SYS_madvise, pages, size_bytes, MADV_DONTDUMP);
 	return (void *)pages;
+}
+
+static void *map(size_t size_bytes, int protection, int sharing)
+{
+	return map_near(0, size_bytes, protection, sharing);
+}
+
+void *sp_pages_map_at(uint64_t address, size_t size_bytes)
+{
+	void *pages = map_near(address, size_bytes, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_FIXED_NOREPLACE);
+
+	if (!pages || (uint64_t)(uintptr_t)pages == address)
+		return pages;
+	sp_pages_unmap(pages, size_bytes);
+	return NULL;
 }
 
 void *sp_pages_map(size_t size_bytes)

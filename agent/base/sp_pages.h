@@ -5,6 +5,7 @@
 #define SP_PAGES_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define SP_PAGE_BYTES ((size_t)4096)
 
@@ -13,6 +14,9 @@
  * dumps (MADV_DONTDUMP).
  */
 void *sp_pages_map(size_t size_bytes);
+
+/* Context: signal. As sp_pages_map(), just there; NULL also when something is there. */
+void *sp_pages_map_at(uint64_t address, size_t size_bytes);
 
 /* Context: signal. As sp_pages_map(), but a fork child shares them, and they do not count
  * against the program's limit on data: for a stack while it is used. */

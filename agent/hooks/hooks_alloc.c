@@ -12,6 +12,7 @@
 #include "sp_block_classes.h"
 #include "sp_compiler.h"
 #include "sp_heap_capture.h"
+#include "sp_own_block.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -36,6 +37,10 @@ static SP_NOINLINE void *get(size_t size_bytes)
 /* Of a block that may be a sampled one, of NULL, and on a thread without state. */
 static SP_COLD void give_back(void *ptr)
 {
+	if (sp_own_block_is(ptr)) {
+		sp_own_block_free(ptr);
+		return;
+	}
 	if (!sp_heap_passes_through())
 		sp_heap_note_free(ptr);
 	sp_alloc_next.free(ptr);
@@ -82,9 +87,25 @@ void sp_cfree(void *ptr)
 	sp_alloc_next.free(ptr);
 }
 
+/* NULL: it is none. */
+static SP_COLD void *get_own_block(size_t count, size_t size_bytes)
+{
+	size_t bytes;
+
+	return __builtin_mul_overflow(count, size_bytes, &bytes)
+		       ? NULL
+		       : sp_own_block_take(bytes);
+}
+
 static SP_NOINLINE void *get_zeroed(size_t count, size_t size_bytes)
 {
 	void *ptr;
+
+	if (sp_unlikely(sp_own_block_is_wanted)) {
+		ptr = get_own_block(count, size_bytes);
+		if (ptr)
+			return ptr;
+	}
 
 	if (sp_heap_passes_through())
 		return sp_alloc_next.calloc(count, size_bytes);
@@ -109,6 +130,8 @@ static SP_NOINLINE void *resize(void *ptr, size_t size_bytes)
 	struct sp_heap_hold hold;
 	void *resized;
 
+	if (sp_own_block_is(ptr))
+		return sp_own_block_resize(ptr, size_bytes);
 	if (sp_heap_passes_through())
 		return sp_alloc_next.realloc(ptr, size_bytes);
 	if (!ptr) {

@@ -13,6 +13,7 @@
 #include "sp_cpu_timer.h"
 #include "sp_heap_capture.h"
 #include "sp_next.h"
+#include "sp_own_block.h"
 #include "sp_signal.h"
 #include "sp_span_capture.h"
 #include "sp_thread.h"
@@ -144,7 +145,12 @@ static size_t stack_bytes_of(const pthread_attr_t *attributes)
 int sp_hooks_create_own_thread(pthread_t *thread, const pthread_attr_t *attributes,
 			       void *(*start_routine)(void *), void *argument)
 {
-	return SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
+	int err;
+
+	sp_own_block_is_wanted = true;
+	err = SP_NEXT(pthread_create)(thread, attributes, start_routine, argument);
+	sp_own_block_is_wanted = false;
+	return err;
 }
 
 /* The slot of a thread that is about to be made; NULL when it is to be made as without

@@ -21,6 +21,8 @@
 /* All of them fit into the processor's first cache. */
 #define FIRST_COUNTERS (UINT64_C(4) << 10)
 #define MOST_COUNTERS (UINT64_C(64) << 20)
+_Static_assert(MOST_COUNTERS << SP_HEAP_FILTER_SHIFT <= SP_HEAP_NULL_STEP,
+	       "addresses that share NULL's counter do so in the largest filter");
 /* Counters for each live block, so that few other addresses meet one. */
 #define COUNTERS_A_BLOCK 64U
 

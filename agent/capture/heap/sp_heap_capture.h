@@ -89,6 +89,10 @@ static inline uint64_t sp_heap_filter_index(const void *ptr, uint64_t mask)
 	return (uint64_t)(uintptr_t)ptr >> SP_HEAP_FILTER_SHIFT & mask;
 }
 
+/* Multiples of this share NULL's counter, however large the filter is: free() and
+ * realloc() go the slow way for them, too. */
+#define SP_HEAP_NULL_STEP (UINT64_C(1) << 36)
+
 /* Allocators place blocks at regular distances, which one multiplication would send
  * to the same few places. */
 static inline uint64_t sp_heap_hash(const void *ptr)

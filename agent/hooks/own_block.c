@@ -1,0 +1,74 @@
+/*
+ * See sp_own_block.h. Each block is a page at a place of its own, taken from the kernel
+ * and given back to it. Context: hook, cold; no lock: who takes a place has marked it
+ * first, who leaves it unmarks it last.
+ */
+#include "sp_own_block.h"
+
+#include "sp_alloc_next.h"
+#include "sp_heap_capture.h"
+#include "sp_next.h"
+#include "sp_pages.h"
+
+#include <string.h>
+
+_Static_assert(SP_OWN_BLOCK_STEP % SP_HEAP_NULL_STEP == 0 &&
+		       SP_OWN_BLOCK_FIRST % SP_HEAP_NULL_STEP == 0,
+	       "free() goes the slow way for each block");
+
+SP_TLS bool sp_own_block_is_wanted;
+_Atomic bool sp_own_blocks_taken[SP_OWN_BLOCKS];
+
+/* Does whoever calls a function of that name meet ours? A library that comes before us
+ * may stand in front of some. */
+static bool is_ours_first(const char *name)
+{
+	return sp_next_find_first(name, NULL) ==
+	       sp_next_find_in(sp_next_own_object(), name, NULL);
+}
+
+SP_COLD void *sp_own_block_take(size_t size_bytes)
+{
+	if (size_bytes > SP_PAGE_BYTES || !is_ours_first("calloc") ||
+	    !is_ours_first("realloc") || !is_ours_first("free"))
+		return NULL;
+	for (uint32_t i = 0; i < SP_OWN_BLOCKS; i++) {
+		void *page;
+
+		if (atomic_exchange_explicit(&sp_own_blocks_taken[i], true,
+					     memory_order_acquire))
+			continue;
+		page = sp_pages_map_at(SP_OWN_BLOCK_FIRST + i * SP_OWN_BLOCK_STEP,
+				       SP_PAGE_BYTES);
+		if (page)
+			return page;
+		atomic_store_explicit(&sp_own_blocks_taken[i], false,
+				      memory_order_relaxed);
+	}
+	return NULL;
+}
+
+SP_COLD void sp_own_block_free(void *ptr)
+{
+	uint64_t offset = (uint64_t)(uintptr_t)ptr - SP_OWN_BLOCK_FIRST;
+
+	sp_pages_unmap(ptr, SP_PAGE_BYTES);
+	/* Release: pairs with the exchange of whoever takes the place next. */
+	atomic_store_explicit(&sp_own_blocks_taken[offset / SP_OWN_BLOCK_STEP], false,
+			      memory_order_release);
+}
+
+SP_COLD void *sp_own_block_resize(void *ptr, size_t size_bytes)
+{
+	void *resized;
+
+	if (size_bytes && size_bytes <= SP_PAGE_BYTES)
+		return ptr;
+	resized = size_bytes ? sp_alloc_next.malloc(size_bytes) : NULL;
+	if (size_bytes && !resized)
+		return NULL;
+	if (resized)
+		memcpy(resized, ptr, SP_PAGE_BYTES);
+	sp_own_block_free(ptr);
+	return resized;
+}
