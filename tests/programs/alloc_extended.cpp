@@ -144,19 +144,31 @@ static void handler()
 		throw std::bad_alloc();
 }
 
+template <typename Allocate> static void expect_exception(Allocate allocate)
+{
+	try {
+		blocks[0] = allocate();
+		printf("got too much\n");
+	} catch (const std::bad_alloc &error) {
+		if (strcmp(error.what(), "std::bad_alloc") != 0)
+			printf("%s\n", error.what());
+	}
+}
+
 /* Nothing is allocated; exceptions pass through whoever stands in between. */
 USE use_too_much()
 {
-	volatile size_t too_much = PTRDIFF_MAX - 4096;
+	static volatile size_t too_much = PTRDIFF_MAX - 4096;
 
 	for (int i = 0; i < BLOCKS; i++) {
-		try {
-			blocks[0] = operator new(too_much);
-			printf("got too much\n");
-		} catch (const std::bad_alloc &error) {
-			handler_calls += strcmp(error.what(), "std::bad_alloc") != 0;
-		}
-		if (operator new(too_much, std::nothrow) != nullptr)
+		expect_exception([] { return operator new(too_much); });
+		expect_exception([] { return operator new[](too_much); });
+		expect_exception([] { return operator new(too_much, alignment); });
+		expect_exception([] { return operator new[](too_much, alignment); });
+		if (operator new(too_much, std::nothrow) != nullptr ||
+		    operator new[](too_much, std::nothrow) != nullptr ||
+		    operator new(too_much, alignment, std::nothrow) != nullptr ||
+		    operator new[](too_much, alignment, std::nothrow) != nullptr)
 			printf("got too much\n");
 	}
 	std::set_new_handler(handler);
