@@ -203,7 +203,7 @@ static SP_COLD void find_all(void)
 {
 	const struct link_map *library = sp_next_find_object("malloc"), *object;
 	bool is_one = true;
-	struct sp_alloc_next found;
+	struct sp_alloc_next found = {.has_block_caches = false};
 
 #define FIND(name)                                                                       \
 	do {                                                                             \
