@@ -5,6 +5,7 @@
 
 #include "sp_syscall.h"
 
+#include <stdint.h>
 #include <sys/mman.h>
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -41,6 +42,23 @@ void *sp_pages_map_at(uint64_t address, size_t size_bytes)
 void *sp_pages_map(size_t size_bytes)
 {
 	return map(size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+}
+
+void *sp_pages_map_aligned(size_t size_bytes, size_t alignment_bytes)
+{
+	char *reserved = sp_pages_reserve(size_bytes + alignment_bytes);
+	size_t before = -(uintptr_t)reserved & (alignment_bytes - 1);
+	char *pages = reserved + before;
+
+	if (!reserved)
+		return NULL;
+	if (before)
+		sp_pages_unmap(reserved, before);
+	sp_pages_unmap(pages + size_bytes, alignment_bytes - before);
+	if (sp_pages_open(pages, size_bytes) == 0)
+		return pages;
+	sp_pages_unmap(pages, size_bytes);
+	return NULL;
 }
 
 void *sp_pages_map_stack(size_t size_bytes)

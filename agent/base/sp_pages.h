@@ -18,6 +18,10 @@ void *sp_pages_map(size_t size_bytes);
 /* Context: signal. As sp_pages_map(), just there; NULL also when something is there. */
 void *sp_pages_map_at(uint64_t address, size_t size_bytes);
 
+/* Context: signal. As sp_pages_map(), at a multiple of alignment_bytes, a power of two;
+ * so much more address space is taken for a moment. */
+void *sp_pages_map_aligned(size_t size_bytes, size_t alignment_bytes);
+
 /* Context: signal. As sp_pages_map(), but a fork child shares them, and they do not count
  * against the program's limit on data: for a stack while it is used. */
 void *sp_pages_map_stack(size_t size_bytes);

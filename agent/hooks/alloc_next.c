@@ -8,6 +8,7 @@
 #include "sp_alloc_next.h"
 
 #include "sp_alloc_choice.h"
+#include "sp_alloc_line.h"
 #include "sp_compiler.h"
 #include "sp_next.h"
 #include "sp_pages.h"
@@ -225,6 +226,11 @@ static SP_COLD void find_all(void)
 		complete_aligned(library, &found);
 	sp_alloc_choose(is_one ? library : NULL, &found);
 	sp_alloc_next = found;
+	sp_alloc_line.malloc = found.malloc;
+	sp_alloc_line.free = found.free;
+	sp_alloc_line.calloc = found.calloc;
+	sp_alloc_line.realloc = found.realloc;
+	sp_alloc_line.has_block_caches = found.has_block_caches;
 }
 
 void sp_alloc_find(void)

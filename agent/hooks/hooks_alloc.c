@@ -7,6 +7,7 @@
  * A resize counts as one allocation of the new size and one free.
  */
 #include "sp_alloc_jemalloc.h"
+#include "sp_alloc_line.h"
 #include "sp_alloc_next.h"
 #include "sp_block_cache.h"
 #include "sp_block_classes.h"
@@ -28,57 +29,74 @@ static SP_NOINLINE void *get(size_t size_bytes)
 	void *ptr;
 
 	if (sp_heap_passes_through())
-		return sp_alloc_next.malloc(size_bytes);
+		return sp_alloc_line.malloc(size_bytes);
 	ptr = sp_alloc_next.malloc(size_bytes);
 	sp_heap_note_alloc(ptr, size_bytes);
 	return ptr;
 }
 
 /* Of a block that may be a sampled one, of NULL, and on a thread without state. */
-static SP_COLD void give_back(void *ptr)
+static SP_NOINLINE void give_back(void *ptr)
 {
 	if (sp_own_block_is(ptr)) {
 		sp_own_block_free(ptr);
 		return;
 	}
-	if (!sp_heap_passes_through())
-		sp_heap_note_free(ptr);
-	sp_alloc_next.free(ptr);
-}
-
-/*
- * What is counted before is reached by a jump. Where jemalloc serves, blocks that the
- * thread has at hand are taken and put back right here: jumps cost more than that.
- */
-SP_EXPORT void *malloc(size_t size_bytes)
-{
-	if (sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
-		return get(size_bytes);
-	if (sp_unlikely(sp_alloc_next.has_block_caches)) {
-		struct sp_block_cache *cache = sp_block_cache_self;
-		uint32_t block_class = sp_block_class_of_size(size_bytes);
-		void *ptr = cache ? sp_block_cache_take(cache, block_class) : NULL;
-
-		if (sp_likely(ptr != NULL))
-			return ptr;
-	}
-	return sp_alloc_next.malloc(size_bytes);
-}
-
-SP_EXPORT void free(void *ptr)
-{
-	if (sp_unlikely(!sp_heap_count_unsampled_free(ptr))) {
-		give_back(ptr);
+	if (sp_heap_passes_through()) {
+		sp_alloc_line.free(ptr);
 		return;
 	}
-	if (sp_unlikely(sp_alloc_next.has_block_caches)) {
-		struct sp_block_cache *cache = sp_block_cache_self;
-
-		if (sp_likely(cache != NULL) && sp_likely(sp_alloc_jemalloc_owns(ptr)) &&
-		    sp_likely(sp_block_cache_put(cache, sp_block_class_of(ptr), ptr)))
-			return;
-	}
+	sp_heap_note_free(ptr);
 	sp_alloc_next.free(ptr);
+}
+
+/* --- where jemalloc serves: blocks that the thread has at hand are taken and put back
+ * right here, as jumps cost more than that --- */
+
+static SP_NOINLINE void *malloc_at_hand(size_t size_bytes)
+{
+	struct sp_block_cache *cache = sp_block_cache_self;
+	void *ptr;
+
+	if (sp_unlikely(!cache) || sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
+		return get(size_bytes);
+	ptr = sp_block_cache_take(cache, sp_block_class_of_size(size_bytes));
+	return sp_likely(ptr != NULL) ? ptr : sp_alloc_next.malloc(size_bytes);
+}
+
+static SP_NOINLINE void free_at_hand(void *ptr)
+{
+	struct sp_block_cache *cache = sp_block_cache_self;
+
+	if (sp_unlikely(!cache) || sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
+		give_back(ptr);
+	else if (sp_unlikely(!sp_alloc_jemalloc_owns(ptr)) ||
+		 !sp_block_cache_put(cache, sp_block_class_of(ptr), ptr))
+		sp_alloc_next.free(ptr);
+}
+
+/* --- malloc() and free() --- */
+
+/* A line of code as well. */
+#define ALIGNED __attribute__((aligned(64)))
+
+ALIGNED SP_EXPORT void *malloc(size_t size_bytes)
+{
+	if (sp_likely(sp_heap_count_unsampled_quick(size_bytes)))
+		return sp_alloc_line.malloc(size_bytes);
+	if (sp_alloc_line.has_block_caches)
+		return malloc_at_hand(size_bytes);
+	return get(size_bytes);
+}
+
+ALIGNED SP_EXPORT void free(void *ptr)
+{
+	if (sp_likely(sp_heap_count_unsampled_free_quick(ptr)))
+		sp_alloc_line.free(ptr);
+	else if (sp_alloc_line.has_block_caches)
+		free_at_hand(ptr);
+	else
+		give_back(ptr);
 }
 
 void sp_cfree(void *ptr)
@@ -108,7 +126,7 @@ static SP_NOINLINE void *get_zeroed(size_t count, size_t size_bytes)
 	}
 
 	if (sp_heap_passes_through())
-		return sp_alloc_next.calloc(count, size_bytes);
+		return sp_alloc_line.calloc(count, size_bytes);
 	ptr = sp_alloc_next.calloc(count, size_bytes);
 	/* Where it succeeded the product does not overflow. */
 	sp_heap_note_alloc(ptr, count * size_bytes);
@@ -120,9 +138,9 @@ SP_EXPORT void *calloc(size_t count, size_t size_bytes)
 	size_t bytes;
 
 	if (sp_unlikely(__builtin_mul_overflow(count, size_bytes, &bytes)) ||
-	    sp_unlikely(!sp_heap_count_unsampled(bytes)))
+	    sp_unlikely(!sp_heap_count_unsampled_quick(bytes)))
 		return get_zeroed(count, size_bytes);
-	return sp_alloc_next.calloc(count, size_bytes);
+	return sp_alloc_line.calloc(count, size_bytes);
 }
 
 static SP_NOINLINE void *resize(void *ptr, size_t size_bytes)
@@ -133,7 +151,7 @@ static SP_NOINLINE void *resize(void *ptr, size_t size_bytes)
 	if (sp_own_block_is(ptr))
 		return sp_own_block_resize(ptr, size_bytes);
 	if (sp_heap_passes_through())
-		return sp_alloc_next.realloc(ptr, size_bytes);
+		return sp_alloc_line.realloc(ptr, size_bytes);
 	if (!ptr) {
 		resized = sp_alloc_next.realloc(NULL, size_bytes);
 		sp_heap_note_alloc(resized, size_bytes);
@@ -151,11 +169,11 @@ static SP_NOINLINE void *resize(void *ptr, size_t size_bytes)
  * as many in use if they fail. */
 static inline bool count_unsampled_resize(void *ptr, size_t size_bytes)
 {
-	struct sp_heap_thread *self = sp_heap_self;
+	struct sp_heap_thread *self = sp_heap_self_quick();
 
-	if (sp_unlikely(!ptr) || sp_unlikely(!size_bytes) ||
-	    sp_unlikely(sp_heap_may_be_sampled(ptr)) ||
-	    sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
+	if (sp_unlikely(!self) || sp_unlikely(!ptr) || sp_unlikely(!size_bytes) ||
+	    sp_unlikely(sp_heap_filter_asks(ptr)) ||
+	    sp_unlikely(!sp_heap_count_unsampled_in(self, size_bytes)))
 		return false;
 	self->frees++;
 	return true;
@@ -165,7 +183,7 @@ SP_EXPORT void *realloc(void *ptr, size_t size_bytes)
 {
 	if (sp_unlikely(!count_unsampled_resize(ptr, size_bytes)))
 		return resize(ptr, size_bytes);
-	return sp_alloc_next.realloc(ptr, size_bytes);
+	return sp_alloc_line.realloc(ptr, size_bytes);
 }
 
 SP_EXPORT void *reallocarray(void *ptr, size_t count, size_t size_bytes)

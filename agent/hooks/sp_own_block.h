@@ -19,7 +19,7 @@
 #define SP_OWN_BLOCKS 16U
 /* As low as address spaces of sanitizers and others leave it free: 104 TiB. */
 #define SP_OWN_BLOCK_FIRST (UINT64_C(0x68) << 40)
-#define SP_OWN_BLOCK_STEP (UINT64_C(1) << 36)
+#define SP_OWN_BLOCK_STEP (UINT64_C(1) << 38)
 
 /* While the calling thread makes our own. */
 extern SP_HIDDEN SP_TLS bool sp_own_block_is_wanted;

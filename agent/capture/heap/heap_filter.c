@@ -17,11 +17,13 @@
 
 #include "sp_pages.h"
 #include "sp_recording_heap.h"
+#include "sp_syscall.h"
 
-/* All of them fit into the processor's first cache. */
-#define FIRST_COUNTERS (UINT64_C(4) << 10)
-#define MOST_COUNTERS (UINT64_C(64) << 20)
-_Static_assert(MOST_COUNTERS << SP_HEAP_FILTER_SHIFT <= SP_HEAP_NULL_STEP,
+#include <sys/mman.h>
+
+/* They take few lines of the processor's first cache. */
+#define FIRST_COUNTERS (UINT64_C(1) << 10)
+_Static_assert(SP_HEAP_FILTER_COUNTERS_MAX << SP_HEAP_FILTER_SHIFT <= SP_HEAP_NULL_STEP,
 	       "addresses that share NULL's counter do so in the largest filter");
 /* Counters for each live block, so that few other addresses meet one. */
 #define COUNTERS_A_BLOCK 64U
@@ -35,42 +37,38 @@ _Static_assert(MOST_COUNTERS << SP_HEAP_FILTER_SHIFT <= SP_HEAP_NULL_STEP,
 #define STICKY 0x7fU  /* as many or more: never counted down */
 #define OF_NULL ALONE /* whose hash is 0 */
 
-/*
- * One that says yes to NULL alone, which is no block that is given back, and to few
- * others; and one counter that always does. The mask's lowest byte comes first.
- */
-#define NONE_COUNTERS 64U
-static union {
-	struct sp_heap_filter filter;
-	unsigned char bytes[sizeof(struct sp_heap_filter) + NONE_COUNTERS];
-} none = {.bytes = {NONE_COUNTERS - 1, [sizeof(struct sp_heap_filter)] = OF_NULL}},
-  all = {.filter = {.mask = 0}};
+struct sp_alloc_line sp_alloc_line;
 
-_Atomic(struct sp_heap_filter *) sp_heap_filter = &none.filter;
-
-static _Atomic(struct sp_heap_filter *) next_filter;
+static _Atomic uintptr_t next_filter;
 static _Atomic uint64_t live_blocks; /* about */
 
-static struct sp_heap_filter *make(uint64_t counters)
+/* NULL is for the slow way, which knows it. */
+static void set_null(uintptr_t filter)
 {
-	struct sp_heap_filter *filter = sp_pages_map(sizeof(*filter) + counters);
+	atomic_store_explicit(sp_heap_filter_counter(filter, NULL), OF_NULL,
+			      memory_order_relaxed);
+}
 
-	if (filter) {
-		filter->mask = counters - 1;
-		/* NULL is for the slow way, which knows it. */
-		filter->counters[0] = OF_NULL;
-	}
+static uint64_t counters_of(uintptr_t filter)
+{
+	return (filter & (SP_HEAP_FILTER_COUNTERS_MAX - 1)) + 1;
+}
+
+/* SP_HEAP_FILTER_NONE: there is no memory for it. */
+static uintptr_t make(uint64_t counters)
+{
+	void *memory = sp_pages_map_aligned(counters, SP_HEAP_FILTER_COUNTERS_MAX);
+	uintptr_t filter = (uintptr_t)memory + counters - 1;
+
+	if (!memory)
+		return SP_HEAP_FILTER_NONE;
+	set_null(filter);
 	return filter;
 }
 
-static _Atomic uint8_t *counter_of(struct sp_heap_filter *filter, const void *ptr)
+static bool is_constant(uintptr_t filter)
 {
-	return &filter->counters[sp_heap_filter_index(ptr, filter->mask)];
-}
-
-static bool is_constant(const struct sp_heap_filter *filter)
-{
-	return filter == &none.filter || filter == &all.filter;
+	return filter <= SP_HEAP_FILTER_ALL;
 }
 
 static uint8_t alone(const void *ptr)
@@ -90,14 +88,14 @@ static uint8_t one_less(uint8_t value)
 	return value & ALONE ? 0 : (uint8_t)(value - 1);
 }
 
-static void count_up(struct sp_heap_filter *filter, const void *ptr)
+static void count_up(uintptr_t filter, const void *ptr)
 {
 	_Atomic uint8_t *counter;
 	uint8_t value;
 
-	if (!filter || is_constant(filter))
+	if (is_constant(filter))
 		return;
-	counter = counter_of(filter, ptr);
+	counter = sp_heap_filter_counter(filter, ptr);
 	value = atomic_load_explicit(counter, memory_order_relaxed);
 	/* Relaxed: the store that publishes the block comes later. */
 	while (value != STICKY && !atomic_compare_exchange_weak_explicit(
@@ -106,14 +104,14 @@ static void count_up(struct sp_heap_filter *filter, const void *ptr)
 		;
 }
 
-static void count_down(struct sp_heap_filter *filter, const void *ptr)
+static void count_down(uintptr_t filter, const void *ptr)
 {
 	_Atomic uint8_t *counter;
 	uint8_t value;
 
 	if (is_constant(filter))
 		return;
-	counter = counter_of(filter, ptr);
+	counter = sp_heap_filter_counter(filter, ptr);
 	value = atomic_load_explicit(counter, memory_order_relaxed);
 	while (value != STICKY && value != 0 &&
 	       !atomic_compare_exchange_weak_explicit(counter, &value, one_less(value),
@@ -122,30 +120,48 @@ static void count_down(struct sp_heap_filter *filter, const void *ptr)
 		;
 }
 
-void sp_heap_filter_reset(bool is_exact)
+void sp_heap_filter_begin(bool is_exact)
 {
-	struct sp_heap_filter *filter = is_exact ? &all.filter : make(FIRST_COUNTERS);
+	uintptr_t filter = sp_heap_filter_now();
+	void *thread_pointer;
 
-	atomic_store_explicit(&all.filter.counters[0], STICKY, memory_order_relaxed);
-	atomic_store_explicit(&next_filter, NULL, memory_order_relaxed);
-	atomic_store_explicit(&live_blocks, 0, memory_order_relaxed);
+	/* A fork child goes on with its parent's, which has forgotten all. */
+	if (filter != SP_HEAP_FILTER_NONE)
+		return;
+	if (!is_exact)
+		filter = make(FIRST_COUNTERS);
 	/* Without memory for it every free looks into the table: slow, but right. */
-	atomic_store_explicit(&sp_heap_filter, filter ? filter : &all.filter,
+	if (filter == SP_HEAP_FILTER_NONE)
+		filter = SP_HEAP_FILTER_ALL;
+	atomic_store_explicit(&sp_alloc_line.filter, filter, memory_order_release);
+	/* Where jemalloc serves, the hooks have a way of their own. */
+	if (is_constant(filter) || sp_alloc_line.has_block_caches)
+		return;
+	__asm__("mov %%fs:0, %0" : "=r"(thread_pointer));
+	atomic_store_explicit(&sp_alloc_line.self_offset,
+			      (char *)&sp_heap_self - (char *)thread_pointer,
 			      memory_order_release);
 }
 
 void sp_heap_filter_forget(void)
 {
-	atomic_store_explicit(&next_filter, NULL, memory_order_relaxed);
-	atomic_store_explicit(&sp_heap_filter, &none.filter, memory_order_release);
+	uintptr_t filter = sp_heap_filter_now();
+	uint64_t counters = counters_of(filter);
+
+	atomic_store_explicit(&next_filter, SP_HEAP_FILTER_NONE, memory_order_relaxed);
+	atomic_store_explicit(&live_blocks, 0, memory_order_relaxed);
+	if (is_constant(filter))
+		return;
+	/* What is left if that fails costs look-ups. */
+	sp_syscall3(SYS_madvise, filter - (counters - 1), counters, MADV_DONTNEED);
+	set_null(filter);
 }
 
-struct sp_heap_filter *sp_heap_filter_add(const void *ptr,
-					  struct sp_heap_filter **in_the_making)
+uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making)
 {
-	struct sp_heap_filter *filter = sp_heap_filter_now();
+	uintptr_t filter = sp_heap_filter_now();
 
-	*in_the_making = NULL;
+	*in_the_making = SP_HEAP_FILTER_NONE;
 	if (is_constant(filter))
 		return filter;
 	*in_the_making = atomic_load_explicit(&next_filter, memory_order_acquire);
@@ -155,10 +171,10 @@ struct sp_heap_filter *sp_heap_filter_add(const void *ptr,
 	return filter;
 }
 
-void sp_heap_filter_check_added(const void *ptr, struct sp_heap_filter *added,
-				struct sp_heap_filter *added_in_the_making)
+void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
+				uintptr_t added_in_the_making)
 {
-	struct sp_heap_filter *filter, *next;
+	uintptr_t filter, next;
 
 	if (is_constant(added))
 		return;
@@ -169,26 +185,29 @@ void sp_heap_filter_check_added(const void *ptr, struct sp_heap_filter *added,
 	 * force. */
 	next = atomic_load_explicit(&next_filter, memory_order_acquire);
 	filter = sp_heap_filter_now();
-	if (next && next != added_in_the_making)
+	if (next != added_in_the_making)
 		count_up(next, ptr);
 	if (filter != added && filter != added_in_the_making && filter != next)
 		count_up(filter, ptr);
 }
 
-struct sp_heap_filter *sp_heap_filter_now(void)
+uintptr_t sp_heap_filter_now(void)
 {
-	return atomic_load_explicit(&sp_heap_filter, memory_order_acquire);
+	return atomic_load_explicit(&sp_alloc_line.filter, memory_order_acquire);
 }
 
-bool sp_heap_filter_may_be(struct sp_heap_filter *filter, const void *ptr)
+bool sp_heap_filter_may_be(uintptr_t filter, const void *ptr)
 {
-	uint8_t value =
-		atomic_load_explicit(counter_of(filter, ptr), memory_order_relaxed);
+	uint8_t value;
 
+	if (is_constant(filter))
+		return filter == SP_HEAP_FILTER_ALL;
+	value = atomic_load_explicit(sp_heap_filter_counter(filter, ptr),
+				     memory_order_relaxed);
 	return value & ALONE ? value == alone(ptr) : value != 0;
 }
 
-void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr)
+void sp_heap_filter_remove(uintptr_t filter, const void *ptr)
 {
 	if (is_constant(filter))
 		return;
@@ -196,7 +215,7 @@ void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr)
 	atomic_fetch_sub_explicit(&live_blocks, 1, memory_order_relaxed);
 }
 
-static void fill(struct sp_heap_filter *filter, const struct sp_recording *recording)
+static void fill(uintptr_t filter, const struct sp_recording *recording)
 {
 	uint64_t blocks = sp_live_blocks_of_levels(sp_live_levels_in(
 		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
@@ -215,23 +234,23 @@ static void fill(struct sp_heap_filter *filter, const struct sp_recording *recor
 
 void sp_heap_filter_keep_ahead(const struct sp_recording *recording)
 {
-	struct sp_heap_filter *now = sp_heap_filter_now();
+	uintptr_t now = sp_heap_filter_now(), larger;
 	uint64_t blocks = atomic_load_explicit(&live_blocks, memory_order_relaxed);
-	uint64_t counters = now->mask + 1;
-	struct sp_heap_filter *larger;
+	uint64_t counters = counters_of(now);
 
 	if (is_constant(now) || blocks >> 63 || blocks * COUNTERS_A_BLOCK <= counters ||
-	    counters >= MOST_COUNTERS)
+	    counters >= SP_HEAP_FILTER_COUNTERS_MAX)
 		return;
-	while (counters < blocks * COUNTERS_A_BLOCK * 2 && counters < MOST_COUNTERS)
+	while (counters < blocks * COUNTERS_A_BLOCK * 2 &&
+	       counters < SP_HEAP_FILTER_COUNTERS_MAX)
 		counters *= 2;
 	larger = make(counters);
-	if (!larger)
+	if (larger == SP_HEAP_FILTER_NONE)
 		return;
 	atomic_store(&next_filter, larger);
 	/* Pairs with the fence of sp_heap_filter_check_added(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	fill(larger, recording);
-	atomic_store_explicit(&sp_heap_filter, larger, memory_order_release);
-	atomic_store_explicit(&next_filter, NULL, memory_order_release);
+	atomic_store_explicit(&sp_alloc_line.filter, larger, memory_order_release);
+	atomic_store_explicit(&next_filter, SP_HEAP_FILTER_NONE, memory_order_release);
 }

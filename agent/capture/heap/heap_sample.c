@@ -226,7 +226,7 @@ static struct sp_live_block *find(const void *ptr, uint64_t *word)
 
 void sp_heap_free_sampled(void *ptr)
 {
-	struct sp_heap_filter *filter = sp_heap_filter_now();
+	uintptr_t filter = sp_heap_filter_now();
 	struct sp_live_block *block = NULL;
 	uint64_t word = 0, work;
 
@@ -269,7 +269,7 @@ static void release(const struct sp_heap_hold *hold, bool is_gone)
 	}
 	atomic_store_explicit(&hold->block->word, hold->word, memory_order_release);
 	/* Whoever made a filter meanwhile did not see this address. */
-	sp_heap_filter_check_added(ptr, hold->filter, NULL);
+	sp_heap_filter_check_added(ptr, hold->filter, SP_HEAP_FILTER_NONE);
 }
 
 void sp_heap_release_sampled(struct sp_heap_hold hold, bool is_gone)
@@ -375,7 +375,7 @@ find_cell(struct sp_heap_thread *self, size_t size_bytes, uint32_t label_set)
 /* Its address is another block's now: it left behind our back. */
 static void end_stale(void *ptr, const struct sp_heap_spot *spot)
 {
-	struct sp_heap_filter *filter = sp_heap_filter_now();
+	uintptr_t filter = sp_heap_filter_now();
 	struct sp_live_block *block;
 	uint64_t word;
 
@@ -449,7 +449,7 @@ static void add_block(struct sp_heap_thread *self, void *ptr,
 	bool is_crowded = false;
 	struct sp_live_block *block =
 		sp_heap_live_claim(&sp_capture.recording, spot, &is_crowded);
-	struct sp_heap_filter *filter, *in_the_making;
+	uintptr_t filter, in_the_making;
 
 	if (sp_unlikely(!block))
 		block = claim_with_more_room(ptr, &is_crowded);

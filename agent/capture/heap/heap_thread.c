@@ -47,7 +47,6 @@ struct lone_counters {
  * our constructor, unless that declines. */
 static struct lone_counters lone, early;
 static _Atomic bool is_early = true;
-_Atomic bool sp_heap_is_off;
 
 /* Whoever is to be the first to use that one; several may open the same. */
 static bool open_for(uint32_t index)
@@ -550,12 +549,12 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 		header->early_heap_frees = sp_atomic_value(&early.frees);
 		header->early_heap_bytes = sp_atomic_value(&early.bytes);
 		note_short_births(header);
-		sp_heap_filter_reset(sp_heap_global.is_exact);
 		sp_heap_tell_missed(recording);
 	}
+	sp_heap_filter_begin(sp_heap_global.is_exact);
 	if (sp_heap_global.is_exact)
 		sp_heap_live_use_tags(recording);
-	atomic_store_explicit(&sp_heap_is_off, false, memory_order_relaxed);
+	atomic_store_explicit(&sp_alloc_line.is_off, false, memory_order_relaxed);
 	/* Release: pairs with the first call of each thread. */
 	atomic_store_explicit(&sp_heap_global.is_ready, true, memory_order_release);
 }
@@ -564,7 +563,7 @@ void sp_heap_capture_end_early(void)
 {
 	atomic_store_explicit(&is_early, false, memory_order_relaxed);
 	if (!atomic_load_explicit(&sp_heap_global.is_ready, memory_order_relaxed))
-		atomic_store_explicit(&sp_heap_is_off, true, memory_order_relaxed);
+		atomic_store_explicit(&sp_alloc_line.is_off, true, memory_order_relaxed);
 }
 
 static void forget(struct lone_counters *counters)

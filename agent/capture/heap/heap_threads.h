@@ -84,20 +84,19 @@ void sp_heap_tell_missed(const struct sp_recording *recording);
 
 /* --- heap_filter.c; context: signal --- */
 
-/* An empty filter, or one that always says yes. */
-void sp_heap_filter_reset(bool is_exact);
+/* The process's filter: an empty one, or one that always says yes. */
+void sp_heap_filter_begin(bool is_exact);
 /* None of the blocks it knew is this process's. */
 void sp_heap_filter_forget(void);
 /* Around the store that publishes a live block: before, and after it. */
-struct sp_heap_filter *sp_heap_filter_add(const void *ptr,
-					  struct sp_heap_filter **in_the_making);
-void sp_heap_filter_check_added(const void *ptr, struct sp_heap_filter *added,
-				struct sp_heap_filter *added_in_the_making);
+uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making);
+void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
+				uintptr_t added_in_the_making);
 /* The filter in force, asked before the block leaves the table; then that one. */
-struct sp_heap_filter *sp_heap_filter_now(void);
+uintptr_t sp_heap_filter_now(void);
 /* sp_heap_may_be_sampled() said yes; a closer look. Relaxed as there. */
-bool sp_heap_filter_may_be(struct sp_heap_filter *filter, const void *ptr);
-void sp_heap_filter_remove(struct sp_heap_filter *filter, const void *ptr);
+bool sp_heap_filter_may_be(uintptr_t filter, const void *ptr);
+void sp_heap_filter_remove(uintptr_t filter, const void *ptr);
 
 /* --- heap_stacks.c; context: hook --- */
 

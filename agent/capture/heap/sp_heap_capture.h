@@ -9,7 +9,9 @@
 #ifndef SP_HEAP_CAPTURE_H
 #define SP_HEAP_CAPTURE_H
 
+#include "sp_alloc_line.h"
 #include "sp_compiler.h"
+#include "sp_heap_filter.h"
 #include "sp_poisson.h"
 #include "sp_recording.h"
 
@@ -59,39 +61,28 @@ _Static_assert(sizeof(struct sp_heap_thread) == 192, "three cache lines a thread
 /* NULL until the thread's first call, and after its end. */
 extern SP_HIDDEN SP_TLS struct sp_heap_thread *sp_heap_self;
 
-/* Nobody wants to know, from here on: no thread will have a state. */
-extern SP_HIDDEN _Atomic bool sp_heap_is_off;
-
 static inline bool sp_heap_passes_through(void)
 {
-	return atomic_load_explicit(&sp_heap_is_off, memory_order_relaxed);
+	return atomic_load_explicit(&sp_alloc_line.is_off, memory_order_relaxed);
 }
 
-/*
- * Counting filter over the addresses of sampled blocks: a counter of 0 says that no
- * sampled block has an address that falls there. Neighbours share a counter, and their
- * neighbours a cache line, so that the filter takes no more of the processor's cache
- * than a 1,024th of what the program's blocks take of it.
- */
-struct sp_heap_filter {
-	uint64_t mask; /* counters - 1 */
-	uint64_t unused[7];
-	_Atomic uint8_t counters[];
-};
-
-extern SP_HIDDEN _Atomic(struct sp_heap_filter *) sp_heap_filter;
-
-/* Bytes of addresses that share a counter. */
-#define SP_HEAP_FILTER_SHIFT 10
-
-static inline uint64_t sp_heap_filter_index(const void *ptr, uint64_t mask)
+/* sp_heap_self, found by the line alone; NULL also where that does not say how. */
+static inline struct sp_heap_thread *sp_heap_self_quick(void)
 {
-	return (uint64_t)(uintptr_t)ptr >> SP_HEAP_FILTER_SHIFT & mask;
+	/* Acquire: the rest of the line is there. */
+	ptrdiff_t offset =
+		atomic_load_explicit(&sp_alloc_line.self_offset, memory_order_acquire);
+	struct sp_heap_thread *self;
+
+	if (sp_unlikely(!offset))
+		return NULL;
+	__asm__ volatile("mov %%fs:(%1), %0" : "=r"(self) : "r"(offset));
+	return self;
 }
 
 /* Multiples of this share NULL's counter, however large the filter is: free() and
  * realloc() go the slow way for them, too. */
-#define SP_HEAP_NULL_STEP (UINT64_C(1) << 36)
+#define SP_HEAP_NULL_STEP (UINT64_C(1) << 38)
 
 /* Allocators place blocks at regular distances, which one multiplication would send
  * to the same few places. */
@@ -122,9 +113,9 @@ void sp_heap_free_sampled(void *ptr);
  * fall into it, or the call before failed. So of the calls that fail for want of memory
  * some may be counted, of less than a point's distance in a row.
  */
-static inline bool sp_heap_count_unsampled(size_t size_bytes)
+static inline bool sp_heap_count_unsampled_in(struct sp_heap_thread *self,
+					      size_t size_bytes)
 {
-	struct sp_heap_thread *self = sp_heap_self;
 	uint64_t bytes;
 
 	if (sp_unlikely(!self) ||
@@ -134,6 +125,16 @@ static inline bool sp_heap_count_unsampled(size_t size_bytes)
 	self->bytes = bytes;
 	self->allocations++;
 	return true;
+}
+
+static inline bool sp_heap_count_unsampled(size_t size_bytes)
+{
+	return sp_heap_count_unsampled_in(sp_heap_self, size_bytes);
+}
+
+static inline bool sp_heap_count_unsampled_quick(size_t size_bytes)
+{
+	return sp_heap_count_unsampled_in(sp_heap_self_quick(), size_bytes);
 }
 
 /* After a call that was not counted before; NULL: it failed. */
@@ -159,13 +160,12 @@ static inline void sp_heap_note_alloc(void *ptr, size_t size_bytes)
 
 static inline bool sp_heap_may_be_sampled(const void *ptr)
 {
-	/* Relaxed: whoever frees a block got it from whoever counted it in. */
-	const struct sp_heap_filter *filter =
-		atomic_load_explicit(&sp_heap_filter, memory_order_relaxed);
+	uintptr_t filter =
+		atomic_load_explicit(&sp_alloc_line.filter, memory_order_relaxed);
 
-	return atomic_load_explicit(
-		       &filter->counters[sp_heap_filter_index(ptr, filter->mask)],
-		       memory_order_relaxed) != 0;
+	if (sp_unlikely(filter <= SP_HEAP_FILTER_ALL))
+		return filter == SP_HEAP_FILTER_ALL;
+	return sp_heap_filter_asks(ptr);
 }
 
 /* Before the block is given back: afterwards its address may be another thread's. */
@@ -194,6 +194,16 @@ static inline bool sp_heap_count_unsampled_free(void *ptr)
 	return true;
 }
 
+static inline bool sp_heap_count_unsampled_free_quick(void *ptr)
+{
+	struct sp_heap_thread *self = sp_heap_self_quick();
+
+	if (sp_unlikely(!self) || sp_unlikely(sp_heap_filter_asks(ptr)))
+		return false;
+	self->frees++;
+	return true;
+}
+
 /*
  * A block that is about to be resized may come back elsewhere, or not at all if that
  * fails. Held, it is found under no address, but still counts as in use.
@@ -201,8 +211,8 @@ static inline bool sp_heap_count_unsampled_free(void *ptr)
 struct sp_heap_hold {
 	struct sp_live_block *block; /* NULL: it is not a sampled one */
 	uint64_t word;
-	struct sp_heap_filter *filter; /* that it is counted in */
-	uint32_t forks;		       /* of the process that holds it */
+	uintptr_t filter; /* that it is counted in */
+	uint32_t forks;	  /* of the process that holds it */
 };
 
 struct sp_heap_hold sp_heap_hold_sampled(void *ptr);
@@ -210,7 +220,7 @@ void sp_heap_release_sampled(struct sp_heap_hold hold, bool is_gone);
 
 static inline struct sp_heap_hold sp_heap_hold(void *ptr)
 {
-	struct sp_heap_hold none = {NULL, 0, NULL, 0};
+	struct sp_heap_hold none = {NULL, 0, SP_HEAP_FILTER_NONE, 0};
 
 	return sp_unlikely(ptr && sp_heap_may_be_sampled(ptr)) ? sp_heap_hold_sampled(ptr)
 							       : none;
