@@ -101,8 +101,7 @@ ALIGNED SP_EXPORT void free(void *ptr)
 
 void sp_cfree(void *ptr)
 {
-	sp_heap_note_free(ptr);
-	sp_alloc_next.free(ptr);
+	give_back(ptr);
 }
 
 /* NULL: it is none. */
@@ -240,5 +239,6 @@ SP_EXPORT void *pvalloc(size_t size_bytes)
 
 SP_EXPORT size_t malloc_usable_size(void *ptr)
 {
-	return sp_alloc_next.malloc_usable_size(ptr);
+	return sp_own_block_is(ptr) ? SP_OWN_BLOCK_BYTES
+				    : sp_alloc_next.malloc_usable_size(ptr);
 }

@@ -8,7 +8,6 @@
 #include "sp_alloc_next.h"
 #include "sp_heap_capture.h"
 #include "sp_next.h"
-#include "sp_pages.h"
 
 #include <string.h>
 
@@ -29,7 +28,7 @@ static bool is_ours_first(const char *name)
 
 SP_COLD void *sp_own_block_take(size_t size_bytes)
 {
-	if (size_bytes > SP_PAGE_BYTES || !is_ours_first("calloc") ||
+	if (size_bytes > SP_OWN_BLOCK_BYTES || !is_ours_first("calloc") ||
 	    !is_ours_first("realloc") || !is_ours_first("free"))
 		return NULL;
 	for (uint32_t i = 0; i < SP_OWN_BLOCKS; i++) {
@@ -39,7 +38,7 @@ SP_COLD void *sp_own_block_take(size_t size_bytes)
 					     memory_order_acquire))
 			continue;
 		page = sp_pages_map_at(SP_OWN_BLOCK_FIRST + i * SP_OWN_BLOCK_STEP,
-				       SP_PAGE_BYTES);
+				       SP_OWN_BLOCK_BYTES);
 		if (page)
 			return page;
 		atomic_store_explicit(&sp_own_blocks_taken[i], false,
@@ -52,7 +51,7 @@ SP_COLD void sp_own_block_free(void *ptr)
 {
 	uint64_t offset = (uint64_t)(uintptr_t)ptr - SP_OWN_BLOCK_FIRST;
 
-	sp_pages_unmap(ptr, SP_PAGE_BYTES);
+	sp_pages_unmap(ptr, SP_OWN_BLOCK_BYTES);
 	/* Release: pairs with the exchange of whoever takes the place next. */
 	atomic_store_explicit(&sp_own_blocks_taken[offset / SP_OWN_BLOCK_STEP], false,
 			      memory_order_release);
@@ -62,13 +61,13 @@ SP_COLD void *sp_own_block_resize(void *ptr, size_t size_bytes)
 {
 	void *resized;
 
-	if (size_bytes && size_bytes <= SP_PAGE_BYTES)
+	if (size_bytes && size_bytes <= SP_OWN_BLOCK_BYTES)
 		return ptr;
 	resized = size_bytes ? sp_alloc_next.malloc(size_bytes) : NULL;
 	if (size_bytes && !resized)
 		return NULL;
 	if (resized)
-		memcpy(resized, ptr, SP_PAGE_BYTES);
+		memcpy(resized, ptr, SP_OWN_BLOCK_BYTES);
 	sp_own_block_free(ptr);
 	return resized;
 }

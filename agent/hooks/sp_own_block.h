@@ -10,6 +10,7 @@
 #define SP_OWN_BLOCK_H
 
 #include "sp_compiler.h"
+#include "sp_pages.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -17,6 +18,7 @@
 #include <stdint.h>
 
 #define SP_OWN_BLOCKS 16U
+#define SP_OWN_BLOCK_BYTES SP_PAGE_BYTES /* of each, whatever was asked for */
 /* As low as address spaces of sanitizers and others leave it free: 104 TiB. */
 #define SP_OWN_BLOCK_FIRST (UINT64_C(0x68) << 40)
 #define SP_OWN_BLOCK_STEP (UINT64_C(1) << 38)
