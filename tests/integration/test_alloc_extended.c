@@ -271,6 +271,37 @@ START_TEST(allocator_inside_the_program_is_told_of)
 }
 END_TEST
 
+static const struct {
+	const char *program;
+	bool is_jemalloc; /* which complains of what it does not know */
+} readers[] = {
+	{"alloc_extended_plain", false},
+	{"alloc_extended_jemalloc", true},
+	{"alloc_extended_inside", true},
+};
+
+/* The agent has a jemalloc of its own, which these settings are not meant for. */
+START_TEST(settings_of_jemalloc_are_for_the_programs)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){readers[_i].program, NULL},
+		.environment =
+			(const char *const[]){"MALLOC_CONF=no_such_option:1,narenas:0",
+					      "SPANPROF_HEAP_RATE=1", NULL},
+	};
+	struct victim *victim;
+
+	if (!is_there(readers[_i].program))
+		return;
+	victim = victim_run_both(&setup);
+	if (readers[_i].is_jemalloc)
+		ck_assert_ptr_nonnull(strstr(victim->errors, "no_such_option"));
+	else
+		ck_assert_str_eq(victim->errors, "");
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, every_block_is_counted_once, 0, ALLOCATORS);
@@ -282,6 +313,8 @@ static void add(TCase *tcase)
 			    ALLOCATORS);
 	tcase_add_loop_test(tcase, allocator_inside_the_program_is_told_of, 0,
 			    sizeof(insides) / sizeof(insides[0]));
+	tcase_add_loop_test(tcase, settings_of_jemalloc_are_for_the_programs, 0,
+			    sizeof(readers) / sizeof(readers[0]));
 }
 
 int main(void)
