@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Places of 64 GiB, see sp_own_block.h. */
-#define FIRST_TABLE 1664
+/* Places of 256 GiB, see sp_own_block.h. */
+#define FIRST_TABLE 416
 #define TABLES 16
 
 static const char *const rates[] = {"SPANPROF_HEAP_RATE=524288", "SPANPROF_HEAP_RATE=1",
@@ -54,12 +54,15 @@ START_TEST(checking_allocator_begins_with_the_program)
 }
 END_TEST
 
+static const char *const allocators[] = {"NONE", "SPANPROF_ALLOCATOR=jemalloc"};
+
 START_TEST(who_gets_the_stack_of_our_thread_can_work_with_it)
 {
 	char library[PATH_MAX];
 	const struct victim_setup setup = {
 		.argv = (const char *const[]){"heap_info", "stack", library, NULL},
-		.environment = (const char *const[]){rates[_i], NULL},
+		.environment =
+			(const char *const[]){rates[_i / 2], allocators[_i % 2], NULL},
 	};
 	struct victim *victim;
 	long long table;
@@ -84,7 +87,7 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, heap_is_as_large_as_without_us, 0, count);
 	tcase_add_loop_test(tcase, checking_allocator_begins_with_the_program, 0, count);
 	tcase_add_loop_test(tcase, who_gets_the_stack_of_our_thread_can_work_with_it, 0,
-			    count);
+			    2 * count);
 }
 
 int main(void)

@@ -4,7 +4,7 @@
  *
  * heap_info stack LIBRARY: a fork child whose thread gets the stack of the agent's, with
  * the table of thread-local storage that belongs to it, makes that larger by opening
- * copies of the library, and gives it back. Tells where the table was (address / 2^36),
+ * copies of the library, and gives it back. Tells where the table was (address / 2^38),
  * whether it is still there (mapped), and whether all variables had their values.
  */
 #include "burn.h"
@@ -140,7 +140,7 @@ static int use_stack_of_another(char *library)
 	/* Its stack is too much to be kept, and so are all others then. */
 	run(LARGE_STACK_BYTES, do_nothing, NULL);
 	page = table & ~(uintptr_t)4095;
-	tell("table", (long long)(table >> 36));
+	tell("table", (long long)(table >> 38));
 	tell("mapped", msync((void *)page, 4096, MS_ASYNC) == 0);
 	tell("values", right_values);
 	return 0;

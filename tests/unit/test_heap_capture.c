@@ -363,6 +363,17 @@ START_TEST(state_that_a_fork_has_wiped_is_ready_for_the_childs_threads)
 }
 END_TEST
 
+/* As where blocks are counted, but none is sampled. */
+START_TEST(free_of_nothing_is_no_free_without_a_filter_either)
+{
+	ck_assert(!sp_heap_count_unsampled_free(NULL));
+	atomic_store(&sp_alloc_line.filter, SP_HEAP_FILTER_NONE);
+	ck_assert(!sp_heap_count_unsampled_free(NULL));
+	ck_assert(sp_heap_count_unsampled_free(address(1)));
+	ck_assert_uint_eq(sp_heap_self->frees, 1);
+}
+END_TEST
+
 /* --- the peak --- */
 
 START_TEST(peak_beyond_all_bits_of_the_mark_does_not_move_downwards)
@@ -447,6 +458,7 @@ int main(void)
 		       state_that_a_fork_has_wiped_is_ready_for_the_childs_threads);
 	tcase_add_test(tests,
 		       counters_of_a_vanished_thread_are_not_those_of_its_slots_next_one);
+	tcase_add_test(tests, free_of_nothing_is_no_free_without_a_filter_either);
 	tcase_add_test(tests, peak_beyond_all_bits_of_the_mark_does_not_move_downwards);
 	tcase_add_test(tests, age_is_right_when_the_bits_of_births_are_used_up);
 	tcase_add_test(tests, block_from_a_core_whose_clock_is_ahead_has_no_age);

@@ -80,8 +80,8 @@ static inline struct sp_heap_thread *sp_heap_self_quick(void)
 	return self;
 }
 
-/* Multiples of this share NULL's counter, however large the filter is: free() and
- * realloc() go the slow way for them, too. */
+/* Multiples of this share NULL's counter, however large the filter is, and also where it
+ * has none: free() and realloc() go the slow way for them, too. */
 #define SP_HEAP_NULL_STEP (UINT64_C(1) << 38)
 
 /* Allocators place blocks at regular distances, which one multiplication would send
@@ -164,7 +164,8 @@ static inline bool sp_heap_may_be_sampled(const void *ptr)
 		atomic_load_explicit(&sp_alloc_line.filter, memory_order_relaxed);
 
 	if (sp_unlikely(filter <= SP_HEAP_FILTER_ALL))
-		return filter == SP_HEAP_FILTER_ALL;
+		return filter == SP_HEAP_FILTER_ALL ||
+		       (uintptr_t)ptr % SP_HEAP_NULL_STEP == 0;
 	return sp_heap_filter_asks(ptr);
 }
 
