@@ -4,6 +4,7 @@
  * the handler after each instruction.
  */
 #include "sp_span_change.h"
+#include "span_stack.h"
 #include "span_stays.h"
 #include "test_span_capture_fixture.h"
 
@@ -401,6 +402,90 @@ START_TEST(labels_that_meet_are_both_kept)
 }
 END_TEST
 
+/* --- a handler needs more room on the stack of spans --- */
+
+static uint64_t filler, nested;
+
+static void nest(void)
+{
+	for (unsigned int i = 0; i < 3; i++)
+		sp_span_enter(nested, 0);
+	for (unsigned int i = 0; i < 3; i++)
+		sp_span_exit(nested);
+}
+
+/* Of a new thread, with room for one more where the first frames are. */
+static void fill_stack(void)
+{
+	sp_span_stack_forked();
+	do
+		sp_span_enter(filler, 0);
+	while (sp_span_self->depth < SP_SPAN_FRAMES_FIRST - 1);
+}
+
+/* All that was entered is left, and nothing is lost. */
+static void check_stack(void)
+{
+	while (sp_span_self->depth)
+		sp_span_exit(filler);
+	ck_assert_uint_eq(entered_now(span), 0);
+	ck_assert_uint_eq(entered_now(nested), 0);
+	ck_assert_uint_eq(entered_now(filler), 0);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM), 0);
+}
+
+static void nest_within(void (*begin)(void), void (*end)(void))
+{
+	bool is_within = true;
+
+	filler = create("filler", SP_SPAN_NONE);
+	nested = create("nested", SP_SPAN_NONE);
+	for (uint32_t at = 1; is_within; at += EACH) {
+		create_it();
+		fill_stack();
+		is_within = interrupt(begin, nest, at);
+		ck_assert_uint_eq(entered_now(span), 1);
+		end();
+		check_stack();
+		create_it();
+		fill_stack();
+		begin();
+		is_within |= interrupt(end, nest, at);
+		check_stack();
+		drain();
+	}
+}
+
+START_TEST(handler_may_need_room_while_a_span_is_entered_or_left)
+{
+	nest_within(enter_it, exit_it);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+END_TEST
+
+START_TEST(handler_may_need_room_while_a_span_begins_or_ends)
+{
+	nest_within(begin_it, end_it);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+END_TEST
+
+static void enter_below(void)
+{
+	enter_it();
+	sp_span_enter(filler, 0);
+}
+
+START_TEST(handler_may_need_room_while_a_span_within_is_left)
+{
+	uint64_t cpu_before = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+
+	nest_within(enter_below, exit_it);
+	ck_assert_uint_le(sp_atomic_value(&test_path_at(recorded(), 0)->cpu_ns),
+			  sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_before);
+}
+END_TEST
+
 /* --- a handler jumps away --- */
 
 static sigjmp_buf target;
@@ -542,6 +627,9 @@ int main(void)
 	tcase_add_test(tc, time_of_a_stay_is_whole_when_its_span_ends_with_it);
 	tcase_add_test(tc, span_idles_from_when_the_last_thread_has_left);
 	tcase_add_test(tc, labels_that_meet_are_both_kept);
+	tcase_add_test(tc, handler_may_need_room_while_a_span_is_entered_or_left);
+	tcase_add_test(tc, handler_may_need_room_while_a_span_begins_or_ends);
+	tcase_add_test(tc, handler_may_need_room_while_a_span_within_is_left);
 	tcase_add_test(tc, jump_out_of_enter_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_exit_leaves_next_to_nothing);
 	tcase_add_test(tc, jump_out_of_begin_leaves_next_to_nothing);

@@ -378,68 +378,47 @@ static void *look_on(void *unused)
 	return unused;
 }
 
+/* That is done for shared_span, which nobody is in any more afterwards. */
+static void do_while_looked_at(void *(*work)(void *), unsigned int times)
+{
+	pthread_t looker;
+
+	atomic_store(&is_over, false);
+	cpu_most = 0;
+	shared_span = create("shared", SP_SPAN_NONE);
+	ck_assert_int_eq(pthread_create(&looker, NULL, look_on, NULL), 0);
+	for (unsigned int i = 0; i < times; i++)
+		in_a_thread(work);
+	atomic_store(&is_over, true);
+	pthread_join(looker, NULL);
+	ck_assert_uint_eq(entered_now(shared_span), 0);
+	ck_assert_uint_le(sp_atomic_value(&span_of(shared_span)->cpu_ns), cpu_most);
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM) + lost(SP_LOSS_SPAN_MISUSE), 0);
+}
+
+static void end_with_slot(void)
+{
+	struct sp_slot *slot = sp_thread_own_slot();
+
+	sp_span_thread_end();
+	cpu_most += own_cpu_ns();
+	atomic_store(&slot->state, SP_SLOT_ENDED);
+	sp_heap_self = NULL;
+	sp_thread_set_own_slot(NULL);
+}
+
 static void *come_and_go(void *unused)
 {
-	struct sp_slot *slot;
-
 	take_slot();
-	slot = sp_thread_own_slot();
 	sp_span_enter(shared_span, 0);
-	sp_span_thread_end();
-	atomic_store(&slot->state, SP_SLOT_ENDED);
-	sp_thread_set_own_slot(NULL);
+	end_with_slot();
 	return unused;
 }
 
 /* Of those that end meanwhile nothing is touched any more, nor added twice. */
 START_TEST(threads_may_end_while_they_are_looked_at)
 {
-	pthread_t looker;
-
-	atomic_store(&is_over, false);
-	shared_span = create("shared", SP_SPAN_NONE);
-	ck_assert_int_eq(pthread_create(&looker, NULL, look_on, NULL), 0);
-	for (unsigned int i = 0; i < STAYS; i++)
-		in_a_thread(come_and_go);
-	atomic_store(&is_over, true);
-	pthread_join(looker, NULL);
-	ck_assert_uint_eq(entered_now(shared_span), 0);
-	ck_assert_uint_le(sp_atomic_value(&span_of(shared_span)->cpu_ns),
-			  sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID));
-}
-END_TEST
-
-#define DEPTH 1000U
-
-/* Its stack of spans is moved to a larger one again and again. */
-static void *go_deep(void *unused)
-{
-	take_slot();
-	sp_span_enter(shared_span, 0);
-	for (unsigned int i = 0; i < DEPTH; i++)
-		sp_span_enter_unsampled(0);
-	for (unsigned int i = 0; i < DEPTH; i++)
-		sp_span_exit(SP_SPAN_UNSAMPLED);
-	ck_assert_str_eq(current_name(), "shared");
-	atomic_store(&sp_thread_own_slot()->state, SP_SLOT_ENDED);
-	sp_span_thread_end();
-	sp_thread_set_own_slot(NULL);
-	return unused;
-}
-
-START_TEST(stacks_may_grow_while_they_are_looked_at)
-{
-	pthread_t looker;
-
-	atomic_store(&is_over, false);
-	shared_span = create("shared", SP_SPAN_NONE);
-	ck_assert_int_eq(pthread_create(&looker, NULL, look_on, NULL), 0);
-	for (unsigned int i = 0; i < STAYS / 10; i++)
-		in_a_thread(go_deep);
-	atomic_store(&is_over, true);
-	pthread_join(looker, NULL);
-	ck_assert_uint_eq(entered_now(shared_span), 0);
-	ck_assert_uint_eq(lost(SP_LOSS_SPAN_NO_ROOM) + lost(SP_LOSS_SPAN_MISUSE), 0);
+	do_while_looked_at(come_and_go, STAYS);
 }
 END_TEST
 
@@ -448,6 +427,50 @@ static void allocate(unsigned int times)
 	sp_heap_self->bytes += 10 * (uint64_t)times;
 	sp_heap_self->allocations += times;
 }
+
+static void check_allocations(uint64_t handle, uint64_t times)
+{
+	ck_assert_uint_eq(sp_atomic_value(&span_of(handle)->allocations), times);
+	ck_assert_uint_eq(sp_atomic_value(&span_of(handle)->alloc_bytes), 10 * times);
+}
+
+static void enter_with_heap(void)
+{
+	static struct sp_heap_thread heap;
+
+	take_slot();
+	sp_heap_self = &heap;
+	sp_span_enter(shared_span, 0);
+}
+
+/* With something that is still to be charged. */
+static void go_deeper(void)
+{
+	allocate(1);
+	sp_span_enter(shared_span, 0);
+}
+
+#define DEPTH 3000U
+
+/* Its stack of spans grows. */
+static void *go_deep(void *unused)
+{
+	enter_with_heap();
+	for (unsigned int i = 0; i < DEPTH; i++)
+		go_deeper();
+	for (unsigned int i = 0; i < DEPTH; i++)
+		sp_span_exit(shared_span);
+	ck_assert_str_eq(current_name(), "shared");
+	end_with_slot();
+	return unused;
+}
+
+START_TEST(stacks_may_grow_while_they_are_looked_at)
+{
+	do_while_looked_at(go_deep, STAYS / 10);
+	check_allocations(shared_span, STAYS / 10 * (uint64_t)DEPTH);
+}
+END_TEST
 
 /* As stay_on(); what it does outside of both is nobody's. */
 static void *allocate_inside(void *unused)
@@ -473,12 +496,6 @@ static void *allocate_inside(void *unused)
 	sp_heap_self = NULL;
 	sp_thread_set_own_slot(NULL);
 	return unused;
-}
-
-static void check_allocations(uint64_t handle, uint64_t times)
-{
-	ck_assert_uint_eq(sp_atomic_value(&span_of(handle)->allocations), times);
-	ck_assert_uint_eq(sp_atomic_value(&span_of(handle)->alloc_bytes), 10 * times);
 }
 
 START_TEST(allocations_of_others_are_added_up_once)

@@ -18,7 +18,7 @@ uint64_t sp_span_current(void)
 	struct sp_span_thread *self = sp_span_self;
 
 	if (self && self->depth)
-		return self->frames[self->depth - 1].handle;
+		return sp_span_frame_at(self, self->depth - 1)->handle;
 	return atomic_load_explicit(&root_handle, memory_order_relaxed);
 }
 
@@ -117,7 +117,8 @@ static void label(uint64_t handle, const char *key, const char *value)
 	if (!key_text || (!value_text && *value))
 		return;
 	change_label(span, key_text, value_text);
-	if (self && self->depth && self->frames[self->depth - 1].handle == handle)
+	if (self && self->depth &&
+	    sp_span_frame_at(self, self->depth - 1)->handle == handle)
 		sp_span_publish_top(self);
 }
 

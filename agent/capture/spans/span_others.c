@@ -2,9 +2,9 @@
  * The reporter thread from time to time, and who ends the program, add up what threads
  * have used and allocated in the spans that they are in: their CPU clocks and counters
  * can be read by all, and their stacks of spans are found here by their slots. A stack is
- * borrowed while it is looked at: a thread that ends, or needs a larger one, meanwhile
- * leaves it to the borrower. What came since some reading is whose who replaces that, so
- * that it is added once. Context: hook; no lock, no wait.
+ * borrowed while it is looked at: a thread that ends meanwhile leaves it to the borrower.
+ * What came since some reading is whose who replaces that, so that it is added once.
+ * Context: hook; no lock, no wait.
  */
 #include "sp_clock.h"
 #include "sp_heap_capture.h"
@@ -132,21 +132,27 @@ static void settle_frame(struct sp_span_frame *frame, uint64_t cpu_ns)
 	atomic_fetch_add_explicit(&span->cpu_ns, cpu_ns - enter_ns, memory_order_relaxed);
 }
 
+/* Acquire: there is room for so many. */
+static uint32_t depth_of(const struct sp_span_thread *thread)
+{
+	return __atomic_load_n(&thread->depth, __ATOMIC_ACQUIRE);
+}
+
 static void settle_cpu(struct sp_span_thread *thread)
 {
 	uint64_t cpu_ns = sp_clock_read_ns(sp_clock_of_thread((int)thread->tid));
 
 	/* Inner ones first, as when they are left. */
-	for (uint32_t at = thread->capacity; at-- > 0;)
-		settle_frame(&thread->frames[at], cpu_ns);
+	for (uint32_t at = depth_of(thread); at-- > 0;)
+		settle_frame(sp_span_frame_at(thread, at), cpu_ns);
 }
 
 /* The innermost, SP_SPAN_NONE: it is in none. */
-static uint64_t handle_of(const struct sp_span_thread *thread)
+static uint64_t handle_of(struct sp_span_thread *thread)
 {
-	uint32_t depth = __atomic_load_n(&thread->depth, __ATOMIC_ACQUIRE);
+	uint32_t depth = depth_of(thread);
 
-	return depth ? __atomic_load_n(&thread->frames[depth - 1].handle,
+	return depth ? __atomic_load_n(&sp_span_frame_at(thread, depth - 1)->handle,
 				       __ATOMIC_ACQUIRE)
 		     : SP_SPAN_NONE;
 }
@@ -204,7 +210,7 @@ static void give_back(known_place *place, struct sp_span_thread *thread)
 	uint64_t known = (uint64_t)(uintptr_t)thread;
 
 	if (!replace(place, 0, known) && replace(place, known | IS_LEFT, 0))
-		sp_pages_unmap(thread, thread->mapped_bytes);
+		sp_span_thread_unmap(thread);
 }
 
 static void settle_known(uint32_t slot, bool with_cpu)

@@ -51,7 +51,7 @@ void sp_span_unwind_to(uint64_t stack_pointer)
 	stack = sp_span_stack_of(self, stack_pointer);
 	/* On one stack frames lie in order. */
 	for (uint32_t at = self->depth; stack.high && at-- > 0;) {
-		uint64_t frame = self->frames[at].stack_pointer;
+		uint64_t frame = sp_span_frame_at(self, at)->stack_pointer;
 
 		if (!frame || !sp_span_is_on_stack(&stack, frame))
 			continue;
@@ -81,7 +81,7 @@ void sp_span_end_frame(uint64_t stack_pointer)
 	if (!self || !sp_span_is_on())
 		return;
 	for (uint32_t at = self->depth; at-- > 0;) {
-		if (self->frames[at].stack_pointer == stack_pointer) {
+		if (sp_span_frame_at(self, at)->stack_pointer == stack_pointer) {
 			sp_span_end_scoped(self, at);
 			return;
 		}

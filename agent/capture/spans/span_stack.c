@@ -5,105 +5,21 @@
 #include "span_stack.h"
 
 #include "sp_clock.h"
-#include "sp_heap_capture.h"
-#include "sp_pages.h"
-#include "sp_poisson.h"
-#include "sp_thread.h"
 #include "span_stays.h"
 #include "span_table.h"
 
-#include <string.h>
 #include <time.h>
 
-#define FRAMES_FIRST_BYTES SP_PAGE_BYTES
-/* Deeper ones are created and closed, but not entered. */
-#define DEPTH_MAX 65536U
-
-SP_TLS struct sp_span_thread *sp_span_self;
 SP_TLS struct sp_span_mark sp_span_mark_self;
-static SP_TLS bool has_ended;
 
-/* --- threads --- */
-
-static void seed_numbers(struct sp_span_thread *self)
+/* With room for one frame more; NULL: there is none. */
+static SP_NOINLINE struct sp_span_thread *thread_with_room(void)
 {
-	static _Atomic uint64_t born;
-	uint64_t birth = atomic_fetch_add_explicit(&born, 1, memory_order_relaxed) + 1;
-	uint64_t other = sp_clock_monotonic_ns() ^ (uint64_t)(uintptr_t)self;
+	struct sp_span_thread *self = sp_span_self;
 
-	self->random_state = sp_random_begin(other, birth);
-	self->sampler_state = sp_random_begin(
-		sp_span_settings.seed ? sp_span_settings.seed : ~other, birth);
-}
-
-/* Threads have their counters before they run. */
-static SP_COLD void note_heap(struct sp_span_thread *self,
-			      const struct sp_heap_thread *heap)
-{
-	self->heap_life = atomic_load_explicit(&heap->life, memory_order_relaxed);
-	/* Release: whoever looks at it finds its life. */
-	atomic_store_explicit(&self->heap, heap, memory_order_release);
-}
-
-static struct sp_span_thread *begin_thread(struct sp_slot *slot)
-{
-	struct sp_span_thread *self = sp_pages_map(FRAMES_FIRST_BYTES);
-
-	if (!self)
-		return NULL;
-	self->mapped_bytes = FRAMES_FIRST_BYTES;
-	self->frames = (struct sp_span_frame *)(self + 1);
-	self->capacity = (uint32_t)((FRAMES_FIRST_BYTES - sizeof(*self)) /
-				    sizeof(struct sp_span_frame));
-	self->slot = slot;
-	seed_numbers(self);
-	if (sp_heap_self)
-		note_heap(self, sp_heap_self);
-	sp_span_self = self;
-	sp_span_others_add(self);
-	return self;
-}
-
-struct sp_span_thread *sp_span_thread_of_caller(void)
-{
-	if (sp_likely(sp_span_self != NULL))
-		return sp_span_self;
-	return has_ended ? NULL : begin_thread(sp_thread_own_slot());
-}
-
-static SP_COLD struct sp_span_thread *enlarge(struct sp_span_thread *self)
-{
-	uint64_t bytes = self->mapped_bytes * 2;
-	struct sp_span_thread *larger =
-		self->depth < DEPTH_MAX ? sp_pages_map(bytes) : NULL;
-	bool is_ours;
-
-	if (!larger)
-		return NULL;
-	is_ours = sp_span_others_take_back(self);
-	memcpy(larger, self, self->mapped_bytes);
-	larger->mapped_bytes = bytes;
-	larger->frames = (struct sp_span_frame *)(larger + 1);
-	larger->capacity =
-		(uint32_t)((bytes - sizeof(*self)) / sizeof(struct sp_span_frame));
-	sp_span_self = larger;
-	is_ours = is_ours || sp_span_others_leave(self);
-	sp_span_others_add(larger);
-	if (is_ours)
-		sp_pages_unmap(self, self->mapped_bytes);
-	return larger;
-}
-
-/* With room for one frame more; NULL, and counted: there is none. */
-static struct sp_span_thread *thread_with_room(void)
-{
-	struct sp_span_thread *self = sp_span_thread_of_caller();
-
-	if (sp_unlikely(self && self->depth >= self->capacity))
-		self = enlarge(self);
-	if (sp_unlikely(!self))
-		sp_recording_count(&sp_span_recording, SP_LOSS_SPAN_NO_ROOM, 1);
-	return self;
+	return sp_likely(self && self->depth < SP_SPAN_FRAMES_FIRST)
+		       ? self
+		       : sp_span_make_room();
 }
 
 /* One store for the handler, which may come anywhere: the old state or the new. */
@@ -124,7 +40,7 @@ static uint64_t thread_cpu_ns(void)
 
 static struct sp_span_frame *top_of(struct sp_span_thread *self)
 {
-	return self->depth ? &self->frames[self->depth - 1] : NULL;
+	return self->depth ? sp_span_frame_at(self, self->depth - 1) : NULL;
 }
 
 /* A sign of life, in case it is the last one. */
@@ -148,7 +64,7 @@ void sp_span_add_allocations(struct sp_span *span, struct sp_pair before,
 static void charge(struct sp_span_thread *self)
 {
 	const struct sp_heap_thread *heap = sp_heap_self;
-	const struct sp_span_frame *top = top_of(self);
+	const struct sp_span_frame *top;
 	struct sp_pair before, now;
 
 	if (sp_unlikely(!heap))
@@ -157,11 +73,12 @@ static void charge(struct sp_span_thread *self)
 	if (heap->allocations == before.first)
 		return;
 	if (sp_unlikely(atomic_load_explicit(&self->heap, memory_order_relaxed) != heap))
-		note_heap(self, heap);
+		sp_span_note_heap(self, heap);
 	before.second = atomic_load_explicit(&self->alloc_bytes, memory_order_relaxed);
 	do
 		now = (struct sp_pair){heap->allocations, heap->bytes};
 	while (!sp_pair_change(&self->allocations, &before, now));
+	top = top_of(self);
 	if (top && top->span)
 		sp_span_add_allocations(top->span, before, now);
 }
@@ -169,17 +86,16 @@ static void charge(struct sp_span_thread *self)
 /* Frames that are not in use are zero: one that a handler meets half filled is none. */
 static struct sp_span_frame *push(struct sp_span_thread *self)
 {
-	struct sp_span_frame *frame = &self->frames[self->depth];
+	struct sp_span_frame *frame = sp_span_frame_at(self, self->depth);
 
 	self->depth++;
 	atomic_signal_fence(memory_order_seq_cst);
 	return frame;
 }
 
-static void pop(struct sp_span_thread *self)
+/* frame: the innermost. */
+static void pop(struct sp_span_thread *self, struct sp_span_frame *frame)
 {
-	struct sp_span_frame *frame = &self->frames[self->depth - 1];
-
 	self->depth--;
 	atomic_signal_fence(memory_order_seq_cst);
 	*frame = (struct sp_span_frame){.handle = SP_SPAN_NONE};
@@ -197,22 +113,24 @@ static struct sp_span_frame *push_with(struct sp_span_thread *self, uint64_t han
 	frame = push(self);
 	frame->label_set = sp_span_mark_self.label_set;
 	frame->stack_pointer = stack_pointer;
+	/* Last: a handler that jumps away meets what is known of it, or nothing. */
+	atomic_signal_fence(memory_order_seq_cst);
 	frame->handle = handle;
 	atomic_store_explicit(&frame->enter_cpu_ns, thread_cpu_ns(),
 			      memory_order_release);
 	return frame;
 }
 
-static SP_COLD bool is_among_frames(const struct sp_span_thread *self, uint64_t handle)
+static SP_COLD bool is_among_frames(struct sp_span_thread *self, uint64_t handle)
 {
 	for (uint32_t at = self->depth; at-- > 0;)
-		if (self->frames[at].handle == handle)
+		if (sp_span_frame_at(self, at)->handle == handle)
 			return true;
 	return false;
 }
 
 /* Is the thread in it already? Then its time goes on, and is none of a second stay. */
-static bool is_inside(const struct sp_span_thread *self, const struct sp_span *span,
+static bool is_inside(struct sp_span_thread *self, const struct sp_span *span,
 		      uint64_t handle)
 {
 	uint64_t use = atomic_load_explicit(&span->use, memory_order_relaxed);
@@ -261,7 +179,7 @@ static void enter(uint64_t handle, uint64_t stack_pointer)
 	now_ticks = sp_clock_ticks();
 	if (span) {
 		if (sp_unlikely(!sp_span_join(span, handle, now_ticks, &frame->span))) {
-			pop(self);
+			pop(self, frame);
 			sp_span_count_misuse(handle);
 			return;
 		}
@@ -342,6 +260,9 @@ static void add_cpu(struct sp_span_frame *frame, struct moment now)
 	before_ns = atomic_exchange_explicit(&frame->enter_cpu_ns, now.cpu_ns,
 					     memory_order_acq_rel);
 	atomic_signal_fence(memory_order_seq_cst);
+	/* A jump has lost it. */
+	if (sp_unlikely(!before_ns))
+		return;
 	atomic_fetch_add_explicit(&frame->span->cpu_ns, now.cpu_ns - before_ns,
 				  memory_order_relaxed);
 }
@@ -363,7 +284,7 @@ static void settle(struct sp_span_thread *self)
 	/* Inner ones first, as when they are left: whoever reads meanwhile finds in no
 	 * span what is not yet in those inside. */
 	for (uint32_t at = self->depth; at-- > 0;) {
-		struct sp_span_frame *frame = &self->frames[at];
+		struct sp_span_frame *frame = sp_span_frame_at(self, at);
 
 		if (frame->is_begun)
 			add_cpu(frame, now);
@@ -420,10 +341,14 @@ static void part(struct sp_span_frame *frame, uint64_t left_ticks, uint64_t clos
 /* Stays that were within that one, and not left before it, are in no span. */
 static SP_COLD void forget_again(struct sp_span_thread *self, uint32_t at)
 {
-	for (uint32_t i = at + 1; i < self->depth; i++)
-		if (self->frames[i].is_again &&
-		    self->frames[i].handle == self->frames[at].handle)
-			self->frames[i].span = NULL;
+	uint64_t handle = sp_span_frame_at(self, at)->handle;
+
+	for (uint32_t i = at + 1; i < self->depth; i++) {
+		struct sp_span_frame *frame = sp_span_frame_at(self, i);
+
+		if (frame->is_again && frame->handle == handle)
+			frame->span = NULL;
+	}
 }
 
 /* A handler of the program jumped away between the span's creation and its stay, when
@@ -453,13 +378,30 @@ static SP_COLD void end_unbegun(struct sp_span_frame *frame, struct moment now,
 		end_without_stay(frame->handle);
 }
 
+/* What is above takes the place of that one; gives the innermost, which is no more. */
+static SP_COLD struct sp_span_frame *move_down(struct sp_span_thread *self, uint32_t at)
+{
+	for (; at + 1 < self->depth; at++) {
+		struct sp_span_frame *to = sp_span_frame_at(self, at);
+		struct sp_span_frame *from = sp_span_frame_at(self, at + 1);
+		/* Whoever looks on finds it in one of the two, or in none. */
+		uint64_t enter_cpu_ns = atomic_exchange_explicit(&from->enter_cpu_ns, 0,
+								 memory_order_acq_rel);
+
+		atomic_store_explicit(&to->enter_cpu_ns, 0, memory_order_relaxed);
+		atomic_signal_fence(memory_order_seq_cst);
+		*to = *from;
+		atomic_store_explicit(&to->enter_cpu_ns, enter_cpu_ns,
+				      memory_order_release);
+	}
+	return sp_span_frame_at(self, at);
+}
+
 /* Whatever a handler of the program that jumps away leaves undone here is left undone:
  * nothing is done twice. closing: as above. */
-static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now,
-		     uint64_t closing)
+static void end_stay(struct sp_span_thread *self, uint32_t at,
+		     struct sp_span_frame *frame, struct moment now, uint64_t closing)
 {
-	struct sp_span_frame *frame = &self->frames[at];
-
 	if (sp_likely(frame->is_begun)) {
 		add_stay(frame, now);
 		part(frame, now.ticks, closing);
@@ -467,8 +409,8 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
 		end_unbegun(frame, now, closing);
 	}
 	if (sp_unlikely(at + 1 != self->depth))
-		memmove(frame, frame + 1, (self->depth - at - 1) * sizeof(*frame));
-	pop(self);
+		frame = move_down(self, at);
+	pop(self, frame);
 }
 
 /*
@@ -476,13 +418,13 @@ static void end_stay(struct sp_span_thread *self, uint32_t at, struct moment now
  * scoped spans those that were entered later on the same stack have ended by now, and who
  * is left is on another, a coroutine's.
  */
-static SP_COLD uint32_t find_misused(const struct sp_span_thread *self, uint64_t handle)
+static SP_COLD uint32_t find_misused(struct sp_span_thread *self, uint64_t handle)
 {
 	uint32_t at = self->depth;
 
-	while (at > 0 && self->frames[at - 1].handle != handle)
+	while (at > 0 && sp_span_frame_at(self, at - 1)->handle != handle)
 		at--;
-	if (!at || !self->frames[at - 1].stack_pointer)
+	if (!at || !sp_span_frame_at(self, at - 1)->stack_pointer)
 		sp_span_count_misuse(handle);
 	return at;
 }
@@ -491,6 +433,7 @@ static SP_COLD uint32_t find_misused(const struct sp_span_thread *self, uint64_t
 static bool leave(uint64_t handle, struct moment now, uint64_t closing)
 {
 	struct sp_span_thread *self = sp_span_self;
+	struct sp_span_frame *frame;
 	uint32_t at;
 
 	if (sp_unlikely(!self)) {
@@ -499,11 +442,14 @@ static bool leave(uint64_t handle, struct moment now, uint64_t closing)
 	}
 	charge(self);
 	at = self->depth;
-	if (sp_unlikely(!at || self->frames[at - 1].handle != handle))
+	frame = top_of(self);
+	if (sp_unlikely(!frame || frame->handle != handle)) {
 		at = find_misused(self, handle);
-	if (!at)
-		return false;
-	end_stay(self, at - 1, now, closing);
+		if (!at)
+			return false;
+		frame = sp_span_frame_at(self, at - 1);
+	}
+	end_stay(self, at - 1, frame, now, closing);
 	sp_span_publish_top(self);
 	note_seen(self, now.ticks);
 	return true;
@@ -536,7 +482,7 @@ static void end_scoped(struct sp_span_thread *self, uint32_t at)
 
 	charge(self);
 	forget_again(self, at);
-	end_stay(self, at, now, SP_SPAN_USE_CLOSING);
+	end_stay(self, at, sp_span_frame_at(self, at), now, SP_SPAN_USE_CLOSING);
 	sp_span_publish_top(self);
 }
 
@@ -550,41 +496,21 @@ void sp_span_end_scoped(struct sp_span_thread *self, uint32_t at)
 	sp_span_end_change(before);
 }
 
-/* --- life --- */
+/* --- the end --- */
 
-void sp_span_thread_begin(struct sp_slot *slot)
-{
-	if (!sp_span_self)
-		return;
-	sp_span_self->slot = slot;
-	sp_span_others_add(sp_span_self);
-}
-
-static void leave_all(struct sp_span_thread *self)
+void sp_span_leave_all(struct sp_span_thread *self)
 {
 	struct moment now = read_moment();
 
 	charge(self);
 	while (self->depth) {
-		bool is_scoped = top_of(self)->stack_pointer != 0;
+		struct sp_span_frame *frame = top_of(self);
+		bool is_scoped = frame->stack_pointer != 0;
 
-		end_stay(self, self->depth - 1, now, is_scoped ? SP_SPAN_USE_CLOSING : 0);
+		end_stay(self, self->depth - 1, frame, now,
+			 is_scoped ? SP_SPAN_USE_CLOSING : 0);
 	}
 	sp_span_publish_top(self);
-}
-
-void sp_span_thread_end(void)
-{
-	uint64_t before = sp_span_begin_change();
-	struct sp_span_thread *self = sp_span_self;
-
-	has_ended = true;
-	if (self && sp_span_is_on())
-		leave_all(self);
-	sp_span_self = NULL;
-	if (self && (sp_span_others_take_back(self) || sp_span_others_leave(self)))
-		sp_pages_unmap(self, self->mapped_bytes);
-	sp_span_end_change(before);
 }
 
 void sp_span_stack_forked(void)

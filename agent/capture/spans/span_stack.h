@@ -7,6 +7,7 @@
 #define SP_SPAN_STACK_H
 
 #include "sp_compiler.h"
+#include "sp_heap_capture.h"
 #include "sp_pair.h"
 #include "sp_span_capture.h"
 #include "sp_span_change.h"
@@ -28,12 +29,17 @@ struct sp_span_frame {
 	bool is_again;		/* within another stay of this thread in that span */
 };
 
+/* Frames never move: a handler of the program's that needs more may have interrupted a
+ * change of those that are there. Beyond the first they lie in parts. */
+#define SP_SPAN_FRAMES_FIRST 64U
+#define SP_SPAN_PART_FRAMES 1024U
+#define SP_SPAN_PARTS 64U
+
 #define SP_SPAN_PLACES 16U
 
 /* One thread. */
 struct sp_span_thread {
-	struct sp_span_frame *frames;
-	uint32_t depth, capacity;
+	uint32_t depth;
 	/* The heap's counters when a span was last charged with what came since, both at
 	 * once, also by others. */
 	_Alignas(16) _Atomic uint64_t allocations;
@@ -47,8 +53,9 @@ struct sp_span_thread {
 	_Atomic uint64_t places[SP_SPAN_PLACES]; /* span_life.c; 0: none */
 	uint64_t random_state;	/* of ids, which are never the same twice */
 	uint64_t sampler_state; /* of the head sampler */
-	uint64_t mapped_bytes;
-	uint32_t tid; /* as its slot says */
+	uint32_t tid;		/* as its slot says */
+	struct sp_span_frame first[SP_SPAN_FRAMES_FIRST];
+	_Atomic(struct sp_span_frame *) parts[SP_SPAN_PARTS]; /* NULL: not needed yet */
 };
 
 /* NULL: has none yet, or no more. */
@@ -58,6 +65,34 @@ extern SP_HIDDEN SP_TLS struct sp_span_mark sp_span_mark_self;
 
 /* Makes it at a thread's first event; NULL without memory, or when the thread ends. */
 struct sp_span_thread *sp_span_thread_of_caller(void);
+
+/* The same, with room for one frame more; NULL is counted. */
+struct sp_span_thread *sp_span_make_room(void);
+
+/* Of those that there is room for. Also for others. */
+struct sp_span_frame *sp_span_further_frame(struct sp_span_thread *self, uint32_t at);
+
+static inline struct sp_span_frame *sp_span_frame_at(struct sp_span_thread *self,
+						     uint32_t at)
+{
+	return sp_likely(at < SP_SPAN_FRAMES_FIRST) ? &self->first[at]
+						    : sp_span_further_frame(self, at);
+}
+
+/* Nobody has a use for it any more. */
+void sp_span_thread_unmap(struct sp_span_thread *self);
+
+/* Those are its thread's counters from now on. */
+static inline void sp_span_note_heap(struct sp_span_thread *self,
+				     const struct sp_heap_thread *heap)
+{
+	self->heap_life = atomic_load_explicit(&heap->life, memory_order_relaxed);
+	/* Release: whoever looks at it finds its life. */
+	atomic_store_explicit(&self->heap, heap, memory_order_release);
+}
+
+/* The thread ends. */
+void sp_span_leave_all(struct sp_span_thread *self);
 
 /* A new entry, all filled but for its times, is a span from now on. */
 void sp_span_open(struct sp_span *span, uint64_t handle);
