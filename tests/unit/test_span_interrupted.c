@@ -1,93 +1,25 @@
 /*
  * Spans whose changes are interrupted at any instruction: by another who closes the span,
- * or by a handler of the program that jumps away. The processor's single-step flag runs
- * the handler after each instruction.
+ * or by a handler of the program that jumps away.
  */
 #include "sp_span_change.h"
 #include "span_stack.h"
 #include "span_stays.h"
 #include "test_span_capture_fixture.h"
+#include "test_steps_fixture.h"
 
 #include <setjmp.h>
-#include <signal.h>
-#include <ucontext.h>
-
-/* More than any change takes, where spans and names are known. */
-#define STEPS_MAX 20000U
-
-/* Sanitized changes take many times as many instructions, most of which are not ours:
- * minutes, if each of them is met. */
-#if defined(__SANITIZE_ADDRESS__)
-#define IS_SANITIZED 1
-#elif defined(__has_feature)
-#define IS_SANITIZED __has_feature(address_sanitizer)
-#else
-#define IS_SANITIZED 0
-#endif
-#define EACH (IS_SANITIZED ? 37U : 1U)
 
 static struct sp_slot slot;
 static uint64_t span;
 static uint32_t callsite;
-static volatile uint32_t steps, act_at;
-static void (*volatile act)(void);
-
-#define STEP_FLAG 0x100
-
-/* What comes after the action need not be met. */
-static void on_step(int number, siginfo_t *info, void *context)
-{
-	ucontext_t *interrupted = context;
-
-	(void)number;
-	(void)info;
-	if (++steps != act_at)
-		return;
-	interrupted->uc_mcontext.gregs[REG_EFL] &= ~STEP_FLAG;
-	act();
-}
-
-/* Past the red zone. */
-#define SET_FLAGS(operation)                                                             \
-	__asm__ volatile("leaq -128(%%rsp), %%rsp\n\t"                                   \
-			 "pushfq\n\t" operation "\n\t"                                   \
-			 "popfq\n\t"                                                     \
-			 "leaq 128(%%rsp), %%rsp"                                        \
-			 :                                                               \
-			 :                                                               \
-			 : "memory", "cc")
-
-static void begin_steps(void)
-{
-	SET_FLAGS("orq $0x100, (%%rsp)");
-}
-
-static void end_steps(void)
-{
-	SET_FLAGS("andq $~0x100, (%%rsp)");
-}
-
-/* Runs change(), and action() at its instruction number at. False: it has no so many. */
-static bool interrupt(void (*change)(void), void (*action)(void), uint32_t at)
-{
-	steps = 0;
-	act_at = at;
-	act = action;
-	begin_steps();
-	change();
-	end_steps();
-	ck_assert_uint_lt(steps, STEPS_MAX);
-	return steps >= at;
-}
 
 static void setup(void)
 {
-	struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
-
 	begin_plain_spans();
 	memset(&slot, 0, sizeof(slot));
 	atomic_store(&slot.stack_high, UINT64_MAX);
-	sigaction(SIGTRAP, &action, NULL);
+	steps_begin();
 	/* Its thread, its names and some entries are there. */
 	for (unsigned int i = 0; i < 3; i++) {
 		span = create("span", SP_SPAN_NONE);
@@ -150,14 +82,11 @@ static uint64_t spans_closed(void)
 
 START_TEST(span_that_is_closed_while_it_is_entered_does_not_stay_open)
 {
-	bool is_within = true;
-
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		uint64_t closed = spans_closed();
 
 		span = create("span", SP_SPAN_NONE);
-		is_within = interrupt(enter_it, close_it, at);
-		if (!is_within)
+		if (!interrupt(enter_it, close_it, at))
 			close_it();
 		exit_it();
 		ck_assert_ptr_null(current_name());
@@ -171,15 +100,12 @@ END_TEST
 
 START_TEST(span_that_is_closed_while_it_is_left_does_not_stay_open)
 {
-	bool is_within = true;
-
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		uint64_t closed = spans_closed();
 
 		span = create("span", SP_SPAN_NONE);
 		enter_it();
-		is_within = interrupt(exit_it, close_it, at);
-		if (!is_within)
+		if (!interrupt(exit_it, close_it, at))
 			close_it();
 		drain();
 		ck_assert_msg(spans_closed() == closed + 1,
@@ -190,13 +116,11 @@ END_TEST
 
 START_TEST(span_that_is_closed_while_it_ends_ends_once)
 {
-	bool is_within = true;
-
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		uint64_t closed = spans_closed();
 
 		begin_it();
-		is_within = interrupt(end_it, close_it, at);
+		interrupt(end_it, close_it, at);
 		ck_assert_ptr_null(current_name());
 		drain();
 		ck_assert_msg(spans_closed() == closed + 1,
@@ -218,11 +142,8 @@ static void use_other(void)
 
 START_TEST(two_spans_never_get_one_entry)
 {
-	bool is_within = true;
-
-	for (uint32_t at = 1; is_within; at += EACH) {
-		is_within = interrupt(create_it, use_other, at);
-		if (!is_within)
+	for (uint32_t at = 1; at; at = next_step(at)) {
+		if (!interrupt(create_it, use_other, at))
 			use_other();
 		ck_assert_uint_ne((uint32_t)span, (uint32_t)other);
 		sp_span_close(other);
@@ -235,17 +156,13 @@ END_TEST
 
 START_TEST(stays_may_begin_and_end_at_any_moment_of_another)
 {
-	bool is_within = true;
-
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		span = create("span", SP_SPAN_NONE);
-		is_within = interrupt(enter_it, use_other, at);
-		if (is_within)
+		if (interrupt(enter_it, use_other, at))
 			sp_span_close(other);
 		ck_assert_str_eq(current_name(), "span");
 		ck_assert_uint_eq(entered_now(span), 1);
-		is_within |= interrupt(exit_it, use_other, at);
-		if (steps >= at)
+		if (interrupt(exit_it, use_other, at))
 			sp_span_close(other);
 		ck_assert_ptr_null(current_name());
 		ck_assert_uint_eq(entered_now(span), 0);
@@ -277,19 +194,17 @@ static void check_stays(void)
 
 START_TEST(time_of_a_stay_is_whole_at_any_moment)
 {
-	bool is_within = true;
-
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		least_ticks = least_idle_ticks = 0;
 		begun_ticks = sp_clock_ticks();
 		span = create("span", SP_SPAN_NONE);
 		spend_ticks();
 		least_idle_ticks = 4000;
-		is_within = interrupt(enter_it, check_stays, at);
+		interrupt(enter_it, check_stays, at);
 		spend_ticks();
 		least_ticks = 4000;
 		check_stays();
-		is_within |= interrupt(exit_it, check_stays, at);
+		interrupt(exit_it, check_stays, at);
 		spend_ticks();
 		least_idle_ticks = 8000;
 		check_stays();
@@ -303,16 +218,14 @@ END_TEST
 START_TEST(time_of_a_stay_is_whole_when_its_span_ends_with_it)
 {
 	uint64_t idle_before = sp_atomic_value(&test_path_at(recorded(), 0)->idle_ticks);
-	bool is_within = true;
-
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		least_ticks = least_idle_ticks = 0;
 		begun_ticks = sp_clock_ticks();
 		begin_it();
 		spend_ticks();
 		least_ticks = 4000;
 		check_stays();
-		is_within = interrupt(end_it, check_stays, at);
+		interrupt(end_it, check_stays, at);
 		spend_ticks();
 		ck_assert_uint_ge(busy_of(span), least_ticks);
 		ck_assert_uint_eq(state_of(span), SP_SPAN_CLOSED);
@@ -338,16 +251,13 @@ static void leave_as_another(void)
 /* Who goes last has perhaps read its clock before the other one. */
 START_TEST(span_idles_from_when_the_last_thread_has_left)
 {
-	bool is_within = true;
-
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		uint64_t idle_ticks = 0, now_ticks;
 
 		begin_it();
 		test_span_enter(span_of(span), sp_clock_ticks());
 		left_ticks = 0;
-		is_within = interrupt(exit_it, leave_as_another, at);
-		if (!is_within)
+		if (!interrupt(exit_it, leave_as_another, at))
 			leave_as_another();
 		ck_assert_uint_eq(entered_now(span), 0);
 		now_ticks = sp_clock_ticks();
@@ -387,13 +297,11 @@ START_TEST(labels_that_meet_are_both_kept)
 {
 	const struct sp_span_settings settings = {.probability_millionths = 1000000,
 						  .labels = "user,tenant"};
-	bool is_within = true;
 
 	sp_span_capture_init(&settings);
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		create_it();
-		is_within = interrupt(label_it, label_otherwise, at);
-		if (!is_within)
+		if (!interrupt(label_it, label_otherwise, at))
 			label_otherwise();
 		ck_assert_msg(labels_of_it() == 2, "%u labels at %u", labels_of_it(), at);
 		close_it();
@@ -436,21 +344,20 @@ static void check_stack(void)
 
 static void nest_within(void (*begin)(void), void (*end)(void))
 {
-	bool is_within = true;
 
 	filler = create("filler", SP_SPAN_NONE);
 	nested = create("nested", SP_SPAN_NONE);
-	for (uint32_t at = 1; is_within; at += EACH) {
+	for (uint32_t at = 1; at; at = next_step(at)) {
 		create_it();
 		fill_stack();
-		is_within = interrupt(begin, nest, at);
+		interrupt(begin, nest, at);
 		ck_assert_uint_eq(entered_now(span), 1);
 		end();
 		check_stack();
 		create_it();
 		fill_stack();
 		begin();
-		is_within |= interrupt(end, nest, at);
+		interrupt(end, nest, at);
 		check_stack();
 		drain();
 	}
@@ -501,16 +408,14 @@ static void jump(void)
 static uint32_t open_after_jumps(void (*change)(void), bool is_entered)
 {
 	volatile uint32_t open = 0;
-	volatile bool is_within = true;
-
-	for (volatile uint32_t at = 1; is_within; at += EACH) {
+	for (volatile uint32_t at = 1; at; at = next_step(at)) {
 		uint64_t closed = spans_closed();
 
 		span = create("span", SP_SPAN_NONE);
 		if (is_entered)
 			enter_it();
 		if (sigsetjmp(target, 1) == 0)
-			is_within = interrupt(change, jump, at);
+			interrupt(change, jump, at);
 		/* As the hook of the jump does. */
 		sp_span_before_jump((uint64_t)(uintptr_t)__builtin_frame_address(0));
 		ck_assert_ptr_null(current_name());
@@ -559,13 +464,12 @@ static void note_and_jump(void)
 /* Nobody knows it yet, but for the thread that is in it. */
 START_TEST(jump_out_of_begin_leaves_next_to_nothing)
 {
-	volatile bool is_within = true;
 	volatile uint32_t claimed = 0, moments = 0;
 
-	for (volatile uint32_t at = 1; is_within; at += EACH) {
+	for (volatile uint32_t at = 1; at; at = next_step(at)) {
 		is_on_stack = false;
 		if (sigsetjmp(target, 1) == 0)
-			is_within = interrupt(begin_it, note_and_jump, at);
+			interrupt(begin_it, note_and_jump, at);
 		sp_span_before_jump((uint64_t)(uintptr_t)__builtin_frame_address(0));
 		ck_assert_ptr_null(current_name());
 		drain();
@@ -584,12 +488,10 @@ END_TEST
 
 START_TEST(jump_out_of_end_leaves_next_to_nothing)
 {
-	volatile bool is_within = true;
-
-	for (volatile uint32_t at = 1; is_within; at += EACH) {
+	for (volatile uint32_t at = 1; at; at = next_step(at)) {
 		begin_it();
 		if (sigsetjmp(target, 1) == 0)
-			is_within = interrupt(end_it, jump, at);
+			interrupt(end_it, jump, at);
 		sp_span_before_jump((uint64_t)(uintptr_t)__builtin_frame_address(0));
 		ck_assert_ptr_null(current_name());
 		drain();
