@@ -277,6 +277,7 @@ static void start(void)
 		.verify_signal = verify_signal,
 		.module_loaded = module_loaded,
 		.wants_modules = wants_modules,
+		.say_unmet_spans = sp_spans_say_unmet,
 	};
 	int err;
 

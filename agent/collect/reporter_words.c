@@ -82,6 +82,7 @@ void sp_reporter_tell_end(const struct sp_reporter_setup *setup,
 	tell_numbers(recording);
 	sp_text_init(&text, line, sizeof(line));
 	sp_write_summary_say(summary, setup->options->out_dir, &text);
+	setup->calls->say_unmet_spans(&text);
 	sp_shortage_say(recording->header, shortage, sizeof(shortage));
 	sp_log_note("wrote %s%s", line, shortage);
 }

@@ -5,6 +5,7 @@
 #include "function_modules.h"
 
 #include "function_patterns.h"
+#include "function_unmet.h"
 #include "sp_capture.h"
 #include "sp_got.h"
 #include "sp_guarded.h"
@@ -126,7 +127,10 @@ uint64_t sp_function_entry_for(uint64_t target, const char *name, bool is_kept)
 
 bool sp_function_is_wanted(const char *name)
 {
-	return sp_function_matches(patterns, name);
+	if (!sp_function_matches(patterns, name))
+		return false;
+	sp_function_note_met(name);
+	return true;
 }
 
 /* --- slots --- */
@@ -234,6 +238,7 @@ bool sp_function_wants_modules(void)
 
 	if (!patterns)
 		return false;
+	sp_function_unmet_look();
 	if (atomic_load_explicit(&sp_functions_called, memory_order_relaxed))
 		sp_function_rebind();
 	return sp_got_have_modules_changed() || wants;

@@ -163,6 +163,20 @@ static bool matches_one(const char *pattern, const char *end, const char *name)
 	return pattern == end;
 }
 
+uint64_t sp_function_patterns_for(const char *patterns, const char *name)
+{
+	uint64_t matching = 0;
+
+	for (uint32_t i = 0; *patterns && i < 64; i++) {
+		size_t bytes = strcspn(patterns, ",");
+
+		if (matches_one(patterns, patterns + bytes, name))
+			matching |= UINT64_C(1) << i;
+		patterns += bytes + (patterns[bytes] == ',');
+	}
+	return matching;
+}
+
 bool sp_function_matches(const char *patterns, const char *name)
 {
 	while (*patterns) {

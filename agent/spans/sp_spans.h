@@ -7,6 +7,7 @@
 #define SP_SPANS_H
 
 #include "sp_recording_span.h"
+#include "sp_text.h"
 
 #include <link.h>
 #include <stdbool.h>
@@ -50,6 +51,10 @@ void sp_spans_begin(const struct sp_spans_setup *setup);
 /* Context: collector. Tells all sources that are switched on, or asks them. */
 bool sp_spans_module_loaded(uint64_t start, const struct link_map *link_map);
 bool sp_spans_want_modules(void);
+
+/* Context: collector; as part of the line at exit: "; no calls found of PQexek", or
+ * nothing. */
+void sp_spans_say_unmet(struct sp_text *text);
 
 /* Context: signal. Is this source switched on? */
 bool sp_spans_is_on(enum sp_span_source source);

@@ -6,6 +6,7 @@
 
 #include "function_modules.h"
 #include "function_patterns.h"
+#include "function_unmet.h"
 #include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_guarded.h"
@@ -227,10 +228,12 @@ static void tell_refused(void)
 		if (bytes < sizeof(name)) {
 			memcpy(name, item, bytes);
 			name[bytes] = '\0';
-			if (sp_function_is_refused(name) || is_own(name))
+			if (sp_function_is_refused(name) || is_own(name)) {
 				sp_log_error("SPANPROF_SPANS: calls of %s() cannot be "
 					     "spans",
 					     name);
+				sp_function_note_met(name);
+			}
 		}
 		item += bytes + (item[bytes] == ',');
 	}
@@ -242,6 +245,7 @@ static bool begin(const struct sp_spans_setup *setup)
 	if (patterns || !setup->functions || !setup->functions[0])
 		return false;
 	patterns = setup->functions;
+	sp_function_unmet_begin(patterns);
 	tell_refused();
 	sp_function_patch_startup(patterns);
 	return false;

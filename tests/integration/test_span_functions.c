@@ -248,6 +248,41 @@ START_TEST(what_cannot_be_a_span_is_told)
 }
 END_TEST
 
+static unsigned int count_words(const char *text, const char *words)
+{
+	unsigned int count = 0;
+
+	for (; (text = strstr(text, words)) != NULL; text += strlen(words))
+		count++;
+	return count;
+}
+
+/* By the program that was started, not by its children, which look for nothing. */
+START_TEST(functions_that_nobody_calls_are_told_once)
+{
+	struct victim *victim;
+
+	if (!real_program_has_commands(NAMES("python3", "sh", "true")))
+		return;
+	victim = run_with("SPANPROF_SPANS=sqlite3_step,sqlite3_stepp*,PQexek,setjmp",
+			  NAMES("/usr/bin/python3", "-c",
+				"import os, sqlite3, subprocess\n"
+				"c = sqlite3.connect(':memory:')\n"
+				"c.execute('select 1').fetchall()\n"
+				"subprocess.run(['sh', '-c', 'true; /bin/true; true'])\n"
+				"if os.fork() == 0:\n"
+				"    os._exit(0)\n"
+				"os.wait()\n"));
+	ck_assert_msg(count_words(victim->agent_lines, "wrote ") >= 3, "said: %s",
+		      victim->agent_lines);
+	ck_assert_uint_eq(count_words(victim->agent_lines, "no calls found"), 1);
+	ck_assert_msg(count_words(victim->agent_lines,
+				  "; no calls found of sqlite3_stepp*, PQexek\n") == 1,
+		      "said: %s", victim->agent_lines);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(more_functions_than_there_is_room_for_are_told)
 {
 	struct victim *victim;
@@ -303,6 +338,7 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, functions_found_by_version_are_followed);
 	tcase_add_test(tcase, functions_found_behind_an_interposer_are_followed);
 	tcase_add_test(tcase, what_cannot_be_a_span_is_told);
+	tcase_add_test(tcase, functions_that_nobody_calls_are_told_once);
 	tcase_add_test(tcase, more_functions_than_there_is_room_for_are_told);
 	tcase_add_test(tcase, sqlite_statements_of_python_are_spans);
 }

@@ -24,6 +24,15 @@ START_TEST(star_stands_for_any_letters)
 }
 END_TEST
 
+START_TEST(patterns_that_match_are_known_by_their_numbers)
+{
+	ck_assert_uint_eq(sp_function_patterns_for("a,PQ*,*exec,PQexek", "PQexec"), 6);
+	ck_assert_uint_eq(sp_function_patterns_for("a,,b", "b"), 4);
+	ck_assert_uint_eq(sp_function_patterns_for("a,b", "c"), 0);
+	ck_assert_uint_eq(sp_function_patterns_for("exit", "exit"), 1);
+}
+END_TEST
+
 /* Asked for by name or by a pattern. */
 static const char *const refused[] = {
 	"setjmp",
@@ -76,6 +85,7 @@ int main(void)
 	int failed;
 
 	tcase_add_test(tc, star_stands_for_any_letters);
+	tcase_add_test(tc, patterns_that_match_are_known_by_their_numbers);
 	tcase_add_loop_test(tc, what_does_not_survive_a_frame_is_refused, 0,
 			    SP_ARRAY_COUNT(refused));
 	tcase_add_loop_test(tc, everything_else_is_followed, 0, SP_ARRAY_COUNT(followed));
