@@ -70,10 +70,24 @@ static const char *const refused_prefixes[] = {
 
 #define VECTOR_BYTES_MAX 16U
 
-/* Of a builtin type as C++ mangles it; others are no parts of vectors. */
-static size_t bytes_of_type(char type)
+/* "F" bits, with one more letter */
+static size_t bytes_of_floating(const char *mangled)
 {
-	switch (type) {
+	size_t bits = 0;
+
+	for (mangled++; *mangled >= '0' && *mangled <= '9' && bits < 4096; mangled++)
+		bits = bits * 10 + (size_t)(*mangled - '0');
+	return bits / 8;
+}
+
+/* Of a builtin type as C++ mangles it; others are no parts of vectors. */
+static size_t bytes_of_type(const char *mangled)
+{
+	switch (mangled[0]) {
+	case 'D':
+		if (mangled[1] == 'F')
+			return bytes_of_floating(mangled + 1);
+		return mangled[1] == 'h' ? 2 : 1;
 	case 's':
 	case 't':
 		return 2;
@@ -102,7 +116,7 @@ static bool is_wide_vector(const char *mangled)
 
 	for (mangled += 2; *mangled >= '0' && *mangled <= '9' && count < 4096; mangled++)
 		count = count * 10 + (size_t)(*mangled - '0');
-	return *mangled == '_' && count * bytes_of_type(mangled[1]) > VECTOR_BYTES_MAX;
+	return *mangled == '_' && count * bytes_of_type(mangled + 1) > VECTOR_BYTES_MAX;
 }
 
 /*

@@ -53,6 +53,10 @@ static const char *const refused[] = {
 	"_Z3addDv4_dS_",
 	"_ZN5Eigen8internal4pmulIDv4_dEET_RKS3_S5_",
 	"_Z5widenDv4_iDv32_c",
+	"_Z3addDv16_DF16_S_",
+	"_Z3addDv16_DF16b",
+	"_Z3addDv16_Dh",
+	"_Z3addDv4_DF64_",
 };
 
 START_TEST(what_does_not_survive_a_frame_is_refused)
@@ -68,6 +72,7 @@ static const char *const followed[] = {
 	"_ZGVZ3onevE3two", "_Z3addDv4_fS_", "_Z3addDv2_dS_",
 	"_Z3addDv16_c",	   "_Z3fooDv",	    "_Z3fooDv99999999999999999999",
 	"_ZNSt6DvDvDvE",   "_Z3fooi",	    "addDv8_f",
+	"_Z3addDv8_DF16_", "_Z3addDF16_",   "_Z3addDv4_DF32_",
 };
 
 START_TEST(everything_else_is_followed)
