@@ -1,6 +1,7 @@
 /*
  * Reporters that a program is run with: which, and what options make of them.
  */
+#include "real_program.h"
 #include "victim_profile.h"
 
 #include <stdio.h>
@@ -163,6 +164,53 @@ START_TEST(spans_may_be_samples_of_their_own)
 }
 END_TEST
 
+/* Statements are alike: one sample, or as many as there are spans. */
+static size_t samples_of_statements(const char *settings, int64_t *spans)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"/usr/bin/python3", "-c",
+					      "import sqlite3\n"
+					      "c = sqlite3.connect(':memory:')\n"
+					      "for i in range(500):\n"
+					      "    c.execute('select 1').fetchall()\n",
+					      NULL},
+		.environment = (const char *const[]){"SPANPROF_SPANS=sqlite3_step",
+						     settings, NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+	struct profile *all;
+	size_t samples;
+
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	all = all_of(victim);
+	*spans = profile_total(all, "spans");
+	check_parts(victim, 1, 1);
+	samples = add_up(victim, "wall", "wall").samples;
+	profile_free(all);
+	victim_free(victim);
+	return samples;
+}
+
+START_TEST(spans_of_real_programs_may_be_samples_of_their_own)
+{
+	int64_t spans;
+
+	if (!real_program_has_commands(NAMES("python3")))
+		return;
+	ck_assert_uint_eq(samples_of_statements("SPANPROF=reporter=pprof\\,pyroscope,"
+						"max_samples=1000000",
+						&spans),
+			  1);
+	ck_assert_uint_eq(samples_of_statements("SPANPROF=reporter=pprof\\,pyroscope,"
+						"max_samples=1000000,"
+						"aggregate_samples=no",
+						&spans),
+			  (size_t)spans);
+	ck_assert_int_ge(spans, 500);
+}
+END_TEST
+
 START_TEST(only_those_that_are_named_report)
 {
 	struct victim *victim =
@@ -222,6 +270,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, files_come_after_so_many_samples);
 	tcase_add_test(tcase, files_come_at_intervals);
 	tcase_add_test(tcase, spans_may_be_samples_of_their_own);
+	tcase_add_test(tcase, spans_of_real_programs_may_be_samples_of_their_own);
 	tcase_add_test(tcase, only_those_that_are_named_report);
 	tcase_add_test(tcase, unknown_reporter_is_told_and_nothing_profiled);
 	tcase_add_test(tcase, what_is_not_tracked_is_in_no_file);
