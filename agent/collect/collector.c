@@ -21,6 +21,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A round for so much CPU time of the program's, and how often it comes whatever that
+ * is: a program that has a part of a processor pays for a part of the rounds. */
+#define ROUND_CPU_NS (SP_NS_PER_SECOND / 4)
+#define ROUND_PERIOD_MIN_NS (SP_NS_PER_SECOND / 4)
+#define ROUND_PERIOD_MAX_NS SP_NS_PER_SECOND
 /* Of thousands of threads a list is dear: it takes a thousandth of the time, but comes
  * once a second. */
 #define LISTING_PERIOD_NS (SP_NS_PER_SECOND / 4)
@@ -149,6 +154,19 @@ static void read_memory(struct sp_collector *collector)
 				      memory_order_relaxed);
 }
 
+/* The time in which a program takes ROUND_CPU_NS at the rate of the last look. */
+static uint64_t round_period_ns(uint64_t used_ns, uint64_t elapsed_ns)
+{
+	const uint64_t slowest = ROUND_PERIOD_MAX_NS / ROUND_CPU_NS;
+	uint64_t period_ns;
+
+	if (used_ns < elapsed_ns / slowest)
+		return ROUND_PERIOD_MAX_NS;
+	period_ns = (uint64_t)((double)ROUND_CPU_NS * (double)elapsed_ns /
+			       ((double)used_ns + 1));
+	return period_ns > ROUND_PERIOD_MIN_NS ? period_ns : ROUND_PERIOD_MIN_NS;
+}
+
 /* Does the program do anything? Its threads and clocks need no look otherwise. */
 static bool has_worked(struct sp_collector *collector, uint64_t now_ns)
 {
@@ -160,6 +178,7 @@ static bool has_worked(struct sp_collector *collector, uint64_t now_ns)
 	collector->last_look_ns = now_ns;
 	collector->is_program_busy =
 		used_ns >= IDLE_CPU_NS && used_ns >= elapsed_ns / BUSY_PARTS;
+	collector->round_period_ns = round_period_ns(used_ns, elapsed_ns);
 	if (used_ns < IDLE_CPU_NS)
 		return false;
 	collector->last_host_cpu_ns = host_ns;
@@ -199,7 +218,15 @@ uint64_t sp_collector_pace_max_ns(const struct sp_collector *collector)
 {
 	if (collector->strangers.has_news)
 		return listing_period_ns(collector);
-	return collector->is_program_busy ? LISTING_PERIOD_NS : UINT64_MAX;
+	return collector->is_program_busy ? collector->round_period_ns : UINT64_MAX;
+}
+
+uint64_t sp_collector_pace_ns(const struct sp_collector *collector)
+{
+	/* What spans come to is told to others soon, and ended ones make room. */
+	return sp_recording_used(collector->recording, SP_SECTION_CALLSITES)
+		       ? ROUND_PERIOD_MIN_NS
+		       : collector->round_period_ns;
 }
 
 /* Locked, so that no slot goes to another thread meanwhile. */

@@ -396,9 +396,10 @@ static bool serve_requests(void)
  * wakes us. */
 static uint64_t next_pace_ns(uint64_t pace_ns, bool has_worked)
 {
-	if (has_worked)
-		return pace_ns < PACE_BUSY_NS ? pace_ns * 2 : PACE_BUSY_NS;
-	return pace_ns * 2 < PACE_IDLE_NS ? pace_ns * 2 : PACE_IDLE_NS;
+	uint64_t most_ns =
+		has_worked ? sp_collector_pace_ns(&reporter.collector) : PACE_IDLE_NS;
+
+	return pace_ns * 2 < most_ns ? pace_ns * 2 : most_ns;
 }
 
 /* All threads of the process have passed a memory barrier. */

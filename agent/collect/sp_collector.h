@@ -50,8 +50,9 @@ struct sp_collector {
 	uint64_t listing_cpu_ns; /* what the last one took */
 	struct sp_strangers strangers;
 	uint64_t last_host_cpu_ns, last_look_ns;
-	bool is_program_busy; /* its threads take CPU time, sampled or not */
-	bool was_kept_out;    /* of the aggregates, in the last final round */
+	uint64_t round_period_ns; /* what the program's CPU time is worth */
+	bool is_program_busy;	  /* its threads take CPU time, sampled or not */
+	bool was_kept_out;	  /* of the aggregates, in the last final round */
 	struct sp_span_reporters *reporters; /* of events; NULL: none */
 	uint64_t agent_cpu_before_ns; /* of reporter threads of this process that ended */
 };
@@ -69,6 +70,9 @@ void sp_collector_keep_ahead(struct sp_collector *collector);
 
 /* One round: modules if wanted, rings, threads, clocks. Returns records taken. */
 uint64_t sp_collector_round(struct sp_collector *collector, bool is_final);
+
+/* How soon a round is worth its while after one that took records; set by a round. */
+uint64_t sp_collector_pace_ns(const struct sp_collector *collector);
 
 /* How soon the next round is to come at the latest. */
 uint64_t sp_collector_pace_max_ns(const struct sp_collector *collector);
