@@ -204,7 +204,11 @@ static int32_t table_word(const uint8_t *table, uint32_t word)
 	return value;
 }
 
-/* Binary search in .eh_frame_hdr for the last entry that starts at or before. */
+/*
+ * The last entry of .eh_frame_hdr that starts at or before. The table is as long as the
+ * module has functions, and after what the program did meanwhile nothing of it is in the
+ * processor's caches: three entries are asked for at once, which takes as long as one.
+ */
 static bool search_hdr(const struct sp_unwind_module *module, uint64_t address,
 		       uint64_t *fde_offset)
 {
@@ -216,6 +220,16 @@ static bool search_hdr(const struct sp_unwind_module *module, uint64_t address,
 		return false;
 	if ((int64_t)relative < table_word(table, 0))
 		return false;
+	while (count > 4) {
+		uint32_t part = count / 4;
+		uint32_t parts = 0;
+
+		for (uint32_t i = 1; i < 4; i++)
+			parts += (int64_t)table_word(table, 2 * (low + i * part)) <=
+				 (int64_t)relative;
+		low += parts * part;
+		count = parts == 3 ? count - 3 * part : part;
+	}
 	while (count > 1) {
 		uint32_t half = count / 2;
 
