@@ -42,6 +42,7 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 
 	if (max_frames == 0)
 		return result;
+	sp_cache_expect_recent();
 	sp_walk_begin(&walk, snapshot, regs, stack);
 	while (steps_left-- > 0) {
 		uint64_t address = walk.pc - !walk.is_interrupted;
@@ -63,6 +64,7 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 		} else if (result.depth_frames == max_frames) {
 			break;
 		} else {
+			sp_cache_note_recent(result.depth_frames, code.frame);
 			frames[result.depth_frames++] = code.frame;
 		}
 		step = sp_walk_step_by_rule(&walk, code.rule);

@@ -17,6 +17,10 @@
 static struct sp_cache_set first_set;
 struct sp_unwind_cache sp_unwind_cache = {.sets = &first_set};
 
+_Static_assert(SP_CACHE_SET_BITS <= 16, "a set's number fits into two bytes");
+/* Two of the processor's lines. */
+_Alignas(64) _Atomic uint16_t sp_cache_recent[SP_CACHE_RECENT];
+
 void sp_unwind_cache_open(void)
 {
 	struct sp_cache_set *sets = NULL;

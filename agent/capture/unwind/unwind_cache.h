@@ -41,6 +41,33 @@ static inline struct sp_cache_set *sp_cache_set(uint64_t key)
 				     sp_unwind_cache.last_set];
 }
 
+/*
+ * Where the rules of the last walk lie, whosever stack it was: many frames of the next
+ * one are the same. After what the program did in between nothing of the table is in the
+ * processor's caches; asked for all at once, lines take as long as one of them would. A
+ * hint and no more: threads may mix theirs.
+ */
+#define SP_CACHE_RECENT 64U
+extern SP_HIDDEN _Atomic uint16_t sp_cache_recent[SP_CACHE_RECENT];
+
+/* Context: signal. A walk is about to begin. */
+static inline void sp_cache_expect_recent(void)
+{
+	const struct sp_cache_set *sets = sp_unwind_cache.sets;
+
+	for (unsigned int i = 0; i < SP_CACHE_RECENT; i++)
+		__builtin_prefetch(&sets[atomic_load_explicit(&sp_cache_recent[i],
+							      memory_order_relaxed)]);
+}
+
+/* Context: signal. Frame number index of the walk has that key. */
+static inline void sp_cache_note_recent(uint32_t index, uint64_t key)
+{
+	atomic_store_explicit(&sp_cache_recent[index % SP_CACHE_RECENT],
+			      (uint16_t)(sp_cache_set(key) - sp_unwind_cache.sets),
+			      memory_order_relaxed);
+}
+
 /* Context: signal. The rule, or 0 (SP_RULE_EMPTY) when there is none. key != 0. */
 static inline uint64_t sp_cache_get(uint64_t key)
 {
