@@ -4,10 +4,7 @@
  */
 #include "sp_clock.h"
 
-#include <cpuid.h>
-
-#define LEAF_POWER 0x80000007U
-#define STEADY_BIT (1U << 8)
+#include <sys/platform/x86.h>
 
 #define READS 5U
 
@@ -32,9 +29,7 @@ void sp_clock_read_both(uint64_t *monotonic_ns, uint64_t *cycles)
 
 void sp_clock_init(void)
 {
-	unsigned int eax, ebx, ecx, edx;
-
-	/* AMD64 Architecture Programmer's Manual 3, E.4.7: TscInvariant. */
-	if (__get_cpuid(LEAF_POWER, &eax, &ebx, &ecx, &edx))
-		sp_clock_has_steady_cycles = edx & STEADY_BIT;
+	/* The loader has asked the processor already; a virtual one takes several
+	 * microseconds for each question. */
+	sp_clock_has_steady_cycles = CPU_FEATURE_PRESENT(INVARIANT_TSC);
 }
