@@ -3,6 +3,7 @@
  * in a signal's handler with the program's heap half changed.
  */
 #include "cpu_profile.h"
+#include "heap_profile.h"
 #include "victim.h"
 
 #define CHILDREN 20
@@ -125,8 +126,43 @@ START_TEST(vfork_child_of_a_child_begins_no_recording)
 }
 END_TEST
 
+/* It goes on by itself, whatever it does; a child of its own is profiled again. */
+START_TEST(child_that_nobody_knows_of_is_harmless)
+{
+	const struct heap_sums kept = {.alloc_objects = 1000,
+				       .alloc_bytes = 1000000,
+				       .inuse_objects = 750,
+				       .inuse_bytes = 750000};
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"in_line_children", NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1",
+						     "SPANPROF_CPU_HZ=1000", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+	struct heap_profile *heap;
+	struct cpu_profile *cpu;
+	char path[PATH_MAX];
+
+	ck_assert_ptr_nonnull(victim);
+	cpu = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_int_gt(cpu_profile_with_ns(cpu, "parent_work"), 180000000);
+	ck_assert_int_eq(cpu_profile_with_ns(cpu, "child_work"), 0);
+	cpu_profile_free(cpu);
+	heap = heap_profile_of(victim, "heap");
+	heap_profile_assert_site(heap, "parent_keep", &kept);
+	ck_assert_int_eq(heap_profile_with(heap, "child_work").alloc_objects, 0);
+	ck_assert_int_eq(heap_profile_with(heap, "work_with_thread").alloc_objects, 0);
+	heap_profile_free(heap);
+	/* The parent, and the children's children. */
+	ck_assert_uint_eq(victim_count(victim->profiles, "in_line_children.*.cpu.pb.gz"),
+			  5);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+	tcase_add_test(tcase, child_that_nobody_knows_of_is_harmless);
 	tcase_add_test(tcase, vfork_child_of_a_child_begins_no_recording);
 	tcase_add_test(tcase, child_of_a_small_stack_is_profiled);
 	tcase_add_test(tcase, child_that_jumped_out_of_its_abort_is_profiled);
