@@ -15,7 +15,7 @@
 #include "sp_compiler.h"
 #include "sp_cpu_timer.h"
 #include "sp_held_signals.h"
-#include "sp_recording.h"
+#include "sp_recording_writer.h"
 #include "sp_reporter_thread.h"
 #include "sp_span_capture.h"
 #include "sp_syscall.h"
@@ -114,6 +114,11 @@ static void rights_changed(bool may_follow)
 	}
 }
 
+static void addresses_limited(void)
+{
+	sp_recording_fit_addresses(&sp_capture.recording);
+}
+
 /*
  * Any system call may end the program from here on, in any thread. What was recorded
  * is written, and nothing of ours runs again but hooks that pass everything through.
@@ -173,6 +178,7 @@ const struct sp_hook_calls sp_agent_hook_calls = {
 	.before_chroot = before_chroot,
 	.before_confinement = before_confinement,
 	.rights_changed = rights_changed,
+	.addresses_limited = addresses_limited,
 	.forked = sp_fork_child_note,
 	.pause_reporter = pause_reporter,
 	.resume_reporter = resume_reporter,

@@ -28,6 +28,8 @@ struct sp_hook_calls {
 	/* The calling thread acts for another user or group, or may do less. Where ours
 	 * may not follow by the calls for that, it is made anew. */
 	void (*rights_changed)(bool may_follow);
+	/* The program has limited its address space. */
+	void (*addresses_limited)(void);
 	/* In a fork child, where no fork handler ran. System calls only. */
 	void (*forked)(void);
 	/* Our thread must not exist across this call (unshare and setns refuse

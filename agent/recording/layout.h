@@ -31,6 +31,16 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
  * it, empty, or -errno. */
 int sp_recording_create_file(struct sp_recording *recording);
 
+/* Context: signal. The process's limit on that, or UINT64_MAX. */
+uint64_t sp_recording_limit(int resource);
+
+/* Context: signal. How many addresses a recording may take: of a limited address space
+ * the program keeps nearly all. */
+uint64_t sp_recording_addresses_max(void);
+
+/* Context: signal. Are some of its addresses another's by now? */
+bool sp_recording_has_given_back(const struct sp_recording *recording);
+
 /* Context: signal. Nobody touches what has no storage yet; but the program's mlockall()
  * would, which fills all that can be touched. */
 void sp_recording_close_unused(const struct sp_recording *recording);

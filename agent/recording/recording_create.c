@@ -25,24 +25,12 @@
 
 #define FILE_MODE 0600
 
-static uint64_t limit_of(int resource)
-{
-	struct rlimit limit;
-
-	if (sp_syscall4(SYS_prlimit64, 0, resource, NULL, &limit) < 0)
-		return UINT64_MAX;
-	return limit.rlim_cur;
-}
-
-/* The most that the layout may take: files have a limit, and of a limited address
- * space the program keeps nearly all. */
+/* The most that the layout may take: files have a limit as well. */
 static uint64_t layout_limit(bool is_file)
 {
-	uint64_t address_space = limit_of(RLIMIT_AS);
-	uint64_t file_size = is_file ? limit_of(RLIMIT_FSIZE) : UINT64_MAX;
+	uint64_t address_space = sp_recording_addresses_max();
+	uint64_t file_size = is_file ? sp_recording_limit(RLIMIT_FSIZE) : UINT64_MAX;
 
-	if (address_space != UINT64_MAX)
-		address_space /= 8;
 	return address_space < file_size ? address_space : file_size;
 }
 
@@ -69,27 +57,6 @@ static void put_section_table(struct sp_recording_header *header,
 		section->offset = layout->sections[kind].offset;
 		section->item_bytes = layout->sections[kind].item_bytes;
 		section->capacity_items = layout->sections[kind].capacity_items;
-	}
-}
-
-/* A smaller rest is not worth the two mappings more. */
-#define CLOSED_BYTES_MIN (UINT64_C(8) << 20)
-
-void sp_recording_close_unused(const struct sp_recording *recording)
-{
-	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
-		const struct sp_section *section = &recording->header->sections[kind];
-		uint64_t start = SP_ROUND_UP(
-			sp_recording_reserved(recording, (enum sp_section_kind)kind) *
-				section->item_bytes,
-			SP_PAGE_BYTES);
-		uint64_t end = SP_ROUND_UP(section->capacity_items * section->item_bytes,
-					   SP_PAGE_BYTES);
-
-		if (end - start >= CLOSED_BYTES_MIN)
-			sp_syscall3(SYS_mprotect,
-				    sp_recording_at(recording, section->offset + start),
-				    end - start, PROT_NONE);
 	}
 }
 
@@ -270,6 +237,9 @@ int sp_recording_create(struct sp_recording *recording,
 	int err = -ENOENT;
 
 	recording->wanted_error = 0;
+	atomic_store(&recording->takers, 0);
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++)
+		atomic_store(&recording->items_max[kind], 0);
 	for (unsigned int i = 0; i < SP_ARRAY_COUNT(places) && err; i++) {
 		if (!places[i] || !*places[i])
 			continue;
@@ -300,49 +270,4 @@ int sp_recording_remove(struct sp_recording *recording)
 	    (status.st_dev != recording->device || status.st_ino != recording->inode))
 		return 0;
 	return (int)(err ? err : sp_syscall3(SYS_unlinkat, AT_FDCWD, recording->path, 0));
-}
-
-void sp_recording_detach(struct sp_recording *recording)
-{
-	if (!recording->header)
-		return;
-	sp_syscall2(SYS_munmap, recording->header, recording->mapped_bytes);
-	recording->header = NULL;
-}
-
-static void copy_section(const struct sp_recording *recording, unsigned char *copy,
-			 enum sp_section_kind kind)
-{
-	const struct sp_section *section = &recording->header->sections[kind];
-
-	memcpy(copy + section->offset, sp_recording_item(recording, kind, 0),
-	       sp_recording_used(recording, kind) * section->item_bytes);
-}
-
-static long map_nowhere(uint64_t size_bytes, int sharing)
-{
-	return sp_syscall6(SYS_mmap, 0, (long)size_bytes, PROT_READ | PROT_WRITE,
-			   sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-}
-
-void sp_recording_cut_off(struct sp_recording *recording)
-{
-	long copy;
-
-	if (!recording->header)
-		return;
-	copy = map_nowhere(recording->mapped_bytes, MAP_PRIVATE);
-	/* Shared memory does not count against a limit on data. */
-	if (copy < 0 && copy > -4096)
-		copy = map_nowhere(recording->mapped_bytes, MAP_SHARED);
-	if (copy < 0 && copy > -4096)
-		return;
-	sp_syscall3(SYS_madvise, copy, recording->mapped_bytes, MADV_DONTDUMP);
-	memcpy((void *)copy, recording->header, SP_HEADER_BYTES);
-	copy_section(recording, (unsigned char *)copy, SP_SECTION_MODULES);
-	copy_section(recording, (unsigned char *)copy, SP_SECTION_STRINGS);
-	recording->is_file = false;
-	sp_syscall6(SYS_mremap, copy, (long)recording->mapped_bytes,
-		    (long)recording->mapped_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
-		    (long)(uintptr_t)recording->header, 0);
 }

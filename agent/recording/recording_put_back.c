@@ -93,6 +93,8 @@ int sp_recording_put_back(struct sp_recording *recording)
 
 	if (!recording->header || !recording->is_file)
 		return 0;
+	if (sp_recording_has_given_back(recording))
+		return -ENOSPC;
 	fd = sp_recording_create_file(recording);
 	/* It was never removed. */
 	if (fd == -EEXIST)

@@ -161,24 +161,25 @@ static void publish(struct sp_recording_header *header, struct sp_section *secti
 	}
 }
 
-int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
-			      uint64_t items, int fd)
+static int grow(struct sp_recording *recording, enum sp_section_kind kind, uint64_t items,
+		int fd)
 {
 	struct sp_recording_header *header = recording->header;
 	struct sp_section *section = &header->sections[kind];
 	uint64_t reserved =
 		atomic_load_explicit(&section->reserved_items, memory_order_relaxed);
+	uint64_t items_max = sp_recording_items_max(recording, kind);
 	uint64_t start, end, limit, available;
 	int err;
 
 	if (items <= reserved)
 		return 0;
-	if (items > section->capacity_items)
+	if (items > items_max)
 		return -ENOSPC;
 	start = end_of(section, reserved);
 	end = SP_ROUND_UP(items * section->item_bytes,
 			  reserved ? GROW_BYTES : SP_PAGE_BYTES);
-	limit = end_of(section, section->capacity_items);
+	limit = end_of(section, items_max);
 	if (end > limit)
 		end = limit;
 	if (end > start) {
@@ -189,10 +190,27 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
 		}
 	}
 	available = end / section->item_bytes;
-	if (available > section->capacity_items)
-		available = section->capacity_items;
+	if (available > items_max)
+		available = items_max;
 	publish(header, section, reserved, available);
 	return 0;
+}
+
+int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_kind kind,
+			      uint64_t items, int fd)
+{
+	int err;
+
+	if (items <=
+	    atomic_load_explicit(&recording->header->sections[kind].reserved_items,
+				 memory_order_relaxed))
+		return 0;
+	/* Sequentially consistent: either we see that addresses were given back, or who
+	 * gives them back sees us. */
+	atomic_fetch_add(&recording->takers, 1);
+	err = grow(recording, kind, items, fd);
+	atomic_fetch_sub(&recording->takers, 1);
+	return err;
 }
 
 int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind kind,

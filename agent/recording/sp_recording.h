@@ -407,6 +407,10 @@ struct sp_recording {
 	_Atomic uint64_t refused_ns; /* when the kernel last had no storage; 0: never */
 	/* Where each section was to end that was refused last; 0: none was. */
 	_Atomic uint64_t refused_ends[SP_SECTION_COUNT];
+	_Atomic uint32_t takers; /* of storage, at this moment */
+	/* What a section may come to where its further addresses were given back; 0: its
+	 * capacity. */
+	_Atomic uint64_t items_max[SP_SECTION_COUNT];
 };
 
 /* Context: signal. */
@@ -422,6 +426,15 @@ static inline void *sp_recording_item(const struct sp_recording *recording,
 	const struct sp_section *section = &recording->header->sections[kind];
 
 	return sp_recording_at(recording, section->offset + index * section->item_bytes);
+}
+
+/* Context: signal. What a section may come to in this process. */
+static inline uint64_t sp_recording_items_max(const struct sp_recording *recording,
+					      enum sp_section_kind kind)
+{
+	uint64_t items_max = atomic_load(&recording->items_max[kind]);
+
+	return items_max ? items_max : recording->header->sections[kind].capacity_items;
 }
 
 static inline uint64_t sp_recording_reserved(const struct sp_recording *recording,

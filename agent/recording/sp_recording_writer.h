@@ -44,6 +44,13 @@ int sp_recording_remove(struct sp_recording *recording);
 int sp_recording_put_back(struct sp_recording *recording);
 
 /*
+ * Context: hook; waits a second at most for whoever takes storage. The program
+ * has limited its address space (RLIMIT_AS): what a recording would not take of it at
+ * its start is given back, as far as it has no storage.
+ */
+void sp_recording_fit_addresses(struct sp_recording *recording);
+
+/*
  * Context: signal, in a fork child with one thread. Whoever still writes to the parent's
  * recording writes to memory of the child's own from here on, where nothing is kept;
  * what sp_recording_copy_modules() reads is there.

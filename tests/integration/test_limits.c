@@ -134,6 +134,81 @@ START_TEST(no_data_left_at_the_end_is_said)
 }
 END_TEST
 
+/*
+ * The limit comes while they run, and is what they need without us and not much more: the
+ * large block then lies where addresses of ours were. Its child works, and its exec fails
+ * late.
+ */
+static const char limits_itself[] =
+	"import os, resource, time\n"
+	"def burn():\n"
+	"    until = time.process_time() + 0.3\n"
+	"    while time.process_time() < until: sum(range(1000))\n"
+	"burn()\n"
+	"resource.setrlimit(resource.RLIMIT_AS, (%s << 20,) * 2)\n"
+	"block = bytearray(b'x') * (100 << 20)\n"
+	"kept = [str(i) * 10 for i in range(100000)]\n"
+	"child = os.fork()\n"
+	"burn()\n"
+	"assert block.count(b'x') == 100 << 20\n"
+	"if not child: raise SystemExit(7)\n"
+	"print(os.waitpid(child, 0)[1] >> 8)\n"
+	"file = os.memfd_create('no program')\n"
+	"os.write(file, b'none')\n"
+	"try: os.execv('/proc/self/fd/%%d' %% file, ['none'])\n"
+	"except OSError as e: print(e.errno)\n"
+	"print(len(kept), block.count(b'x'))\n";
+
+static const struct {
+	const char *mib;     /* that the program allows itself */
+	const char *setting; /* of ours, or NULL */
+} own_limits[] = {{"200", NULL}, {"260", "SPANPROF_HEAP_RATE=1"}};
+
+START_TEST(program_that_limits_its_addresses_has_them)
+{
+	char script[2 * sizeof(limits_itself)];
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"/usr/bin/python3", "-c", script, NULL},
+		.environment = (const char *const[]){own_limits[_i].setting, NULL},
+	};
+	struct victim *victim;
+	struct victim_files files;
+
+	snprintf(script, sizeof(script), limits_itself, own_limits[_i].mib);
+	victim = victim_run_both(&setup);
+	ck_assert_ptr_nonnull(victim);
+	ck_assert_str_eq(victim->output, "7\n8\n100000 104857600\n");
+	/* The parent's, and the child's. */
+	victim_list(victim->profiles, "*.cpu.pb.gz", &files);
+	ck_assert_uint_eq(files.count, 2);
+	for (size_t i = 0; i < files.count; i++) {
+		struct cpu_profile *profile = cpu_profile_read(files.paths[i]);
+
+		ck_assert_int_gt(cpu_profile_total_ns(profile), 250000000);
+		cpu_profile_free(profile);
+	}
+	victim_files_free(&files);
+	victim_free(victim);
+}
+END_TEST
+
+START_TEST(shell_that_limits_its_addresses_goes_on)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"/bin/bash", "-c",
+					      "ulimit -v 100000; x=$(echo a)\n"
+					      "for i in {1..20000}; do x+=$i; done\n"
+					      "(echo ${#x}); echo $x | md5sum",
+					      NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+
+	ck_assert_ptr_nonnull(victim);
+	ck_assert_uint_ge(victim_count(victim->profiles, "bash.*.cpu.pb.gz"), 1);
+	victim_free(victim);
+}
+END_TEST
+
 /* A user whom nobody else's timers count against. */
 static void allow_one_pending_signal(void *context)
 {
@@ -411,6 +486,9 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, limited_program_runs_as_without_us, 0,
 			    sizeof(limits) / sizeof(limits[0]));
 	tcase_add_test(tcase, no_data_left_at_the_end_is_said);
+	tcase_add_loop_test(tcase, program_that_limits_its_addresses_has_them, 0,
+			    sizeof(own_limits) / sizeof(own_limits[0]));
+	tcase_add_test(tcase, shell_that_limits_its_addresses_goes_on);
 	tcase_add_test(tcase, one_pending_signal_is_enough_for_main);
 	tcase_add_test(tcase, threads_without_timer_are_counted);
 	tcase_add_test(tcase, limited_data_suffices_for_the_programs_threads);

@@ -2,10 +2,13 @@
  * Taking storage for a recording where there is little or none: its own limit, the
  * limits of the process, a file system that is full.
  */
+#include "layout.h"
+#include "sp_pages.h"
 #include "test_storage_fixture.h"
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -155,6 +158,93 @@ static void address_space_that_ends_later_does_no_harm(void)
 	produce_too_much();
 }
 
+/* Where a section ends now, and where it could have ended. */
+static unsigned char *end_of(enum sp_section_kind kind, uint64_t items)
+{
+	const struct sp_section *section = &recording.header->sections[kind];
+
+	return (unsigned char *)sp_recording_at(&recording, section->offset) +
+	       SP_ROUND_UP(items * section->item_bytes, SP_PAGE_BYTES);
+}
+
+/* Somebody else's page at the beginning of all that was given back. How many there are.
+ */
+static unsigned take_what_was_given_back(unsigned char *pages[SP_SECTION_COUNT])
+{
+	unsigned count = 0;
+
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		unsigned char *page =
+			end_of(kind, sp_recording_items_max(&recording, kind));
+
+		if (page == end_of(kind, recording.header->sections[kind].capacity_items))
+			continue;
+		require(mmap(page, SP_PAGE_BYTES, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+			     0) == page);
+		memset(page, 0x33, SP_PAGE_BYTES);
+		pages[count++] = page;
+	}
+	return count;
+}
+
+static void require_untouched(unsigned char *const *pages, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		require(pages[i][0] == 0x33 && pages[i][SP_PAGE_BYTES - 1] == 0x33);
+}
+
+static void addresses_are_given_back_and_left_alone(void)
+{
+	struct rlimit before, low;
+	unsigned char *pages[SP_SECTION_COUNT];
+	uint64_t nodes_max;
+	unsigned count;
+
+	begin_recording(folder, UINT64_C(64) << 20, true);
+	require(getrlimit(RLIMIT_AS, &before) == 0);
+	low = (struct rlimit){64 << 20, before.rlim_max};
+	require(setrlimit(RLIMIT_AS, &low) == 0);
+	sp_recording_fit_addresses(&recording);
+	require(setrlimit(RLIMIT_AS, &before) == 0);
+	require(sp_recording_has_given_back(&recording));
+	count = take_what_was_given_back(pages);
+	require(count >= 5);
+
+	/* What is left is used, no more. */
+	nodes_max = sp_recording_items_max(&recording, SP_SECTION_NODES);
+	require(sp_recording_reserve(&recording, SP_SECTION_NODES, nodes_max) == 0);
+	require(sp_recording_reserve(&recording, SP_SECTION_NODES, nodes_max + 1) ==
+		-ENOSPC);
+	produce_too_much();
+	require_readable();
+	require(sp_recording_put_back(&recording) < 0);
+	require_untouched(pages, count);
+	sp_recording_close_unused(&recording);
+	require_untouched(pages, count);
+	sp_recording_cut_off(&recording);
+	require(recording.header->sections[SP_SECTION_NODES].capacity_items > nodes_max);
+	require_untouched(pages, count);
+	sp_recording_detach(&recording);
+	require_untouched(pages, count);
+}
+
+/* Who takes storage at that moment keeps all. */
+static void addresses_that_are_being_used_stay(void)
+{
+	struct rlimit before, low;
+
+	begin_recording(folder, UINT64_C(64) << 20, true);
+	require(getrlimit(RLIMIT_AS, &before) == 0);
+	low = (struct rlimit){64 << 20, before.rlim_max};
+	atomic_store(&recording.takers, 1);
+	require(setrlimit(RLIMIT_AS, &low) == 0);
+	sp_recording_fit_addresses(&recording);
+	require(setrlimit(RLIMIT_AS, &before) == 0);
+	require(!sp_recording_has_given_back(&recording));
+	require(sp_recording_reserve(&recording, SP_SECTION_NODES, 100000) == 0);
+}
+
 static void no_address_space_is_an_error(void)
 {
 	if (HAS_LARGE_SHADOW)
@@ -283,6 +373,8 @@ static void (*const cases[])(void) = {
 	file_size_limit_set_later_does_no_harm,
 	small_address_space_makes_a_small_recording,
 	address_space_that_ends_later_does_no_harm,
+	addresses_are_given_back_and_left_alone,
+	addresses_that_are_being_used_stay,
 	no_address_space_is_an_error,
 	full_file_system_leaves_anonymous_memory,
 	nearly_full_file_system_leaves_nothing_behind,

@@ -1,0 +1,238 @@
+/*
+ * The addresses of a recording: many more than it has storage for. Those without storage
+ * are closed, and are given back where the program limits its address space as it runs:
+ * it finds little of ours then, and sections grow no further than what is left. Where
+ * addresses were given back whatever the program maps may lie, so that the rest is
+ * unmapped and replaced piece by piece. Context: signal, but for giving back: hook.
+ */
+#include "sp_recording_writer.h"
+
+#include "layout.h"
+#include "sp_clock.h"
+#include "sp_compiler.h"
+#include "sp_pages.h"
+#include "sp_syscall.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+/* A smaller rest is not worth the two mappings more. */
+#define CLOSED_BYTES_MIN (UINT64_C(8) << 20)
+#define GIVEN_BACK_BYTES_MIN (UINT64_C(256) << 10)
+
+/* Whoever takes storage is done by then, on a busy machine, too, or never. */
+#define TAKERS_WAIT_NS SP_NS_PER_SECOND
+
+uint64_t sp_recording_limit(int resource)
+{
+	struct rlimit limit;
+
+	if (sp_syscall4(SYS_prlimit64, 0, resource, NULL, &limit) < 0)
+		return UINT64_MAX;
+	return limit.rlim_cur;
+}
+
+uint64_t sp_recording_addresses_max(void)
+{
+	uint64_t limit = sp_recording_limit(RLIMIT_AS);
+
+	return limit == UINT64_MAX ? limit : limit / 8;
+}
+
+static uint64_t end_of_items(const struct sp_recording *recording,
+			     enum sp_section_kind kind, uint64_t items)
+{
+	const struct sp_section *section = &recording->header->sections[kind];
+
+	return section->offset + SP_ROUND_UP(items * section->item_bytes, SP_PAGE_BYTES);
+}
+
+void sp_recording_close_unused(const struct sp_recording *recording)
+{
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		uint64_t start = end_of_items(recording, kind,
+					      sp_recording_reserved(recording, kind));
+		uint64_t end = end_of_items(recording, kind,
+					    sp_recording_items_max(recording, kind));
+
+		if (end - start >= CLOSED_BYTES_MIN)
+			sp_syscall3(SYS_mprotect, sp_recording_at(recording, start),
+				    end - start, PROT_NONE);
+	}
+}
+
+/* --- giving back --- */
+
+/* With what a section is to do from now on; what it has it keeps. */
+static uint64_t items_left(const struct sp_recording *recording,
+			   enum sp_section_kind kind, uint64_t bytes)
+{
+	uint64_t items_max = sp_recording_items_max(recording, kind);
+	uint64_t items = bytes / recording->header->sections[kind].item_bytes;
+
+	if (items < sp_recording_reserved(recording, kind))
+		items = sp_recording_reserved(recording, kind);
+	if (!items)
+		items = 1;
+	if (items >= items_max || end_of_items(recording, kind, items_max) -
+						  end_of_items(recording, kind, items) <
+					  GIVEN_BACK_BYTES_MIN)
+		return items_max;
+	return items;
+}
+
+static bool await_takers(const struct sp_recording *recording)
+{
+	uint64_t deadline_ns = sp_clock_monotonic_ns() + TAKERS_WAIT_NS;
+
+	while (atomic_load(&recording->takers)) {
+		if (sp_clock_monotonic_ns() >= deadline_ns)
+			return false;
+		sp_syscall0(SYS_sched_yield);
+	}
+	return true;
+}
+
+/* Nobody takes storage beyond items_max any more. */
+static void give_back(struct sp_recording *recording, enum sp_section_kind kind,
+		      uint64_t items_before)
+{
+	uint64_t reserved = sp_recording_reserved(recording, kind), start, end;
+
+	/* It was taken just before. */
+	if (reserved > atomic_load(&recording->items_max[kind]))
+		atomic_store(&recording->items_max[kind], reserved);
+	start = end_of_items(recording, kind, sp_recording_items_max(recording, kind));
+	end = end_of_items(recording, kind, items_before);
+	if (end > start)
+		sp_syscall2(SYS_munmap, sp_recording_at(recording, start), end - start);
+}
+
+void sp_recording_fit_addresses(struct sp_recording *recording)
+{
+	static _Atomic bool is_under_way;
+	uint64_t before[SP_SECTION_COUNT], bytes = sp_recording_addresses_max();
+	bool may_give_back;
+
+	if (!recording->header || recording->mapped_bytes <= bytes ||
+	    atomic_exchange(&is_under_way, true))
+		return;
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		before[kind] = sp_recording_items_max(recording, kind);
+		atomic_store(&recording->items_max[kind],
+			     items_left(recording, kind, bytes / SP_SECTION_COUNT));
+	}
+	may_give_back = await_takers(recording);
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		if (may_give_back)
+			give_back(recording, kind, before[kind]);
+		else
+			atomic_store(&recording->items_max[kind], before[kind]);
+	}
+	atomic_store(&is_under_way, false);
+}
+
+/* --- what is left, as a whole --- */
+
+struct piece {
+	uint64_t start, end;
+};
+
+/* In a fork child the header is its parent's: only what this process gave back counts. */
+static unsigned int list_pieces(const struct sp_recording *recording,
+				struct piece pieces[SP_SECTION_COUNT + 1])
+{
+	unsigned int count = 0;
+	uint64_t start = 0;
+
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		uint64_t capacity = recording->header->sections[kind].capacity_items;
+		uint64_t end = end_of_items(recording, kind,
+					    sp_recording_items_max(recording, kind));
+		uint64_t next = end_of_items(recording, kind, capacity);
+
+		if (end == next)
+			continue;
+		pieces[count++] = (struct piece){start, end};
+		start = next;
+	}
+	if (start < recording->mapped_bytes)
+		pieces[count++] = (struct piece){start, recording->mapped_bytes};
+	return count;
+}
+
+bool sp_recording_has_given_back(const struct sp_recording *recording)
+{
+	struct piece pieces[SP_SECTION_COUNT + 1];
+
+	return list_pieces(recording, pieces) != 1 ||
+	       pieces[0].end != recording->mapped_bytes;
+}
+
+void sp_recording_detach(struct sp_recording *recording)
+{
+	struct piece pieces[SP_SECTION_COUNT + 1];
+	unsigned char *base = (unsigned char *)recording->header;
+	unsigned int count;
+
+	if (!base)
+		return;
+	count = list_pieces(recording, pieces);
+	for (unsigned int i = 0; i < count; i++)
+		sp_syscall2(SYS_munmap, base + pieces[i].start,
+			    pieces[i].end - pieces[i].start);
+	recording->header = NULL;
+}
+
+static long map_nowhere(uint64_t size_bytes, int sharing)
+{
+	return sp_syscall6(SYS_mmap, 0, (long)size_bytes, PROT_READ | PROT_WRITE,
+			   sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+static void copy_section(const struct sp_recording *recording, unsigned char *copy,
+			 const struct piece *piece, enum sp_section_kind kind)
+{
+	const struct sp_section *section = &recording->header->sections[kind];
+
+	if (section->offset >= piece->start && section->offset < piece->end)
+		memcpy(copy + section->offset - piece->start,
+		       sp_recording_item(recording, kind, 0),
+		       sp_recording_used(recording, kind) * section->item_bytes);
+}
+
+static bool cut_off_piece(const struct sp_recording *recording, const struct piece *piece)
+{
+	uint64_t bytes = piece->end - piece->start;
+	long copy = map_nowhere(bytes, MAP_PRIVATE);
+
+	/* Shared memory does not count against a limit on data. */
+	if (copy < 0 && copy > -4096)
+		copy = map_nowhere(bytes, MAP_SHARED);
+	if (copy < 0 && copy > -4096)
+		return false;
+	sp_syscall3(SYS_madvise, copy, bytes, MADV_DONTDUMP);
+	if (!piece->start)
+		memcpy((void *)copy, recording->header, SP_HEADER_BYTES);
+	copy_section(recording, (unsigned char *)copy, piece, SP_SECTION_MODULES);
+	copy_section(recording, (unsigned char *)copy, piece, SP_SECTION_STRINGS);
+	sp_syscall6(SYS_mremap, copy, (long)bytes, (long)bytes,
+		    MREMAP_MAYMOVE | MREMAP_FIXED,
+		    (long)(uintptr_t)sp_recording_at(recording, piece->start), 0);
+	return true;
+}
+
+void sp_recording_cut_off(struct sp_recording *recording)
+{
+	struct piece pieces[SP_SECTION_COUNT + 1];
+	unsigned int count;
+
+	if (!recording->header)
+		return;
+	count = list_pieces(recording, pieces);
+	for (unsigned int i = 0; i < count; i++)
+		if (!cut_off_piece(recording, &pieces[i]))
+			return;
+	recording->is_file = false;
+}
