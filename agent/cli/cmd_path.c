@@ -38,14 +38,11 @@ static int own_folder(char folder[PATH_MAX])
 	return 0;
 }
 
-static int run_path(int argc, char **argv)
+int sp_cli_find_agent(char *found)
 {
-	char folder[PATH_MAX], candidate[2 * PATH_MAX], found[PATH_MAX];
-	int err;
+	char folder[PATH_MAX], candidate[2 * PATH_MAX];
+	int err = own_folder(folder);
 
-	if (argc > 1)
-		return sp_cli_usage(&sp_cmd_path, "\"%s\" is one too many", argv[1]);
-	err = own_folder(folder);
 	if (err) {
 		sp_cli_complain("cannot read /proc/self/exe: %s; is /proc mounted?",
 				strerror(-err));
@@ -53,15 +50,26 @@ static int run_path(int argc, char **argv)
 	}
 	for (size_t i = 0; i < SP_ARRAY_COUNT(places); i++) {
 		snprintf(candidate, sizeof(candidate), "%s/%s", folder, places[i]);
-		if (access(candidate, R_OK) == 0 && realpath(candidate, found) != NULL) {
-			puts(found);
+		if (access(candidate, R_OK) == 0 && realpath(candidate, found) != NULL)
 			return SP_EXIT_OK;
-		}
 	}
 	sp_cli_complain("no libspanprof.so beside %s nor in %s/" SP_BINDIR_TO_LIBDIR
 			"; install it there, or name it in LD_PRELOAD yourself",
 			folder, folder);
 	return SP_EXIT_FAILED;
+}
+
+static int run_path(int argc, char **argv)
+{
+	char found[PATH_MAX];
+	int status;
+
+	if (argc > 1)
+		return sp_cli_usage(&sp_cmd_path, "\"%s\" is one too many", argv[1]);
+	status = sp_cli_find_agent(found);
+	if (status == SP_EXIT_OK)
+		puts(found);
+	return status;
 }
 
 const struct sp_command sp_cmd_path = {

@@ -14,7 +14,8 @@
 #include <string.h>
 
 static const struct sp_command *const commands[] = {
-	&sp_cmd_recover, &sp_cmd_delta, &sp_cmd_options, &sp_cmd_path, &sp_cmd_help,
+	&sp_cmd_run,	 &sp_cmd_recover, &sp_cmd_delta,
+	&sp_cmd_options, &sp_cmd_path,	  &sp_cmd_help,
 };
 
 #define WIDTH_COLUMNS 78
@@ -137,9 +138,6 @@ int main(int argc, char **argv)
 	const struct sp_command *command;
 	int status;
 
-	/* A limit on file sizes is then an error like a full disk, and no end without a
-	 * word. */
-	signal(SIGXFSZ, SIG_IGN);
 	if (argc < 2) {
 		sp_cli_complain("no command; \"spanprof help\" tells what there is");
 		return SP_EXIT_USAGE;
@@ -147,6 +145,10 @@ int main(int argc, char **argv)
 	command = choose(argv[1]);
 	if (command == NULL)
 		return SP_EXIT_USAGE;
+	/* A limit on file sizes is then an error like a full disk, and no end without a
+	 * word. Who runs a program sees to that itself. */
+	if (command != &sp_cmd_run)
+		signal(SIGXFSZ, SIG_IGN);
 	if (argc == 3 && strcmp(argv[2], "--help") == 0)
 		status = sp_cmd_help.run(2, (char *[]){argv[0], argv[1], NULL});
 	else

@@ -29,6 +29,7 @@ extern const struct sp_command sp_cmd_help;
 extern const struct sp_command sp_cmd_options;
 extern const struct sp_command sp_cmd_path;
 extern const struct sp_command sp_cmd_recover;
+extern const struct sp_command sp_cmd_run;
 
 /* NULL past the end. */
 const struct sp_command *sp_command_at(size_t index);
@@ -47,6 +48,10 @@ int sp_cli_usage(const struct sp_command *command, const char *format, ...)
  * Returns SP_EXIT_USAGE.
  */
 int sp_cli_usage_option(const struct sp_command *command, int result, char **argv);
+
+/* The path of libspanprof.so, PATH_MAX bytes. Complains where there is none; an enum
+ * sp_exit. */
+int sp_cli_find_agent(char *found);
 
 /* Prints text in lines of at most 78 columns, each after indent blanks. */
 void sp_cli_print_wrapped(const char *text, int indent);

@@ -66,8 +66,39 @@ START_TEST(go_with_c_runs_as_without_us)
 }
 END_TEST
 
+/* Who waits for it makes its profiles at its end. */
+START_TEST(go_with_c_that_is_run_leaves_profiles)
+{
+	char program[PATH_MAX], path[PATH_MAX];
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){victim_cli_path(), "run", program, NULL},
+		.is_agent_preloaded_by_caller = true,
+	};
+	struct victim *victim;
+	struct victim_files files;
+	struct cpu_profile *profile;
+
+	if (!victim_has_command("go"))
+		return;
+	ck_assert(build_program(program));
+	victim = victim_run(&setup);
+	ck_assert(WIFEXITED(victim->status));
+	ck_assert_int_eq(WEXITSTATUS(victim->status), 5);
+	victim_list(victim->profiles, "cgo_program.*.cpu.pb.gz", &files);
+	ck_assert_uint_eq(files.count, 1);
+	snprintf(path, sizeof(path), "%s", files.paths[0]);
+	profile = cpu_profile_read(path);
+	ck_assert_int_gt(cpu_profile_with_ns(profile, "burn_in_c"), 50000000);
+	cpu_profile_free(profile);
+	victim_files_free(&files);
+	victim_assert_clean(victim);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+	tcase_add_test(tcase, go_with_c_that_is_run_leaves_profiles);
 	tcase_add_test(tcase, go_with_c_runs_as_without_us);
 }
 

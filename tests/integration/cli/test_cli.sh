@@ -66,7 +66,7 @@ help_and_version_are_output() {
 each_command_has_help() {
 	local name
 
-	for name in recover delta options path help; do
+	for name in run recover delta options path help; do
 		run 0 help "$name"
 		expect_match "^usage: spanprof $name" "$output"
 		run 0 "$name" --help
@@ -103,6 +103,65 @@ path_follows_an_installed_copy() {
 	rm "$scratch/usr/lib/libspanprof.so"
 	cli=$scratch/usr/bin/spanprof run 1 path
 	expect_match 'no libspanprof.so beside' "$errors"
+}
+
+# run_program STATUS ARGUMENTS... - as run, "spanprof run" with folders of its own.
+run_program() {
+	local expected=$1 status=0
+
+	shift
+	rm -rf "$scratch/profiles"
+	mkdir -p "$scratch/profiles" "$scratch/recordings"
+	env -i PATH="$PATH" SPANPROF_OUT="$scratch/profiles" \
+		SPANPROF_RECORDING_DIR="$scratch/recordings" "$cli" run "$@" \
+		>"$scratch/output" 2>"$scratch/errors" || status=$?
+	output=$(cat "$scratch/output")
+	errors=$(cat "$scratch/errors")
+	expect_same "status $expected" "status $status"
+}
+
+count_profiles() {
+	find "$scratch/profiles" -name "$1.*.cpu.pb.gz" | wc -l
+}
+
+program_that_is_run_ends_as_without_us() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	run_program 7 sh -c 'echo out; echo err >&2; exit 7'
+	expect_same out "$output"
+	expect_match '^err' "$errors"
+	expect_same 1 "$(count_profiles sh)"
+	run_program 0 -- true
+	expect_same 1 "$(count_profiles true)"
+	run_program 127 "$scratch/no-such-program"
+	expect_match 'cannot run .*/no-such-program: No such file' "$errors"
+	run_program 126 /
+	expect_same "" "$(ls "$scratch/recordings")"
+}
+
+program_that_is_killed_has_its_profile_when_run() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	# 128 + 9, and so is a child of its.
+	# shellcheck disable=SC2016 # the inner shells' own numbers
+	run_program 137 bash -c 'bash -c "kill -9 \$\$"; echo out; kill -9 $$'
+	expect_same out "$output"
+	expect_same 2 "$(count_profiles bash)"
+	expect_same "" "$(ls "$scratch/recordings")"
+}
+
+what_signals_a_program_is_run_with_is_not_ours() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	run_program 0 grep -E '^Sig(Blk|Ign)' /proc/self/status
+	expect_same "$(grep -E '^Sig(Blk|Ign)' /proc/self/status)" "$output"
+	# shellcheck disable=SC2016 # of the shell that is run
+	run_program 5 bash -c \
+		'trap "exit 5" TERM; kill -TERM $PPID; while :; do sleep 0.01; done'
+}
+
+a_program_to_run_is_asked_for() {
+	run 2 run
+	expect_match 'no PROGRAM to run' "$errors"
+	run 2 run --frobnicate true
+	expect_match 'option --frobnicate is unknown' "$errors"
 }
 
 recover_without_a_file_is_a_usage_error() {
@@ -297,6 +356,10 @@ check one_argument_too_many_is_refused
 check output_that_could_not_be_written_is_a_failure
 check path_is_that_of_the_library_beside_it
 check path_follows_an_installed_copy
+check program_that_is_run_ends_as_without_us
+check program_that_is_killed_has_its_profile_when_run
+check what_signals_a_program_is_run_with_is_not_ours
+check a_program_to_run_is_asked_for
 check recover_without_a_file_is_a_usage_error
 check recover_refuses_a_pattern_that_makes_no_file_name
 check recover_of_a_folder_without_recordings_is_no_failure
