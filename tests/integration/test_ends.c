@@ -182,6 +182,36 @@ START_TEST(killed_program_is_recovered)
 }
 END_TEST
 
+/* By then another program lies there, or none: no name is taken from that. */
+static const char *const instead[] = {"rm gone", "cp /bin/sh gone"};
+
+START_TEST(killed_program_whose_file_is_gone_is_recovered)
+{
+	char program[PATH_MAX], script[2 * PATH_MAX];
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"/bin/sh", "-c", script, NULL},
+	};
+	struct victim *victim;
+	struct victim_files files;
+	struct cpu_profile *profile;
+
+	snprintf(script, sizeof(script), "cp '%s' gone; ./gone raise_kill " CPU_MS "; %s",
+		 victim_program_path("ends", program), instead[_i]);
+	victim = victim_run(&setup);
+	recover(victim);
+	victim_list(victim->profiles, "gone.*.cpu.pb.gz", &files);
+	ck_assert_uint_eq(files.count, 1);
+	profile = cpu_profile_read(files.paths[0]);
+	ck_assert_int_gt(cpu_profile_total_ns(profile), (int64_t)(0.85 * CPU_NS));
+	ck_assert_int_eq(cpu_profile_with_ns(profile, "main_work"), 0);
+	ck_assert_int_gt(cpu_profile_matching_ns(profile, "gone+0x"),
+			 (int64_t)(0.8 * CPU_NS));
+	cpu_profile_free(profile);
+	victim_files_free(&files);
+	victim_free(victim);
+}
+END_TEST
+
 static const char *const in_vain[] = {"exec_in_vain", "abort_in_vain"};
 
 /* Too short for our thread to read the clocks once more. */
@@ -352,6 +382,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, exec_leaves_a_profile_of_both_images);
 	tcase_add_loop_test(tcase, killed_program_is_recovered, 0,
 			    sizeof(killed) / sizeof(killed[0]));
+	tcase_add_loop_test(tcase, killed_program_whose_file_is_gone_is_recovered, 0,
+			    sizeof(instead) / sizeof(instead[0]));
 	tcase_add_loop_test(tcase, program_killed_after_an_end_in_vain_is_recovered, 0,
 			    sizeof(in_vain) / sizeof(in_vain[0]));
 	tcase_add_test(tcase, program_that_jumped_out_of_its_exit_ends_as_others);
