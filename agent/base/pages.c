@@ -3,6 +3,7 @@
  */
 #include "sp_pages.h"
 
+#include "sp_compiler.h"
 #include "sp_syscall.h"
 
 #include <stdint.h>
@@ -46,12 +47,16 @@ void *sp_pages_map(size_t size_bytes)
 
 void *sp_pages_map_aligned(size_t size_bytes, size_t alignment_bytes)
 {
-	char *reserved = sp_pages_reserve(size_bytes + alignment_bytes);
-	size_t before = -(uintptr_t)reserved & (alignment_bytes - 1);
-	char *pages = reserved + before;
+	char *reserved, *pages;
+	size_t before;
 
+	/* The kernel unmaps whole pages only. */
+	size_bytes = SP_ROUND_UP(size_bytes, SP_PAGE_BYTES);
+	reserved = sp_pages_reserve(size_bytes + alignment_bytes);
 	if (!reserved)
 		return NULL;
+	before = -(uintptr_t)reserved & (alignment_bytes - 1);
+	pages = reserved + before;
 	if (before)
 		sp_pages_unmap(reserved, before);
 	sp_pages_unmap(pages + size_bytes, alignment_bytes - before);
