@@ -121,19 +121,33 @@ static double exponential_of(uint64_t random)
 	return (double)halvings * LN2 - log_near_1(sp_double_from_bits(f));
 }
 
-uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes)
+static inline uint64_t distance_of(uint64_t random, uint64_t rate_bytes)
 {
-	double distance_bytes;
+	double distance_bytes = exponential_of(random) * (double)rate_bytes;
 	uint64_t whole_bytes;
 
-	if (rate_bytes <= 1)
-		return 1;
-	distance_bytes =
-		exponential_of(sp_random_next(random_state)) * (double)rate_bytes;
 	if (distance_bytes >= (double)LARGEST_DISTANCE)
 		return LARGEST_DISTANCE;
 	whole_bytes = (uint64_t)distance_bytes;
 	return (double)whole_bytes < distance_bytes ? whole_bytes + 1 : whole_bytes;
+}
+
+void sp_poisson_distances(uint64_t *random_state, uint64_t rate_bytes,
+			  uint64_t *distances_bytes, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		distances_bytes[i] =
+			rate_bytes <= 1
+				? 1
+				: distance_of(sp_random_next(random_state), rate_bytes);
+}
+
+uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes)
+{
+	uint64_t distance_bytes;
+
+	sp_poisson_distances(random_state, rate_bytes, &distance_bytes, 1);
+	return distance_bytes;
 }
 
 /* How far exp(-x) is from 1, and itself; neither loses precision where it is tiny. */

@@ -22,6 +22,10 @@ uint64_t sp_random_begin(uint64_t seed, uint64_t number);
  */
 uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes);
 
+/* The next so many. None waits for the one before: together they take less time. */
+void sp_poisson_distances(uint64_t *random_state, uint64_t rate_bytes,
+			  uint64_t *distances_bytes, uint32_t count);
+
 /*
  * How many blocks of size_bytes a sampled one stands for: 1 / (1 - exp(-S / rate)).
  * 1 where every block is sampled (rate_bytes of 1 or less), and for a block of 0 bytes,

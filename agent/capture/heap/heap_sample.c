@@ -93,44 +93,6 @@ static void note_peak(const struct sp_heap_thread *self)
 						memory_order_relaxed);
 }
 
-/* --- what a block stands for --- */
-
-/* Of the thread's own sampling only: no handler is at that meanwhile. */
-static struct sp_poisson_estimate weigh(struct sp_heap_thread *self, uint64_t size_bytes)
-{
-	if (sp_heap_global.is_exact || !size_bytes)
-		return sp_poisson_estimate(size_bytes, sp_heap_global.rate_bytes);
-	if (sp_likely(self->weighed_bytes == size_bytes))
-		return self->weighed;
-	/* A handler that frees a block may look at any moment, and one that jumps may
-	 * leave it so. */
-	self->weighed_bytes = 0;
-	atomic_signal_fence(memory_order_seq_cst);
-	self->weighed = sp_poisson_estimate(size_bytes, sp_heap_global.rate_bytes);
-	self->weighings++;
-	atomic_signal_fence(memory_order_seq_cst);
-	self->weighed_bytes = size_bytes;
-	return self->weighed;
-}
-
-/* The same at any time: handlers may sample blocks of other sizes meanwhile. self: NULL
- * on a thread without state. */
-static struct sp_poisson_estimate weigh_freed(const struct sp_heap_thread *self,
-					      uint64_t size_bytes)
-{
-	if (sp_likely(self && size_bytes)) {
-		uint64_t weighings = self->weighings;
-		struct sp_poisson_estimate weighed;
-
-		atomic_signal_fence(memory_order_seq_cst);
-		weighed = self->weighed;
-		atomic_signal_fence(memory_order_seq_cst);
-		if (self->weighed_bytes == size_bytes && self->weighings == weighings)
-			return weighed;
-	}
-	return sp_poisson_estimate(size_bytes, sp_heap_global.rate_bytes);
-}
-
 /* --- the end of a sampled block --- */
 
 static uint64_t births_at(uint64_t cycles)
@@ -151,7 +113,7 @@ static void read_freed(const struct sp_live_block *block,
 {
 	uint64_t size_bytes = block->size_and_thread & SP_HEAP_SIZE_MASK;
 
-	struct sp_poisson_estimate weighed = weigh_freed(self, size_bytes);
+	struct sp_poisson_estimate weighed = sp_heap_weigh_freed(self, size_bytes);
 
 	freed->objects = weighed.objects;
 	freed->bytes = weighed.bytes;
@@ -487,14 +449,12 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	uint64_t now_cycles = sp_clock_cycles();
 	uint32_t forks = sp_heap_global.forks;
 	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
-	struct sp_poisson_estimate weighed = weigh(self, size_bytes);
+	struct sp_poisson_estimate weighed = sp_heap_weigh(self, size_bytes);
 	uint32_t cell;
 
 	mark.label_set = sp_sample_label_set(self->slot, mark.label_set, now_cycles);
 	if (!sp_heap_global.is_exact) {
-		self->sample_at =
-			self->bytes + sp_poisson_distance(&self->random_state,
-							  sp_heap_global.rate_bytes);
+		self->sample_at = self->bytes + sp_heap_next_distance(self);
 		self->variance += weighed.variance;
 	}
 	end_stale(ptr, &spot);
@@ -526,9 +486,7 @@ static bool is_recording(struct sp_heap_thread *self, size_t size_bytes)
 	if (sp_capture_is_running())
 		return true;
 	if (!sp_heap_global.is_exact)
-		self->sample_at = self->bytes + size_bytes +
-				  sp_poisson_distance(&self->random_state,
-						      sp_heap_global.rate_bytes);
+		self->sample_at = self->bytes + size_bytes + sp_heap_next_distance(self);
 	return false;
 }
 
@@ -538,8 +496,7 @@ static bool is_point_in(struct sp_heap_thread *self, size_t size_bytes)
 {
 	if (sp_likely(self->sample_at || sp_heap_global.is_exact || !self->number))
 		return true;
-	self->sample_at = self->bytes + sp_poisson_distance(&self->random_state,
-							    sp_heap_global.rate_bytes);
+	self->sample_at = self->bytes + sp_heap_next_distance(self);
 	return self->bytes + size_bytes >= self->sample_at;
 }
 

@@ -173,6 +173,7 @@ static void prepare(struct sp_heap_thread *thread, struct sp_slot *slot)
 	thread->freeing_at = 0;
 	thread->birth = (uint32_t)birth;
 	thread->slot = slot;
+	thread->distances_left = 0;
 	thread->sample_at = first_point(thread);
 	/* Release: the reporter thread reads the counters from here on. */
 	atomic_fetch_add_explicit(&thread->life, 1, memory_order_release);

@@ -98,6 +98,18 @@ uintptr_t sp_heap_filter_now(void);
 bool sp_heap_filter_may_be(uintptr_t filter, const void *ptr);
 void sp_heap_filter_remove(uintptr_t filter, const void *ptr);
 
+/* --- heap_points.c; context: hook --- */
+
+/* From where the thread is to its next point, in bytes. */
+uint64_t sp_heap_next_distance(struct sp_heap_thread *self);
+/* Of the thread's own sampling only: no handler is at that meanwhile. */
+struct sp_poisson_estimate sp_heap_weigh(struct sp_heap_thread *self,
+					 uint64_t size_bytes);
+/* The same at any time: handlers may sample blocks of other sizes meanwhile. self: NULL
+ * on a thread without state. */
+struct sp_poisson_estimate sp_heap_weigh_freed(const struct sp_heap_thread *self,
+					       uint64_t size_bytes);
+
 /* --- heap_stacks.c; context: hook --- */
 
 /* The class that blocks of this size are counted in: its largest size. */

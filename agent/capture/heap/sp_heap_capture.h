@@ -20,6 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* That are drawn at a time. */
+#define SP_HEAP_DISTANCES 8U
+
 /*
  * One thread's side of the heap profile: private memory, which a fork child gets
  * zeroed (MADV_WIPEONFORK), so that a child never counts for its parent. Written by
@@ -53,10 +56,11 @@ struct sp_heap_thread {
 	uint64_t weighed_bytes, weighings; /* weighings: how often it changed */
 	struct sp_poisson_estimate weighed;
 	uint32_t tid; /* of a thread that came without a slot; 0: of another */
-	uint32_t unused_too;
+	uint32_t distances_left; /* of the next points, from the end */
 	uint64_t unused[2];
+	uint64_t distances[SP_HEAP_DISTANCES];
 };
-_Static_assert(sizeof(struct sp_heap_thread) == 192, "three cache lines a thread");
+_Static_assert(sizeof(struct sp_heap_thread) == 256, "four cache lines a thread");
 
 /* NULL until the thread's first call, and after its end. */
 extern SP_HIDDEN SP_TLS struct sp_heap_thread *sp_heap_self;
