@@ -61,7 +61,7 @@ static SP_NOINLINE void ask(void)
 	if (is_by_shortcut)
 		return;
 	result = sp_unwind_memo_walk(memo, place.snapshot, &place.regs, &place.stack);
-	cell = sp_heap_cell_of(memo, result.hash, class_bytes, label_set);
+	cell = sp_heap_cell_of(sp_heap_self, memo, result.hash, class_bytes, label_set);
 	ck_assert_uint_ne(cell, SP_HEAP_CELL_DROPPED);
 	sp_heap_shortcut_keep(sp_heap_self, &place, result.hash, class_bytes, label_set,
 			      cell);

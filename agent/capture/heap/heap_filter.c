@@ -40,7 +40,30 @@ _Static_assert(SP_HEAP_FILTER_COUNTERS_MAX << SP_HEAP_FILTER_SHIFT <= SP_HEAP_NU
 struct sp_alloc_line sp_alloc_line;
 
 static _Atomic uintptr_t next_filter;
-static _Atomic uint64_t live_blocks; /* about */
+/* About: of what threads without state added and removed; the others count for
+ * themselves, and their state keeps its count from thread to thread. */
+static _Atomic int64_t lone_blocks;
+
+static void count_blocks(int64_t blocks)
+{
+	struct sp_heap_thread *self = sp_heap_self;
+
+	if (sp_likely(self != NULL))
+		self->live_blocks += blocks;
+	else
+		atomic_fetch_add_explicit(&lone_blocks, blocks, memory_order_relaxed);
+}
+
+static uint64_t live_blocks(void)
+{
+	int64_t blocks = atomic_load_explicit(&lone_blocks, memory_order_relaxed);
+	uint32_t count;
+	const struct sp_heap_thread *threads = sp_heap_threads(&count);
+
+	for (uint32_t i = 0; i < count; i++)
+		blocks += __atomic_load_n(&threads[i].live_blocks, __ATOMIC_RELAXED);
+	return blocks > 0 ? (uint64_t)blocks : 0;
+}
 
 /* NULL is for the slow way, which knows it. */
 static void set_null(uintptr_t filter)
@@ -149,7 +172,7 @@ void sp_heap_filter_forget(void)
 	uint64_t counters = counters_of(filter);
 
 	atomic_store_explicit(&next_filter, SP_HEAP_FILTER_NONE, memory_order_relaxed);
-	atomic_store_explicit(&live_blocks, 0, memory_order_relaxed);
+	atomic_store_explicit(&lone_blocks, 0, memory_order_relaxed);
 	if (is_constant(filter))
 		return;
 	/* What is left if that fails costs look-ups. */
@@ -167,7 +190,7 @@ uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making)
 	*in_the_making = atomic_load_explicit(&next_filter, memory_order_acquire);
 	count_up(filter, ptr);
 	count_up(*in_the_making, ptr);
-	atomic_fetch_add_explicit(&live_blocks, 1, memory_order_relaxed);
+	count_blocks(1);
 	return filter;
 }
 
@@ -178,9 +201,6 @@ void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
 
 	if (is_constant(added))
 		return;
-	/* Either whoever makes a filter sees the block in the table, or we see it here.
-	 */
-	atomic_thread_fence(memory_order_seq_cst);
 	/* In this order: who finds none in the making because it is done, finds it in
 	 * force. */
 	next = atomic_load_explicit(&next_filter, memory_order_acquire);
@@ -212,7 +232,7 @@ void sp_heap_filter_remove(uintptr_t filter, const void *ptr)
 	if (is_constant(filter))
 		return;
 	count_down(filter, ptr);
-	atomic_fetch_sub_explicit(&live_blocks, 1, memory_order_relaxed);
+	count_blocks(-1);
 }
 
 static void fill(uintptr_t filter, const struct sp_recording *recording)
@@ -235,11 +255,12 @@ static void fill(uintptr_t filter, const struct sp_recording *recording)
 void sp_heap_filter_keep_ahead(const struct sp_recording *recording)
 {
 	uintptr_t now = sp_heap_filter_now(), larger;
-	uint64_t blocks = atomic_load_explicit(&live_blocks, memory_order_relaxed);
-	uint64_t counters = counters_of(now);
+	uint64_t counters = counters_of(now), blocks;
 
-	if (is_constant(now) || blocks >> 63 || blocks * COUNTERS_A_BLOCK <= counters ||
-	    counters >= SP_HEAP_FILTER_COUNTERS_MAX)
+	if (is_constant(now) || counters >= SP_HEAP_FILTER_COUNTERS_MAX)
+		return;
+	blocks = live_blocks();
+	if (blocks * COUNTERS_A_BLOCK <= counters)
 		return;
 	while (counters < blocks * COUNTERS_A_BLOCK * 2 &&
 	       counters < SP_HEAP_FILTER_COUNTERS_MAX)

@@ -68,7 +68,7 @@ static void add_live(struct sp_heap_thread *self, int64_t bytes)
 		self->live_step_bytes = live_step_bytes();
 	}
 	atomic_fetch_add_explicit(&header()->heap_live_bytes, bytes,
-				  memory_order_relaxed);
+				  memory_order_seq_cst);
 }
 
 /* Before a block goes: if the sum was never higher, this moment is the peak. Blocks
@@ -230,6 +230,7 @@ static void release(const struct sp_heap_hold *hold, bool is_gone)
 		return;
 	}
 	atomic_store_explicit(&hold->block->word, hold->word, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
 	/* Whoever made a filter meanwhile did not see this address. */
 	sp_heap_filter_check_added(ptr, hold->filter, SP_HEAP_FILTER_NONE);
 }
@@ -310,7 +311,7 @@ static SP_NOINLINE uint32_t find_cell_by_walk(struct sp_heap_thread *self,
 		return SP_HEAP_CELL_DROPPED;
 	}
 	hash = walk(memo, place);
-	cell = sp_heap_cell_of(memo, hash, size_class_bytes, label_set);
+	cell = sp_heap_cell_of(self, memo, hash, size_class_bytes, label_set);
 	if (sp_heap_global.is_exact)
 		sp_heap_shortcut_keep(self, place, hash, size_class_bytes, label_set,
 				      cell);
@@ -429,8 +430,9 @@ static void add_block(struct sp_heap_thread *self, void *ptr,
 	/* Release: whoever finds the word finds the rest. */
 	atomic_store_explicit(&block->word, (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE,
 			      memory_order_release);
-	sp_heap_filter_check_added(ptr, filter, in_the_making);
 	add_live(self, estimate_bytes);
+	/* The sum's change was a full barrier, unless no filter can come. */
+	sp_heap_filter_check_added(ptr, filter, in_the_making);
 	if (span)
 		sp_span_add_live(span, 1, estimate_bytes);
 	if (sp_unlikely(is_crowded) && may_take_storage())

@@ -95,10 +95,10 @@ uint32_t sp_heap_cell_find(uint64_t stack_hash, uint64_t size_class_bytes,
 	return cell != SP_INTERN_NONE ? cell : SP_HEAP_CELL_DROPPED;
 }
 
-uint32_t sp_heap_cell_of(const struct sp_unwind_memo *memo, uint64_t stack_hash,
-			 uint64_t size_class_bytes, uint32_t label_set)
+static uint32_t find_or_add(const struct sp_unwind_memo *memo, uint64_t hash,
+			    uint64_t stack_hash, uint64_t size_class_bytes,
+			    uint32_t label_set)
 {
-	uint64_t hash = cell_hash(stack_hash, size_class_bytes, label_set);
 	uint32_t stack, cell;
 
 	cell = sp_intern_find(&cells, hash);
@@ -113,6 +113,27 @@ uint32_t sp_heap_cell_of(const struct sp_unwind_memo *memo, uint64_t stack_hash,
 		return cell;
 	sp_recording_count(&sp_capture.recording, SP_LOSS_HEAP_STACK, 1);
 	return SP_HEAP_CELL_DROPPED;
+}
+
+uint32_t sp_heap_cell_of(struct sp_heap_thread *self, const struct sp_unwind_memo *memo,
+			 uint64_t stack_hash, uint64_t size_class_bytes,
+			 uint32_t label_set)
+{
+	uint64_t hash = cell_hash(stack_hash, size_class_bytes, label_set);
+	uint32_t cell;
+
+	if (sp_likely(self->last_cell_hash == hash))
+		return self->last_cell;
+	cell = find_or_add(memo, hash, stack_hash, size_class_bytes, label_set);
+	/* A jump out of a handler may leave it so. */
+	self->last_cell_hash = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (cell == SP_HEAP_CELL_DROPPED)
+		return cell;
+	self->last_cell = cell;
+	atomic_signal_fence(memory_order_seq_cst);
+	self->last_cell_hash = hash;
+	return cell;
 }
 
 void sp_heap_stacks_forked(void)

@@ -265,6 +265,21 @@ static void publish(const struct counters *counters)
 	sp_heap_raise(&slot->heap_variance, counters->variance);
 }
 
+/* By the thread itself, whose values are the latest: whoever raises a word meanwhile, to
+ * what it read before, finds that it need not. Only where a handler comes between may a
+ * word be the handler's blocks behind until the next sample. */
+static void publish_own(const struct counters *counters)
+{
+	struct sp_slot *slot = counters->slot;
+
+	atomic_store_explicit(&slot->heap_allocations, counters->allocations,
+			      memory_order_relaxed);
+	atomic_store_explicit(&slot->heap_frees, counters->frees, memory_order_relaxed);
+	atomic_store_explicit(&slot->heap_bytes, counters->bytes, memory_order_relaxed);
+	atomic_store_explicit(&slot->heap_variance, counters->variance,
+			      memory_order_relaxed);
+}
+
 void sp_heap_thread_publish(const struct sp_heap_thread *thread)
 {
 	struct counters counters;
@@ -272,7 +287,7 @@ void sp_heap_thread_publish(const struct sp_heap_thread *thread)
 	read_counters(thread, &counters);
 	/* A handler that interrupted its thread may have forked just now. */
 	if (sp_likely(counters.slot != NULL))
-		publish(&counters);
+		publish_own(&counters);
 }
 
 static void add_variance(_Atomic uint64_t *word, uint64_t addend)
@@ -482,50 +497,6 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 	sp_heap_raise(&header->orphan_heap_frees, frees);
 	sp_heap_raise(&header->orphan_heap_bytes, bytes);
 	sp_heap_raise(&header->orphan_heap_variance, sp_double_to_bits(variance));
-}
-
-/* So small a table is gone over each time. */
-#define BLOCKS_SMALL (UINT64_C(64) << 10)
-
-/* Where threads are short of room, a larger one is gone over so rarely that it costs
- * little of a processor's time: a block takes less than 5 ns. */
-#define ABSORB_NS_A_BLOCK 100U
-
-static _Atomic bool is_absorb_asked;
-
-void sp_heap_capture_ask_absorb(void)
-{
-	atomic_store_explicit(&is_absorb_asked, true, memory_order_relaxed);
-}
-
-static bool is_absorb_due(uint64_t blocks, uint64_t now_ns, uint64_t last_ns)
-{
-	if (atomic_exchange(&is_absorb_asked, false))
-		return true;
-	if (blocks <= BLOCKS_SMALL &&
-	    atomic_load_explicit(&sp_heap_global.has_freed, memory_order_relaxed))
-		return true;
-	return atomic_load_explicit(&sp_heap_global.wants_room, memory_order_relaxed) &&
-	       (blocks <= BLOCKS_SMALL || now_ns - last_ns >= blocks * ABSORB_NS_A_BLOCK);
-}
-
-bool sp_heap_capture_wants_absorb(void *context)
-{
-	static uint64_t last_ns;
-	uint64_t blocks =
-		sp_recording_reserved(&sp_capture.recording, SP_SECTION_LIVE_BLOCKS);
-	uint64_t now_ns = sp_clock_monotonic_ns();
-
-	(void)context;
-	if (!sp_capture.recording.header->heap_rate_bytes ||
-	    sp_heap_is_held(sp_atomic_value(&sp_capture.recording.header->heap_held_at),
-			    sp_clock_cycles()) ||
-	    !is_absorb_due(blocks, now_ns, last_ns))
-		return false;
-	last_ns = now_ns;
-	atomic_store_explicit(&sp_heap_global.wants_room, false, memory_order_relaxed);
-	atomic_store_explicit(&sp_heap_global.has_freed, false, memory_order_relaxed);
-	return true;
 }
 
 bool sp_heap_capture_is_idle(void)

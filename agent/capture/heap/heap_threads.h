@@ -37,7 +37,7 @@ struct sp_heap_thread *sp_heap_threads(uint32_t *count);
 /* Context: hook, collector. Its thread is at its end, or gone. */
 void sp_heap_thread_end_life(struct sp_heap_thread *thread);
 
-/* Context: hook, collector. The counters of a thread that has a slot. */
+/* Context: hook. The counters of the calling thread, if it has a slot. */
 void sp_heap_thread_publish(const struct sp_heap_thread *thread);
 
 /* --- heap_interrupted.c; context: hook, unless said otherwise --- */
@@ -88,7 +88,9 @@ void sp_heap_tell_missed(const struct sp_recording *recording);
 void sp_heap_filter_begin(bool is_exact);
 /* None of the blocks it knew is this process's. */
 void sp_heap_filter_forget(void);
-/* Around the store that publishes a live block: before, and after it. */
+/* Around the store that publishes a live block: before it, and after it and a full
+ * barrier: either whoever makes a filter sees the block in the table, or the filter is
+ * seen here. */
 uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making);
 void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
 				uintptr_t added_in_the_making);
@@ -116,8 +118,9 @@ struct sp_poisson_estimate sp_heap_weigh_freed(const struct sp_heap_thread *self
 uint64_t sp_heap_size_class(uint64_t size_bytes);
 /* The cell of the stack in the memo, which has that hash, of size class and label set;
  * SP_HEAP_CELL_DROPPED when the tables are full. */
-uint32_t sp_heap_cell_of(const struct sp_unwind_memo *memo, uint64_t stack_hash,
-			 uint64_t size_class_bytes, uint32_t label_set);
+uint32_t sp_heap_cell_of(struct sp_heap_thread *self, const struct sp_unwind_memo *memo,
+			 uint64_t stack_hash, uint64_t size_class_bytes,
+			 uint32_t label_set);
 /* The same of a stack that is known only by its hash; SP_HEAP_CELL_DROPPED: there is
  * none yet. */
 uint32_t sp_heap_cell_find(uint64_t stack_hash, uint64_t size_class_bytes,

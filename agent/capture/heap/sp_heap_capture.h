@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 /* That are drawn at a time. */
-#define SP_HEAP_DISTANCES 8U
+#define SP_HEAP_DISTANCES 7U
 
 /*
  * One thread's side of the heap profile: private memory, which a fork child gets
@@ -55,9 +55,13 @@ struct sp_heap_thread {
 	 * bytes: there was none. */
 	uint64_t weighed_bytes, weighings; /* weighings: how often it changed */
 	struct sp_poisson_estimate weighed;
-	uint32_t tid; /* of a thread that came without a slot; 0: of another */
+	uint32_t tid;		 /* of a thread that came without a slot; 0: of another */
 	uint32_t distances_left; /* of the next points, from the end */
-	uint64_t unused[2];
+	uint64_t last_cell_hash; /* of the cell of the last sample; 0: none yet */
+	uint32_t last_cell;
+	uint32_t unused;
+	int64_t live_blocks; /* added to the filter less those removed: also by those
+			      * that had the state before */
 	uint64_t distances[SP_HEAP_DISTANCES];
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 256, "four cache lines a thread");
