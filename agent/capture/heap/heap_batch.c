@@ -116,37 +116,45 @@ static struct sp_heap_batch *find_line(struct sp_heap_thread *self, uint32_t cel
 	return NULL;
 }
 
-static void add(uint64_t *sum, double addend)
+/* The line's sum with something added. */
+static uint64_t sum_with(const struct sp_heap_batch_line *line, enum sp_heap_sum which,
+			 double addend)
 {
-	*sum = sp_double_to_bits(sp_double_from_bits(*sum) + addend);
+	return sp_double_to_bits(
+		sp_double_from_bits(sp_atomic_value(&line->sums[which])) + addend);
 }
 
+/* Each is read, added to and written once: sums that were copied and then changed where
+ * they lie would be waited for on their way through memory. */
 static void add_sums(uint64_t *sums, const struct sp_heap_batch_line *line,
 		     const struct sp_heap_freed *freed)
 {
 	double objects = freed->objects, bytes = freed->bytes;
+	bool is_short = freed->age_births < sp_heap_global.short_births;
+	uint64_t epoch = sp_atomic_value(&line->sums[SP_HEAP_SUM_PEAK_EPOCH]);
 
-	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
-		sums[i] = sp_atomic_value(&line->sums[i]);
-	sums[SP_HEAP_SUM_SAMPLES]++;
-	add(&sums[SP_HEAP_SUM_OBJECTS], objects);
-	add(&sums[SP_HEAP_SUM_BYTES], bytes);
-	add(&sums[SP_HEAP_SUM_BIRTHS], objects * (double)freed->age_births);
-	if (freed->age_births < sp_heap_global.short_births) {
-		add(&sums[SP_HEAP_SUM_SHORT_OBJECTS], objects);
-		add(&sums[SP_HEAP_SUM_SHORT_BYTES], bytes);
-	}
-	if (freed->is_cross)
-		add(&sums[SP_HEAP_SUM_CROSS_OBJECTS], objects);
-	if (!freed->is_at_peak)
-		return;
-	if (sums[SP_HEAP_SUM_PEAK_EPOCH] != freed->epoch) {
+	sums[SP_HEAP_SUM_SAMPLES] = sp_atomic_value(&line->sums[SP_HEAP_SUM_SAMPLES]) + 1;
+	sums[SP_HEAP_SUM_OBJECTS] = sum_with(line, SP_HEAP_SUM_OBJECTS, objects);
+	sums[SP_HEAP_SUM_BYTES] = sum_with(line, SP_HEAP_SUM_BYTES, bytes);
+	sums[SP_HEAP_SUM_BIRTHS] =
+		sum_with(line, SP_HEAP_SUM_BIRTHS, objects * (double)freed->age_births);
+	sums[SP_HEAP_SUM_SHORT_OBJECTS] =
+		sum_with(line, SP_HEAP_SUM_SHORT_OBJECTS, is_short ? objects : 0);
+	sums[SP_HEAP_SUM_SHORT_BYTES] =
+		sum_with(line, SP_HEAP_SUM_SHORT_BYTES, is_short ? bytes : 0);
+	sums[SP_HEAP_SUM_CROSS_OBJECTS] =
+		sum_with(line, SP_HEAP_SUM_CROSS_OBJECTS, freed->is_cross ? objects : 0);
+	if (freed->is_at_peak && epoch != freed->epoch) {
 		sums[SP_HEAP_SUM_PEAK_EPOCH] = freed->epoch;
-		sums[SP_HEAP_SUM_PEAK_OBJECTS] = 0;
-		sums[SP_HEAP_SUM_PEAK_BYTES] = 0;
+		sums[SP_HEAP_SUM_PEAK_OBJECTS] = sp_double_to_bits(objects);
+		sums[SP_HEAP_SUM_PEAK_BYTES] = sp_double_to_bits(bytes);
+		return;
 	}
-	add(&sums[SP_HEAP_SUM_PEAK_OBJECTS], objects);
-	add(&sums[SP_HEAP_SUM_PEAK_BYTES], bytes);
+	sums[SP_HEAP_SUM_PEAK_EPOCH] = epoch;
+	sums[SP_HEAP_SUM_PEAK_OBJECTS] =
+		sum_with(line, SP_HEAP_SUM_PEAK_OBJECTS, freed->is_at_peak ? objects : 0);
+	sums[SP_HEAP_SUM_PEAK_BYTES] =
+		sum_with(line, SP_HEAP_SUM_PEAK_BYTES, freed->is_at_peak ? bytes : 0);
 }
 
 static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
