@@ -64,14 +64,19 @@ static SP_NOINLINE void *malloc_at_hand(size_t size_bytes)
 	return sp_likely(ptr != NULL) ? ptr : sp_alloc_next.malloc(size_bytes);
 }
 
+/* One look at the byte of its page tells the class of a block, and that it is no sampled
+ * one. */
 static SP_NOINLINE void free_at_hand(void *ptr)
 {
+	struct sp_heap_thread *self = sp_heap_self;
 	struct sp_block_cache *cache = sp_block_cache_self;
 
-	if (sp_unlikely(!cache) || sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
+	if (sp_likely(self && cache && sp_alloc_jemalloc_owns(ptr)) &&
+	    sp_likely(sp_block_cache_put(cache, sp_block_page_byte(ptr), ptr)))
+		self->frees++;
+	else if (sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
 		give_back(ptr);
-	else if (sp_unlikely(!sp_alloc_jemalloc_owns(ptr)) ||
-		 !sp_block_cache_put(cache, sp_block_class_of(ptr), ptr))
+	else
 		sp_alloc_next.free(ptr);
 }
 

@@ -14,11 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* By class. */
 struct sp_block_cache {
-	void *first[SP_BLOCK_CLASSES_MAX]; /* its first word leads to the next */
-	/* For so many more; always 0 for class 0. */
-	uint16_t room[SP_BLOCK_CLASSES_MAX];
+	/* By class; its first word leads to the next. */
+	void *first[SP_BLOCK_CLASSES_MAX];
+	/* By page byte: for so many more of the class. Always 0 for class 0, and where
+	 * blocks of the page are sampled. */
+	uint8_t room[SP_BLOCK_PAGE_VALUES];
 };
 
 /* NULL until jemalloc has served the thread. */
@@ -40,15 +41,17 @@ static inline void *sp_block_cache_take(struct sp_block_cache *cache,
 	return ptr;
 }
 
-/* False: there is no room. */
-static inline bool sp_block_cache_put(struct sp_block_cache *cache, uint32_t block_class,
+/* False: there is no room. page_byte: of the block's page, or the class alone where the
+ * block is known to be no sampled one. */
+static inline bool sp_block_cache_put(struct sp_block_cache *cache, uint32_t page_byte,
 				      void *ptr)
 {
-	if (sp_unlikely(!cache->room[block_class]))
+	if (sp_unlikely(!cache->room[page_byte]))
 		return false;
-	cache->room[block_class]--;
-	*(void **)ptr = cache->first[block_class];
-	cache->first[block_class] = ptr;
+	/* So it is the class. */
+	cache->room[page_byte]--;
+	*(void **)ptr = cache->first[page_byte];
+	cache->first[page_byte] = ptr;
 	return true;
 }
 

@@ -1,8 +1,9 @@
 /*
  * Which blocks can stand for each other: jemalloc rounds sizes up to few classes, and of
  * all blocks that begin in one page it makes one class. So a byte for each page of its
- * addresses tells the class of a block, once whoever hands blocks out has noted it there.
- * Context of everything here: hook.
+ * addresses tells the class of a block, once whoever hands blocks out has noted it there;
+ * and how many of the page's blocks are sampled, so that whoever frees one that is not
+ * need look nowhere else. Context of everything here: hook.
  */
 #ifndef SP_BLOCK_CLASSES_H
 #define SP_BLOCK_CLASSES_H
@@ -11,12 +12,17 @@
 #include "sp_compiler.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* Larger blocks have no class, which is class 0. */
 #define SP_BLOCK_BYTES_MAX ((size_t)128 << 10)
-#define SP_BLOCK_CLASSES_MAX 64U
+#define SP_BLOCK_CLASS_BITS 6U
+#define SP_BLOCK_CLASSES_MAX (1U << SP_BLOCK_CLASS_BITS)
+/* In the byte above the class: so many or more, which is never counted down. */
+#define SP_BLOCK_SAMPLES_MAX 3U
+#define SP_BLOCK_PAGE_VALUES 256U /* of such a byte */
 /* All but jemalloc's smallest class, of 8 bytes, are multiples of it. */
 #define SP_BLOCK_STEP_BYTES SP_ALLOC_JEMALLOC_SMALLEST
 
@@ -51,10 +57,17 @@ static inline _Atomic uint8_t *sp_block_page(const void *ptr)
 				    SP_ALLOC_JEMALLOC_PAGE_SHIFT)); // NOLINT
 }
 
+/* As it is: below SP_BLOCK_CLASSES_MAX it is the class of blocks that are not sampled. */
+static inline uint32_t sp_block_page_byte(const void *ptr)
+{
+	/* Relaxed: whoever has the block got it from whoever noted its class, and that
+	 * it is sampled. */
+	return atomic_load_explicit(sp_block_page(ptr), memory_order_relaxed);
+}
+
 static inline uint32_t sp_block_class_of(const void *ptr)
 {
-	/* Relaxed: whoever has the block got it from whoever noted its class. */
-	return atomic_load_explicit(sp_block_page(ptr), memory_order_relaxed);
+	return sp_block_page_byte(ptr) % SP_BLOCK_CLASSES_MAX;
 }
 
 /* Before it is handed out: its page may have been another class's. Blocks that are out
@@ -62,9 +75,19 @@ static inline uint32_t sp_block_class_of(const void *ptr)
 static inline void sp_block_note_class(const void *ptr, uint32_t block_class)
 {
 	_Atomic uint8_t *page = sp_block_page(ptr);
+	uint8_t byte = atomic_load_explicit(page, memory_order_relaxed);
 
-	if (sp_unlikely(atomic_load_explicit(page, memory_order_relaxed) != block_class))
-		atomic_store_explicit(page, (uint8_t)block_class, memory_order_relaxed);
+	/* Another thread's block there may be a sampled one by now. */
+	while (sp_unlikely(byte % SP_BLOCK_CLASSES_MAX != block_class) &&
+	       !atomic_compare_exchange_weak_explicit(
+		       page, &byte,
+		       (uint8_t)(byte - byte % SP_BLOCK_CLASSES_MAX + block_class),
+		       memory_order_relaxed, memory_order_relaxed))
+		;
 }
+
+/* Of any block, also of others than jemalloc's: it is sampled, or is not any more. In a
+ * fork child the parent's stay noted, which only costs a look. */
+void sp_block_note_sampled(const void *ptr, bool is_sampled);
 
 #endif

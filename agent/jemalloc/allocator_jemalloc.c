@@ -14,6 +14,7 @@
 #include "sp_block_cache.h"
 #include "sp_block_classes.h"
 #include "sp_compiler.h"
+#include "sp_heap_capture.h"
 #include "sp_jemalloc.h"
 #include "sp_pages.h"
 
@@ -250,6 +251,7 @@ SP_COLD bool sp_alloc_jemalloc_begin(struct sp_alloc_next *next)
 	sp_je_malloc_conf_2_conf_harder = SP_JEMALLOC_CONF_PROGRAM;
 	c_library = *next;
 	settle_c_library();
+	sp_heap_tell_sampled(sp_block_note_sampled);
 	*next = (struct sp_alloc_next){
 		.malloc = serve_malloc,
 		.free = serve_free,

@@ -21,11 +21,11 @@ static struct sp_block_cache nothing;
 static pthread_key_t end_key;
 static bool has_end_key;
 
-static uint16_t room_of(uint32_t block_class)
+static uint8_t room_of(uint32_t block_class)
 {
 	uint32_t blocks = BIN_BYTES / sp_block_classes.bytes[block_class];
 
-	return (uint16_t)(blocks > BIN_BLOCKS ? BIN_BLOCKS : blocks ? blocks : 1);
+	return (uint8_t)(blocks > BIN_BLOCKS ? BIN_BLOCKS : blocks ? blocks : 1);
 }
 
 /* Destructors of the program's may come later, and free and allocate. */

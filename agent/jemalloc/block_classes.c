@@ -27,3 +27,24 @@ void sp_block_classes_find(void)
 	}
 	classes->count = block_class;
 }
+
+void sp_block_note_sampled(const void *ptr, bool is_sampled)
+{
+	_Atomic uint8_t *page;
+	uint8_t byte;
+	uint32_t samples;
+
+	if (!sp_alloc_jemalloc_owns(ptr))
+		return;
+	page = sp_block_page(ptr);
+	byte = atomic_load_explicit(page, memory_order_relaxed);
+	do {
+		samples = byte >> SP_BLOCK_CLASS_BITS;
+		if (samples == SP_BLOCK_SAMPLES_MAX || (!samples && !is_sampled))
+			return;
+		samples = is_sampled ? samples + 1 : samples - 1;
+	} while (!atomic_compare_exchange_weak_explicit(
+		page, &byte,
+		(uint8_t)(samples << SP_BLOCK_CLASS_BITS | byte % SP_BLOCK_CLASSES_MAX),
+		memory_order_relaxed, memory_order_relaxed));
+}

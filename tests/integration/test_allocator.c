@@ -205,6 +205,25 @@ START_TEST(counts_are_those_of_the_system_allocator)
 }
 END_TEST
 
+/* Of blocks that lie between others, sampled and not, on many threads. */
+START_TEST(every_sampled_block_is_seen_to_go)
+{
+	struct victim *victim = run(ARGV("heap_crowd", "20"), JEMALLOC, rates[_i], NULL);
+	struct heap_profile *profile = heap_profile_of(victim, "heap");
+	struct heap_sums values = heap_profile_with(profile, "crowd_member");
+
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	ck_assert_int_eq(values.inuse_objects, 0);
+	ck_assert_int_eq(values.inuse_bytes, 0);
+	/* At the default rate there may be no sample. */
+	if (strcmp(rates[_i], DEFAULT_RATE) != 0)
+		ck_assert_int_gt(values.alloc_objects, 100);
+	heap_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 /* --- where it cannot serve --- */
 
 static void limit_address_space(void *unused)
@@ -433,6 +452,7 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, handler_that_interrupted_jemalloc_ends_the_child);
 	tcase_add_loop_test(tcase, no_memory_is_survived_and_counted, 0, COUNT(sizes));
 	tcase_add_loop_test(tcase, counts_are_those_of_the_system_allocator, 0, RATES);
+	tcase_add_loop_test(tcase, every_sampled_block_is_seen_to_go, 0, RATES);
 	tcase_add_test(tcase, limited_address_space_refuses);
 	tcase_add_test(tcase, allocator_of_the_program_refuses);
 	tcase_add_test(tcase, allocator_of_a_library_refuses);

@@ -184,6 +184,8 @@ uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making)
 {
 	uintptr_t filter = sp_heap_filter_now();
 
+	if (sp_unlikely(sp_heap_global.note_sampled != NULL))
+		sp_heap_global.note_sampled(ptr, true);
 	*in_the_making = SP_HEAP_FILTER_NONE;
 	if (is_constant(filter))
 		return filter;
@@ -229,6 +231,8 @@ bool sp_heap_filter_may_be(uintptr_t filter, const void *ptr)
 
 void sp_heap_filter_remove(uintptr_t filter, const void *ptr)
 {
+	if (sp_unlikely(sp_heap_global.note_sampled != NULL))
+		sp_heap_global.note_sampled(ptr, false);
 	if (is_constant(filter))
 		return;
 	count_down(filter, ptr);

@@ -96,6 +96,11 @@ int sp_heap_capture_init(const struct sp_heap_settings *settings)
 	return 0;
 }
 
+void sp_heap_tell_sampled(void (*note_sampled)(const void *ptr, bool is_sampled))
+{
+	sp_heap_global.note_sampled = note_sampled;
+}
+
 /* --- the pool --- */
 
 static struct sp_heap_thread *thread_at(uint32_t number)

@@ -19,6 +19,8 @@ struct sp_heap_global {
 	_Atomic bool wants_room;
 	/* Blocks were freed since the consumer last looked. */
 	_Atomic bool has_freed;
+	/* NULL, or of whoever wants to know; see sp_heap_tell_sampled(). */
+	void (*note_sampled)(const void *ptr, bool is_sampled);
 	/* How many forks lie between this process and the first. */
 	uint32_t forks;
 };

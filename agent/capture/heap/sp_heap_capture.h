@@ -287,6 +287,13 @@ struct sp_heap_settings {
 /* Context: init. 0, or -ENOMEM: nothing is counted then. */
 int sp_heap_capture_init(const struct sp_heap_settings *settings);
 
+/*
+ * Context: hook, at the process's first allocation. note_sampled() is called on the
+ * calling thread in a hook: when a block is sampled, before the program has it, and when
+ * it is none of the sampled any more.
+ */
+void sp_heap_tell_sampled(void (*note_sampled)(const void *ptr, bool is_sampled));
+
 /* Context: signal, before the recording's first use. Makes it one with a heap, if there
  * are points. */
 void sp_heap_capture_begin(struct sp_recording *recording);
