@@ -87,6 +87,8 @@ static inline void teardown(void)
 {
 	sp_capture_set_state(SP_CAPTURE_OFF);
 	sp_heap_capture_forked();
+	/* A process has one filter for good; each test is to have its own. */
+	atomic_store(&sp_alloc_line.filter, SP_HEAP_FILTER_NONE);
 	sp_absorber_fini(absorber);
 	free(absorber);
 	sp_recording_detach(&sp_capture.recording);
