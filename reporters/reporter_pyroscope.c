@@ -318,11 +318,12 @@ static int make_rows(struct pyroscope *reporter)
 		sp_heap_alloc((ledger->span_count + (size_t)1) * sizeof(*reporter->rows));
 	if (!reporter->rows)
 		return -ENOMEM;
+	sp_span_ledger_settle(ledger);
 	for (uint32_t i = 0; i < ledger->span_count && !err; i++) {
 		uint64_t values[SP_LEDGER_VALUES];
 		struct row *row = NULL;
 
-		sp_span_ledger_take(&ledger->spans[i], values);
+		sp_span_ledger_take(ledger, &ledger->spans[i], values);
 		if (!has_any(values))
 			continue;
 		err = find_row(reporter, &index, &ledger->spans[i], &row);

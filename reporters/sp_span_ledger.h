@@ -38,6 +38,8 @@ struct sp_ledger_place {
 	uint32_t parent; /* index + 1; 0 = outermost */
 	uint32_t callsite;
 	bool is_process; /* its values stand for themselves */
+	/* Came out of spans there that are over, beyond what they had. */
+	uint64_t owed[SP_LEDGER_VALUES];
 };
 
 struct sp_ledger_labels {
@@ -73,10 +75,17 @@ void sp_span_ledger_count(struct sp_span_ledger *ledger, uint64_t id,
 			  enum sp_ledger_value which, uint64_t value);
 
 /*
- * What a span has done without those inside that was not brought out before, and now
- * is. Of times that children took beside their parent nothing is left for it.
+ * Before all are taken. Of spans that are destroyed it is known what they come to without
+ * those inside: less than nothing, where children took time beside their parent or were
+ * told of a moment too much; or less than came out. Others in that place make up for it,
+ * as they do in sums over all spans of a place.
  */
-void sp_span_ledger_take(struct sp_ledger_span *span, uint64_t values[SP_LEDGER_VALUES]);
+void sp_span_ledger_settle(struct sp_span_ledger *ledger);
+
+/* What a span has done without those inside that was not brought out before, and now
+ * is; less what its place owes. */
+void sp_span_ledger_take(struct sp_span_ledger *ledger, struct sp_ledger_span *span,
+			 uint64_t values[SP_LEDGER_VALUES]);
 
 /* Forgets the spans that are destroyed. 0 or -ENOMEM: then some are found no more. */
 int sp_span_ledger_tidy(struct sp_span_ledger *ledger);

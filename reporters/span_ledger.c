@@ -158,10 +158,12 @@ int sp_span_ledger_add(struct sp_span_ledger *ledger, const struct sp_span_info 
 	int err = find_callsite(ledger, info, &callsite);
 
 	if (!err)
-		err = find_place(ledger,
-				 (struct sp_ledger_place){parent ? parent->place + 1 : 0,
-							  callsite, info->is_process},
-				 &span.place);
+		err = find_place(
+			ledger,
+			(struct sp_ledger_place){.parent = parent ? parent->place + 1 : 0,
+						 .callsite = callsite,
+						 .is_process = info->is_process},
+			&span.place);
 	if (!err)
 		err = find_labels(ledger, info, &span.labels);
 	if (!err)
@@ -223,8 +225,36 @@ static uint64_t system_part(const struct sp_ledger_span *span, uint64_t cpu_ns)
 		       : 0;
 }
 
-void sp_span_ledger_take(struct sp_ledger_span *span, uint64_t values[SP_LEDGER_VALUES])
+void sp_span_ledger_settle(struct sp_span_ledger *ledger)
 {
+	for (uint32_t i = 0; i < ledger->span_count; i++) {
+		const struct sp_ledger_span *span = &ledger->spans[i];
+		uint64_t *owed = ledger->places[span->place].owed;
+
+		for (unsigned int v = 0; v < SP_LEDGER_INUSE_OBJECTS; v++) {
+			uint64_t gone = span->out[v] + span->inside[v];
+
+			if (span->is_destroyed && contains_inner(v) &&
+			    gone > span->sums[v])
+				owed[v] += gone - span->sums[v];
+		}
+	}
+}
+
+/* Returns what is left. */
+static uint64_t pay(uint64_t *owed, uint64_t value)
+{
+	uint64_t paid = value < *owed ? value : *owed;
+
+	*owed -= paid;
+	return value - paid;
+}
+
+void sp_span_ledger_take(struct sp_span_ledger *ledger, struct sp_ledger_span *span,
+			 uint64_t values[SP_LEDGER_VALUES])
+{
+	uint64_t *owed = ledger->places[span->place].owed;
+
 	for (unsigned int i = 0; i < SP_LEDGER_INUSE_OBJECTS; i++) {
 		uint64_t own = span->sums[i];
 
@@ -234,6 +264,7 @@ void sp_span_ledger_take(struct sp_ledger_span *span, uint64_t values[SP_LEDGER_
 		 * what is missing for the moment comes with that. */
 		values[i] = own > span->out[i] ? own - span->out[i] : 0;
 		span->out[i] += values[i];
+		values[i] = pay(&owed[i], values[i]);
 	}
 	values[SP_LEDGER_CPU_SYSTEM] = system_part(span, values[SP_LEDGER_CPU]);
 	values[SP_LEDGER_INUSE_OBJECTS] = span->sums[SP_LEDGER_INUSE_OBJECTS];
