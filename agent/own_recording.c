@@ -67,6 +67,7 @@ int sp_own_recording_make(void)
 	sp_capture.recording.header->earlier_user_ns = sp_agent.earlier.user_ns;
 	sp_capture.recording.header->earlier_system_ns = sp_agent.earlier.system_ns;
 	sp_agent.absorber.wants_heap = sp_heap_capture_wants_absorb;
+	sp_agent.absorber.give_block_back = sp_heap_capture_give_block_back;
 	sp_agent.absorber.give_span_back = sp_span_give_back;
 	sp_agent.absorber.span_pass_ended = sp_span_pass_ended;
 	sp_agent.absorber.now_ticks = span_ticks;

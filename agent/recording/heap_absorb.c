@@ -25,11 +25,10 @@
 #define AHEAD_PART 8U
 /* The live table grows when more than this part of it is in use. */
 #define CROWDED_PART 4U
-/* Where every block is sampled, threads fill the first level before anybody comes to
- * reserve another: whoever would may not be running. */
-#define LEVELS_MIN_EXACT 3U
+/* Where every block is sampled, the first thousands come before anybody can take more
+ * storage: whoever would may not be running. */
+#define BLOCKS_AHEAD_EXACT 16384U
 
-#define FIRST_LEVELS_EXACT 3U
 #define DROPPED_STACK_WORDS (SP_HEAP_STACK_WORDS + 1U)
 
 /* --- heap cell 0 --- */
@@ -86,6 +85,20 @@ static void make_dropped_cell(struct sp_recording *recording)
 	sp_absorber_step("heap: cell published");
 }
 
+static void keep_ahead(struct sp_recording *recording, enum sp_section_kind kind,
+		       uint64_t ahead_items)
+{
+	uint64_t used = sp_recording_used(recording, kind);
+	uint64_t wanted;
+
+	if (used / AHEAD_PART > ahead_items)
+		ahead_items = used / AHEAD_PART;
+	wanted = used + ahead_items;
+	if (wanted > recording->header->sections[kind].capacity_items)
+		wanted = recording->header->sections[kind].capacity_items;
+	sp_recording_reserve(recording, kind, wanted);
+}
+
 int sp_heap_absorb_init(struct sp_absorber *absorber)
 {
 	struct sp_recording *recording = absorber->recording;
@@ -97,11 +110,9 @@ int sp_heap_absorb_init(struct sp_absorber *absorber)
 	    sp_recording_reserve(recording, SP_SECTION_HEAP_CELLS,
 				 SP_HEAP_CELL_DROPPED + 1) != 0)
 		return -ENOSPC;
-	/* Where every block is followed, the first thousands come before anybody can
-	 * take more storage. What is refused is asked for again later. */
+	/* What is refused is asked for again later. */
 	if (recording->header->heap_rate_bytes == 1)
-		sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
-				     sp_live_blocks_of_levels(FIRST_LEVELS_EXACT));
+		keep_ahead(recording, SP_SECTION_LIVE_BLOCKS, BLOCKS_AHEAD_EXACT);
 	if (!sp_recording_used(recording, SP_SECTION_HEAP_STACKS))
 		make_dropped_stack(recording);
 	if (!is_dropped_stack(recording))
@@ -230,8 +241,7 @@ static void absorb_block(struct sp_absorber *absorber, struct sp_live_block *blo
 uint64_t sp_heap_absorb(struct sp_absorber *absorber)
 {
 	struct sp_recording *recording = absorber->recording;
-	uint64_t reserved = sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS);
-	uint64_t blocks = sp_live_blocks_of_levels(sp_live_levels_in(reserved));
+	uint64_t blocks = sp_live_blocks(recording);
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
 	uint64_t absorbed = 0, in_use = 0;
@@ -247,6 +257,8 @@ uint64_t sp_heap_absorb(struct sp_absorber *absorber)
 			continue;
 		if ((word & SP_LIVE_STATE_MASK) == SP_LIVE_FREED) {
 			absorb_block(absorber, &table[i], word);
+			if (absorber->give_block_back)
+				absorber->give_block_back(i);
 			absorbed++;
 		} else {
 			in_use++;
@@ -261,20 +273,6 @@ static uint64_t bound(uint64_t value, uint64_t least, uint64_t most)
 	if (value < least)
 		return least;
 	return value < most ? value : most;
-}
-
-static void keep_ahead(struct sp_recording *recording, enum sp_section_kind kind,
-		       uint64_t ahead_items)
-{
-	uint64_t used = sp_recording_used(recording, kind);
-	uint64_t wanted;
-
-	if (used / AHEAD_PART > ahead_items)
-		ahead_items = used / AHEAD_PART;
-	wanted = used + ahead_items;
-	if (wanted > recording->header->sections[kind].capacity_items)
-		wanted = recording->header->sections[kind].capacity_items;
-	sp_recording_reserve(recording, kind, wanted);
 }
 
 /* Then what there is from the beginning does, for a program that soon ends. */
@@ -309,11 +307,10 @@ void sp_heap_keep_ahead(struct sp_absorber *absorber)
 		keep_ahead(recording, SP_SECTION_HEAP_CELLS, CELLS_AHEAD);
 	keep_ahead(recording, SP_SECTION_HEAP_BATCHES, batches_ahead(recording->header));
 	if (is_exact)
-		sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
-				     sp_live_blocks_of_levels(LEVELS_MIN_EXACT));
-	if (levels < SP_LIVE_LEVELS_MAX &&
-	    absorber->heap_entries_in_use >
-		    sp_live_blocks_of_levels(levels) / CROWDED_PART)
+		keep_ahead(recording, SP_SECTION_LIVE_BLOCKS, BLOCKS_AHEAD_EXACT);
+	else if (levels < SP_LIVE_LEVELS_MAX &&
+		 absorber->heap_entries_in_use >
+			 sp_live_blocks_of_levels(levels) / CROWDED_PART)
 		sp_recording_reserve(recording, SP_SECTION_LIVE_BLOCKS,
 				     sp_live_blocks_of_levels(levels + 1));
 }

@@ -22,8 +22,7 @@ static struct sp_heap_batch *batch_at(const struct sp_recording *recording,
 
 static void carry_out(struct sp_recording *recording, struct sp_heap_batch *batch)
 {
-	uint64_t blocks = sp_live_blocks_of_levels(sp_live_levels_in(
-		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
+	uint64_t blocks = sp_live_blocks(recording);
 	struct sp_live_block *block;
 
 	if (batch->line >= SP_HEAP_BATCH_LINES || batch->block >= blocks) {

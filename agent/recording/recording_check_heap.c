@@ -69,8 +69,7 @@ static void mend_cells(struct sp_recording *recording)
 
 static uint64_t live_entries(const struct sp_recording *recording)
 {
-	return sp_live_blocks_of_levels(sp_live_levels_in(
-		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
+	return sp_live_blocks(recording);
 }
 
 static struct sp_live_block *live_at(const struct sp_recording *recording, uint64_t index)

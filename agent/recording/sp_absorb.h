@@ -56,6 +56,8 @@ struct sp_absorber {
 	void (*span_changed)(void *context, const struct sp_span *span,
 			     const struct sp_span_delta *delta);
 	void (*span_ended)(void *context, const struct sp_span *span);
+	/* Told of an entry of the live table that is free again; NULL in a recovery. */
+	void (*give_block_back)(uint64_t entry);
 	/* To the hooks' free list, and what is in use after a pass; NULL in a recovery.
 	 */
 	void (*give_span_back)(uint32_t index);

@@ -41,7 +41,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 11U
+#define SP_RECORDING_VERSION 12U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)

@@ -205,7 +205,8 @@ static inline uint64_t sp_heap_births_at(const struct sp_recording_header *heade
 /*
  * The live table is open addressing in levels, each four times the last, one after
  * the other in the section; a level exists when all of it is reserved. A block lies in
- * the bucket of its address in one of the levels.
+ * the bucket of its address in one of the levels. Where every block is sampled, blocks
+ * lie anywhere among the used items of the section.
  */
 #define SP_LIVE_BUCKET_BLOCKS 8U
 #define SP_LIVE_LEVEL0_BLOCKS 1024U
@@ -224,6 +225,16 @@ static inline uint32_t sp_live_levels_in(uint64_t blocks)
 	uint32_t levels = (63U - (uint32_t)__builtin_clzll(powers)) / 2;
 
 	return levels < SP_LIVE_LEVELS_MAX ? levels : SP_LIVE_LEVELS_MAX;
+}
+
+/* Context: signal. So many entries are to be looked at, of which any may be free. */
+static inline uint64_t sp_live_blocks(const struct sp_recording *recording)
+{
+	uint64_t reserved = sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS);
+
+	if (recording->header->heap_rate_bytes == 1)
+		return reserved;
+	return sp_live_blocks_of_levels(sp_live_levels_in(reserved));
 }
 
 /* Ages in 24 bits, exponent 6 and mantissa 18: exact to 1 in 262,144. Context: signal. */

@@ -72,6 +72,7 @@ static inline void begin_capture(uint64_t rate_bytes, uint64_t recording_bytes)
 	sp_heap_capture_begin(recording);
 	absorber = calloc(1, sizeof(*absorber));
 	ck_assert_ptr_nonnull(absorber);
+	absorber->give_block_back = sp_heap_capture_give_block_back;
 	ck_assert_int_eq(sp_absorber_init(absorber, recording), 0);
 	sp_heap_keep_ahead(absorber);
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
@@ -96,10 +97,11 @@ static inline void teardown(void)
 
 static inline struct sp_live_block *find_at(const void *ptr)
 {
-	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
+	struct sp_heap_spot spot;
 	uint64_t word;
 
-	return sp_heap_live_find(&sp_capture.recording, &spot, SP_LIVE_LEVELS_MAX, &word);
+	sp_heap_live_spot(&sp_capture.recording, ptr, &spot);
+	return sp_heap_live_find(&sp_capture.recording, &spot, &word);
 }
 
 /* Of all cells, when everything is absorbed. */

@@ -39,8 +39,7 @@ static inline struct sp_live_block *test_heap_entry(const struct sp_recording *r
 /* Entries that anybody looks at. */
 static inline uint64_t test_heap_entries(const struct sp_recording *recording)
 {
-	return sp_live_blocks_of_levels(sp_live_levels_in(
-		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
+	return sp_live_blocks(recording);
 }
 
 /* A cell with a stack of its own; its index, or 0 without room. */

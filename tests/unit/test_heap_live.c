@@ -4,11 +4,16 @@
  */
 #include "test_heap_capture_fixture.h"
 
+#include "sp_clock.h"
+
 /* Of a bucket of the table, and of a counter of the filter. */
 #define BUCKET_BYTES UINT64_C(256)
 #define COUNTER_BYTES (UINT64_C(1) << SP_HEAP_FILTER_SHIFT)
 /* Not one that falls on the counter of NULL. */
 #define PAGE UINT64_C(0x7f0000410000)
+
+/* Of each block. */
+static uint64_t block_bytes;
 
 static void *at(uint64_t number)
 {
@@ -18,7 +23,7 @@ static void *at(uint64_t number)
 static void make(uint64_t first, uint64_t count, uint64_t distance_bytes)
 {
 	for (uint64_t i = 0; i < count; i++)
-		sp_heap_note_alloc(at(first + i * distance_bytes), BLOCK_BYTES);
+		sp_heap_note_alloc(at(first + i * distance_bytes), block_bytes);
 }
 
 static void check_all_live(uint64_t first, uint64_t count, uint64_t distance_bytes)
@@ -46,7 +51,7 @@ static void check_crowd(uint64_t count, uint64_t distance_bytes)
 {
 	make(PAGE, count, distance_bytes);
 	check_all_live(PAGE, count, distance_bytes);
-	ck_assert_int_eq(live_bytes(), (int64_t)(count * BLOCK_BYTES));
+	ck_assert_int_eq(live_bytes(), (int64_t)(count * block_bytes));
 	free_all(PAGE, count, distance_bytes);
 	ck_assert_int_eq(live_bytes(), 0);
 	ck_assert_uint_eq(loss(SP_LOSS_HEAP_UNTRACKED), 0);
@@ -55,6 +60,11 @@ static void check_crowd(uint64_t count, uint64_t distance_bytes)
 }
 
 /* --- the table --- */
+
+static uint64_t used_entries(void)
+{
+	return sp_recording_used(&sp_capture.recording, SP_SECTION_LIVE_BLOCKS);
+}
 
 START_TEST(page_full_of_small_blocks_is_followed)
 {
@@ -83,7 +93,7 @@ START_TEST(block_left_behind_our_back_in_a_crowd_is_noticed)
 	make(PAGE, count, distance);
 	make(PAGE, count, distance);
 	ck_assert_uint_eq(loss(SP_LOSS_HEAP_STALE), count);
-	ck_assert_int_eq(live_bytes(), (int64_t)(count * BLOCK_BYTES));
+	ck_assert_int_eq(live_bytes(), (int64_t)(count * block_bytes));
 	free_all(PAGE, count, distance);
 	ck_assert_double_eq(SUM(freed_objects), 2 * (double)count);
 }
@@ -133,10 +143,138 @@ START_TEST(blocks_that_find_no_room_are_counted_as_allocated)
 	untracked = loss(SP_LOSS_HEAP_UNTRACKED);
 	ck_assert_uint_gt(untracked, 0);
 	ck_assert_double_eq(untracked_objects(), (double)untracked);
-	ck_assert_int_eq(live_bytes(), (int64_t)((count - untracked) * BLOCK_BYTES));
+	ck_assert_int_eq(live_bytes(), (int64_t)((count - untracked) * block_bytes));
 	free_all(PAGE, count, distance);
 	ck_assert_int_eq(live_bytes(), 0);
 	ck_assert_double_eq(SUM(freed_objects), (double)(count - untracked));
+}
+END_TEST
+
+/* --- the table where every block is sampled --- */
+
+/* More than those of a chunk that a thread has, and keeps for itself. */
+#define MANY UINT64_C(5000)
+
+START_TEST(blocks_at_odd_multiples_of_eight_are_followed)
+{
+	check_crowd(MANY, 8);
+}
+END_TEST
+
+START_TEST(blocks_far_apart_are_followed)
+{
+	check_crowd(200, UINT64_C(1) << 36);
+}
+END_TEST
+
+START_TEST(block_where_another_begins_is_counted_as_allocated)
+{
+	make(PAGE, 4, 4);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_UNTRACKED), 2);
+	ck_assert_double_eq(untracked_objects(), 2);
+	check_all_live(PAGE, 2, 8);
+	free_all(PAGE, 4, 4);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_STALE), 0);
+	ck_assert_int_eq(live_bytes(), 0);
+	/* And the places are free again. */
+	make(PAGE + 4, 2, 8);
+	check_all_live(PAGE + 4, 2, 8);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_UNTRACKED), 2);
+}
+END_TEST
+
+START_TEST(address_that_no_program_has_is_counted_as_allocated)
+{
+	make(UINT64_C(1) << 52, 1, 1);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_UNTRACKED), 1);
+	free_all(UINT64_C(1) << 52, 1, 1);
+}
+END_TEST
+
+START_TEST(entries_are_used_again)
+{
+	uint64_t used;
+
+	make(PAGE, MANY, 32);
+	used = used_entries();
+	for (unsigned int round = 1; round < 20; round++) {
+		free_all(PAGE + (round - 1) * 16, MANY, 32);
+		make(PAGE + round * 16, MANY, 32);
+		check_all_live(PAGE + round * 16, MANY, 32);
+	}
+	/* But for the few that a chunk may have too few of. */
+	ck_assert_uint_le(used_entries(), used + used / 4);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_STALE), 0);
+}
+END_TEST
+
+/* As while a reader holds the tables. */
+static void free_for_the_consumer(uint64_t first, uint64_t count, uint64_t distance_bytes)
+{
+	sp_heap_hold_at(header(), sp_clock_cycles());
+	free_all(first, count, distance_bytes);
+	sp_heap_hold_at(header(), 0);
+}
+
+START_TEST(entries_that_the_consumer_absorbs_are_used_again)
+{
+	uint64_t used;
+
+	make(PAGE, MANY, 32);
+	used = used_entries();
+	free_for_the_consumer(PAGE, MANY, 32);
+	ck_assert_double_eq(SUM(freed_objects), (double)MANY);
+	make(PAGE, MANY, 32);
+	check_all_live(PAGE, MANY, 32);
+	ck_assert_uint_eq(used_entries(), used);
+}
+END_TEST
+
+START_TEST(table_does_not_grow_unnoticed_for_want_of_the_consumer)
+{
+	atomic_store(&sp_heap_global.wants_room, false);
+	atomic_store(&sp_heap_global.has_freed, false);
+	make(PAGE, MANY, 32);
+	ck_assert(!atomic_load(&sp_heap_global.wants_room));
+	free_for_the_consumer(PAGE, MANY, 32);
+	make(PAGE + 16, 1000, 32);
+	ck_assert(atomic_load(&sp_heap_global.wants_room));
+}
+END_TEST
+
+START_TEST(last_entries_are_used_where_there_is_no_more_storage)
+{
+	make(PAGE, MANY, 32);
+	header()->storage_bytes_max = atomic_load(&header()->storage_bytes);
+	make(PAGE + (1 << 20), 60000, 32);
+	ck_assert_uint_gt(loss(SP_LOSS_HEAP_UNTRACKED), 0);
+	/* Of each chunk fewer than it is opened for. */
+	for (uint64_t i = 0; i < MANY; i += 32)
+		sp_heap_note_free(at(PAGE + i * 32));
+	make(PAGE + (64 << 20), MANY / 32, 32);
+	check_all_live(PAGE + (64 << 20), MANY / 32, 32);
+}
+END_TEST
+
+START_TEST(address_of_a_block_that_is_resized_may_be_another_block_s)
+{
+	struct sp_heap_hold hold;
+
+	make(PAGE, 1, 16);
+	hold = sp_heap_hold(at(PAGE));
+	ck_assert_ptr_nonnull(hold.block);
+	make(PAGE, 1, 16);
+	sp_heap_release(hold, true);
+	check_all_live(PAGE, 1, 16);
+	ck_assert_uint_eq(loss(SP_LOSS_HEAP_STALE), 0);
+	ck_assert_int_eq(live_bytes(), (int64_t)block_bytes);
+	/* And one that stays is found again. */
+	hold = sp_heap_hold(at(PAGE));
+	ck_assert_ptr_null(find_at(at(PAGE)));
+	sp_heap_release(hold, false);
+	free_all(PAGE, 1, 16);
+	ck_assert_int_eq(live_bytes(), 0);
+	ck_assert_double_eq(SUM(freed_objects), 2);
 }
 END_TEST
 
@@ -148,7 +286,14 @@ END_TEST
 
 static void setup_sampled(void)
 {
+	block_bytes = LARGE_BYTES;
 	begin_capture(SAMPLED_RATE_BYTES, 64 << 20);
+}
+
+static void setup_exact(void)
+{
+	block_bytes = BLOCK_BYTES;
+	setup();
 }
 
 static bool is_asked_for(uint64_t number)
@@ -262,20 +407,38 @@ START_TEST(larger_filter_knows_all_that_live)
 }
 END_TEST
 
+/* Of either mode. */
+static void add_table_tests(TCase *tests)
+{
+	tcase_add_test(tests, page_full_of_small_blocks_is_followed);
+	tcase_add_test(tests, block_left_behind_our_back_in_a_crowd_is_noticed);
+	tcase_add_test(tests, table_grows_where_it_is_full);
+	tcase_add_test(tests, blocks_that_find_no_room_are_counted_as_allocated);
+}
+
 int main(void)
 {
-	TCase *tests = tcase_create("table"), *filter = tcase_create("filter");
+	TCase *exact = tcase_create("exact"), *table = tcase_create("table");
+	TCase *filter = tcase_create("filter");
 	Suite *suite = suite_create("live blocks");
 	SRunner *runner;
 	int failed;
 
-	tcase_add_checked_fixture(tests, setup, teardown);
-	tcase_add_test(tests, page_full_of_small_blocks_is_followed);
-	tcase_add_test(tests, blocks_beyond_those_of_a_bucket_lie_on_other_levels);
-	tcase_add_test(tests, blocks_beyond_those_of_all_levels_lie_elsewhere);
-	tcase_add_test(tests, block_left_behind_our_back_in_a_crowd_is_noticed);
-	tcase_add_test(tests, table_grows_where_it_is_full);
-	tcase_add_test(tests, blocks_that_find_no_room_are_counted_as_allocated);
+	tcase_add_checked_fixture(exact, setup_exact, teardown);
+	add_table_tests(exact);
+	tcase_add_test(exact, blocks_at_odd_multiples_of_eight_are_followed);
+	tcase_add_test(exact, blocks_far_apart_are_followed);
+	tcase_add_test(exact, block_where_another_begins_is_counted_as_allocated);
+	tcase_add_test(exact, address_that_no_program_has_is_counted_as_allocated);
+	tcase_add_test(exact, entries_are_used_again);
+	tcase_add_test(exact, entries_that_the_consumer_absorbs_are_used_again);
+	tcase_add_test(exact, table_does_not_grow_unnoticed_for_want_of_the_consumer);
+	tcase_add_test(exact, last_entries_are_used_where_there_is_no_more_storage);
+	tcase_add_test(exact, address_of_a_block_that_is_resized_may_be_another_block_s);
+	tcase_add_checked_fixture(table, setup_sampled, teardown);
+	add_table_tests(table);
+	tcase_add_test(table, blocks_beyond_those_of_a_bucket_lie_on_other_levels);
+	tcase_add_test(table, blocks_beyond_those_of_all_levels_lie_elsewhere);
 	tcase_add_checked_fixture(filter, setup_sampled, teardown);
 	tcase_add_test(filter, neighbours_of_a_sampled_block_are_not_looked_for);
 	tcase_add_test(filter, what_shares_the_counter_of_null_is_not_looked_for);
@@ -283,7 +446,8 @@ int main(void)
 		       blocks_that_share_a_counter_are_known_until_the_last_is_gone);
 	tcase_add_test(filter, counter_that_is_full_says_yes_for_ever);
 	tcase_add_test(filter, larger_filter_knows_all_that_live);
-	suite_add_tcase(suite, tests);
+	suite_add_tcase(suite, exact);
+	suite_add_tcase(suite, table);
 	suite_add_tcase(suite, filter);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

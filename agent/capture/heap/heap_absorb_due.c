@@ -29,8 +29,10 @@ static bool is_absorb_due(uint64_t blocks, uint64_t now_ns, uint64_t last_ns)
 	if (blocks <= BLOCKS_SMALL &&
 	    atomic_load_explicit(&sp_heap_global.has_freed, memory_order_relaxed))
 		return true;
+	/* Where every block is sampled, each that finds no storage wants room. */
 	return atomic_load_explicit(&sp_heap_global.wants_room, memory_order_relaxed) &&
-	       (blocks <= BLOCKS_SMALL || now_ns - last_ns >= blocks * ABSORB_NS_A_BLOCK);
+	       ((blocks <= BLOCKS_SMALL && !sp_heap_global.is_exact) ||
+		now_ns - last_ns >= blocks * ABSORB_NS_A_BLOCK);
 }
 
 bool sp_heap_capture_wants_absorb(void *context)

@@ -184,11 +184,11 @@ static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
 				      memory_order_relaxed);
 	/* Left for another coroutine meanwhile, it is finished already.
 	 * Release: pairs with the hook that claims the entry. */
-	if (sp_likely(sp_atomic_value(&batch->sequence) == sequence + 1)) {
-		sp_heap_live_untag(&sp_capture.recording, block);
+	if (sp_likely(sp_atomic_value(&batch->sequence) == sequence + 1))
 		atomic_store_explicit(&block->word, SP_LIVE_FREE, memory_order_release);
-	}
 	atomic_store_explicit(&batch->sequence, sequence + 2, memory_order_release);
+	if (sp_heap_global.is_exact)
+		sp_heap_entry_freed(self, batch->block);
 	return true;
 }
 
@@ -215,12 +215,22 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 	return is_done;
 }
 
+static void finish(uint32_t number)
+{
+	const struct sp_heap_batch *batch = batch_at(number);
+	bool is_unfinished = sp_atomic_value(&batch->sequence) & 1;
+
+	sp_heap_batch_carry_out(&sp_capture.recording, number - 1);
+	if (is_unfinished && sp_heap_global.is_exact)
+		sp_heap_entry_give_back(batch->block);
+}
+
 void sp_heap_batch_finish(struct sp_heap_thread *self)
 {
 	uint32_t number, count;
 
 	if (read_batches(self, &number, &count))
 		for (uint32_t i = 0; i < count; i++)
-			sp_heap_batch_carry_out(&sp_capture.recording, number - 1 + i);
+			finish(number + i);
 	self->freeing_at = 0;
 }

@@ -241,8 +241,7 @@ void sp_heap_filter_remove(uintptr_t filter, const void *ptr)
 
 static void fill(uintptr_t filter, const struct sp_recording *recording)
 {
-	uint64_t blocks = sp_live_blocks_of_levels(sp_live_levels_in(
-		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
+	uint64_t blocks = sp_live_blocks(recording);
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
 

@@ -16,8 +16,6 @@
 
 #include <errno.h>
 
-/* Where every block is looked for, the largest levels must do: nearly all lie there. */
-#define STALE_LEVELS_MAX 2U
 #define TAKE_AGAIN_NS UINT64_C(1000000)
 /* The counters of a thread are told each time, or each so many blocks. */
 #define PUBLISH_EVERY 64U
@@ -179,43 +177,50 @@ static bool is_filter_ours(void)
 	return false;
 }
 
-static struct sp_live_block *find(const void *ptr, uint64_t *word)
+static struct sp_live_block *find(const void *ptr, struct sp_heap_spot *spot,
+				  uint64_t *word)
 {
-	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
-
-	return sp_heap_live_find(&sp_capture.recording, &spot, SP_LIVE_LEVELS_MAX, word);
+	sp_heap_live_spot(&sp_capture.recording, ptr, spot);
+	return sp_heap_live_find(&sp_capture.recording, spot, word);
 }
 
 void sp_heap_free_sampled(void *ptr)
 {
 	uintptr_t filter = sp_heap_filter_now();
 	struct sp_live_block *block = NULL;
+	struct sp_heap_spot spot;
 	uint64_t word = 0, work;
 
 	if (!sp_heap_filter_may_be(filter, ptr))
 		return;
 	work = sp_heap_work_begin();
 	if (is_filter_ours())
-		block = find(ptr, &word);
-	if (block && end_block(block, word))
+		block = find(ptr, &spot, &word);
+	if (block && end_block(block, word)) {
 		sp_heap_filter_remove(filter, ptr);
+		sp_heap_exact_hide(&spot);
+	}
 	sp_heap_work_end(work);
 }
 
 struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
 {
 	struct sp_heap_hold hold = {NULL, 0, sp_heap_filter_now(), sp_heap_global.forks};
+	struct sp_heap_spot spot;
 	uint64_t work;
 
 	if (!sp_heap_filter_may_be(hold.filter, ptr))
 		return hold;
 	work = sp_heap_work_begin();
 	if (is_filter_ours())
-		hold.block = find(ptr, &hold.word);
+		hold.block = find(ptr, &spot, &hold.word);
 	if (hold.block && !atomic_compare_exchange_strong_explicit(
 				  &hold.block->word, &hold.word, SP_LIVE_LIVE,
 				  memory_order_relaxed, memory_order_relaxed))
 		hold.block = NULL;
+	/* Its address may be another block's before it is released. */
+	if (hold.block)
+		sp_heap_exact_hide(&spot);
 	sp_heap_work_end(work);
 	return hold;
 }
@@ -229,6 +234,7 @@ static void release(const struct sp_heap_hold *hold, bool is_gone)
 			sp_heap_filter_remove(hold->filter, ptr);
 		return;
 	}
+	sp_heap_exact_show(&sp_capture.recording, hold->block, hold->word >> 2);
 	atomic_store_explicit(&hold->block->word, hold->word, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
 	/* Whoever made a filter meanwhile did not see this address. */
@@ -344,9 +350,7 @@ static void end_stale(void *ptr, const struct sp_heap_spot *spot)
 
 	if (!sp_heap_filter_may_be(filter, ptr))
 		return;
-	block = sp_heap_live_find(
-		&sp_capture.recording, spot,
-		sp_heap_global.is_exact ? STALE_LEVELS_MAX : SP_LIVE_LEVELS_MAX, &word);
+	block = sp_heap_live_find(&sp_capture.recording, spot, &word);
 	if (!block || !end_block(block, word))
 		return;
 	sp_heap_filter_remove(filter, ptr);
@@ -380,16 +384,18 @@ static bool may_take_storage(void)
 }
 
 /* With the table as it is by now. */
-static struct sp_live_block *claim_again(const void *ptr, bool *is_crowded)
+static struct sp_live_block *claim_again(struct sp_heap_thread *self, const void *ptr,
+					 bool *is_crowded)
 {
-	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
+	struct sp_heap_spot spot;
 
-	return sp_heap_live_claim(&sp_capture.recording, &spot, is_crowded);
+	sp_heap_live_spot(&sp_capture.recording, ptr, &spot);
+	return sp_heap_live_claim(&sp_capture.recording, self, &spot, is_crowded);
 }
 
 /* No bucket of the address has room. */
-static SP_COLD struct sp_live_block *claim_with_more_room(const void *ptr,
-							  bool *is_crowded)
+static SP_COLD struct sp_live_block *
+claim_with_more_room(struct sp_heap_thread *self, const void *ptr, bool *is_crowded)
 {
 	struct sp_live_block *block;
 
@@ -397,10 +403,10 @@ static SP_COLD struct sp_live_block *claim_with_more_room(const void *ptr,
 	if (may_take_storage())
 		sp_heap_capture_ask_absorb();
 	sp_capture_take_storage();
-	block = claim_again(ptr, is_crowded);
+	block = claim_again(self, ptr, is_crowded);
 	/* Whoever drains may be a thread that does not run. */
 	if (!block && sp_heap_live_grow(&sp_capture.recording))
-		block = claim_again(ptr, is_crowded);
+		block = claim_again(self, ptr, is_crowded);
 	return block;
 }
 
@@ -411,11 +417,11 @@ static void add_block(struct sp_heap_thread *self, void *ptr,
 {
 	bool is_crowded = false;
 	struct sp_live_block *block =
-		sp_heap_live_claim(&sp_capture.recording, spot, &is_crowded);
+		sp_heap_live_claim(&sp_capture.recording, self, spot, &is_crowded);
 	uintptr_t filter, in_the_making;
 
 	if (sp_unlikely(!block))
-		block = claim_with_more_room(ptr, &is_crowded);
+		block = claim_with_more_room(self, ptr, &is_crowded);
 	if (sp_unlikely(!block)) {
 		count_untracked(cell, size_bytes);
 		return;
@@ -450,10 +456,11 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	struct sp_span_mark mark = sp_span_mark();
 	uint64_t now_cycles = sp_clock_cycles();
 	uint32_t forks = sp_heap_global.forks;
-	struct sp_heap_spot spot = sp_heap_live_spot(&sp_capture.recording, ptr);
 	struct sp_poisson_estimate weighed = sp_heap_weigh(self, size_bytes);
+	struct sp_heap_spot spot;
 	uint32_t cell;
 
+	sp_heap_live_spot(&sp_capture.recording, ptr, &spot);
 	mark.label_set = sp_sample_label_set(self->slot, mark.label_set, now_cycles);
 	if (!sp_heap_global.is_exact) {
 		self->sample_at = self->bytes + sp_heap_next_distance(self);

@@ -172,32 +172,73 @@ void sp_heap_batch_finish(struct sp_heap_thread *self);
 
 /* --- heap_live.c; context: hook --- */
 
-/* Context: signal, before the recording's first use. Look-ups will be many. */
-void sp_heap_live_use_tags(const struct sp_recording *recording);
 /* Where an address is looked for, and put, in the table as it was then. */
 struct sp_heap_spot {
 	uint64_t address, page; /* page: its hash */
 	uint64_t bucket;	/* first entry, in the largest level */
 	uint32_t levels;
+	/* Instead of all these where every block is sampled; NULL: none was made yet. */
+	_Atomic uint32_t *slot;
 };
 
 /* A look-up or a claim will follow soon. */
-struct sp_heap_spot sp_heap_live_spot(const struct sp_recording *recording,
-				      const void *ptr);
-/* The live block of that address, in the levels_max largest levels, and its word. */
+void sp_heap_live_spot(const struct sp_recording *recording, const void *ptr,
+		       struct sp_heap_spot *spot);
+/* The live block of that address, and its word. */
 struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
-					const struct sp_heap_spot *spot,
-					uint32_t levels_max, uint64_t *word);
+					const struct sp_heap_spot *spot, uint64_t *word);
 /* One more level, here and now; false: no storage. System calls. */
 bool sp_heap_live_grow(struct sp_recording *recording);
 /* An entry that is this thread's until its word is stored; NULL: no room. is_crowded:
  * the caller is to have more room made, once. */
-struct sp_live_block *sp_heap_live_claim(const struct sp_recording *recording,
+struct sp_live_block *sp_heap_live_claim(struct sp_recording *recording,
+					 struct sp_heap_thread *self,
 					 const struct sp_heap_spot *spot,
 					 bool *is_crowded);
+/* From free to claimed, by this thread? */
+bool sp_heap_live_try_claim(struct sp_live_block *block);
 
-/* A claimed or live entry is about to be freed. */
-void sp_heap_live_untag(const struct sp_recording *recording,
-			const struct sp_live_block *block);
+/* --- heap_exact.c: the same where every block is sampled; context: hook --- */
+
+/* Context: signal, before the recording's first use. */
+void sp_heap_exact_begin(const struct sp_recording *recording);
+struct sp_live_block *sp_heap_exact_find(const struct sp_recording *recording,
+					 const struct sp_heap_spot *spot, uint64_t word);
+struct sp_live_block *sp_heap_exact_claim(struct sp_recording *recording,
+					  struct sp_heap_thread *self,
+					  const struct sp_heap_spot *spot,
+					  bool *has_grown);
+/* Its block is no longer found there: before the address is given back. Nothing unless
+ * every block is sampled. */
+void sp_heap_exact_hide(const struct sp_heap_spot *spot);
+/* It is again. */
+void sp_heap_exact_show(const struct sp_recording *recording,
+			const struct sp_live_block *block, uint64_t address);
+
+/* --- heap_entries.c; context: hook, and every block is sampled --- */
+
+/* That a thread keeps for itself; more are given back. */
+#define SP_HEAP_SPARES 253U
+
+/* Context: signal, before the recording's first use. */
+void sp_heap_entries_begin(const struct sp_recording *recording);
+/* One that was free; NULL: no storage. has_grown: none was free in the table as it was.
+ * System calls at times. */
+struct sp_live_block *sp_heap_entry_claim(struct sp_heap_thread *self,
+					  struct sp_recording *recording,
+					  bool *has_grown);
+/* By this thread. */
+void sp_heap_entry_freed(struct sp_heap_thread *self, uint64_t entry);
+/* Context: signal. By whomever. */
+void sp_heap_entry_give_back(uint64_t entry);
+
+/* --- heap_index.c; context: hook, and every block is sampled --- */
+
+/* Context: signal, before the recording's first use. */
+void sp_heap_index_begin(void);
+/* Holds the number of the address's entry, from 1, or 0; NULL: none was made yet. */
+_Atomic uint32_t *sp_heap_index_slot(uint64_t address);
+/* The same, made if need be; NULL: no memory, or no such address. System calls. */
+_Atomic uint32_t *sp_heap_index_make_slot(uint64_t address);
 
 #endif

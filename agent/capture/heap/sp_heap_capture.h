@@ -62,7 +62,12 @@ struct sp_heap_thread {
 	uint32_t unused;
 	int64_t live_blocks; /* added to the filter less those removed: also by those
 			      * that had the state before */
-	uint64_t distances[SP_HEAP_DISTANCES];
+	union {
+		uint64_t distances[SP_HEAP_DISTANCES];
+		/* Where every block is sampled: free ones to try first; NULL: none yet.
+		 */
+		struct sp_heap_entries *entries;
+	};
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 256, "four cache lines a thread");
 
@@ -341,6 +346,10 @@ bool sp_heap_capture_wants_absorb(void *context);
 
 /* Context: collector. Before values are read that must be complete. */
 void sp_heap_capture_ask_absorb(void);
+
+/* Context: signal, consumer lock held; for struct sp_absorber. That entry of the live
+ * table is free again. */
+void sp_heap_capture_give_block_back(uint64_t entry);
 
 /* Context: signal, consumer lock held. Larger, when many sampled blocks live. */
 void sp_heap_filter_keep_ahead(const struct sp_recording *recording);

@@ -231,7 +231,8 @@ static void say_losses(struct sp_profile_comments *comments,
 				       "recording is full (SPANPROF_RECORDING_SIZE)",
 		[SP_LOSS_HEAP_UNTRACKED] =
 			"sampled blocks not followed, shown as allocated but neither in "
-			"use nor freed: no room (SPANPROF_RECORDING_SIZE)",
+			"use nor freed: no room (SPANPROF_RECORDING_SIZE), or no "
+			"memory to find them by",
 		[SP_LOSS_HEAP_STALE] =
 			"sampled blocks gone stale, freed in a way that cannot be seen; "
 			"shown in use until their address came again",

@@ -149,8 +149,7 @@ static void take_blocks(struct sp_heap_values *values, struct peak_time *time)
 {
 	const struct sp_live_block *table =
 		sp_recording_item(values->recording, SP_SECTION_LIVE_BLOCKS, 0);
-	uint64_t count = sp_live_blocks_of_levels(sp_live_levels_in(
-		sp_recording_reserved(values->recording, SP_SECTION_LIVE_BLOCKS)));
+	uint64_t count = sp_live_blocks(values->recording);
 
 	for (uint64_t i = 0; i < count; i++) {
 		/* Once only: the word may change, the rest does not. Acquire: pairs with

@@ -268,8 +268,7 @@ void sp_span_records_sum_heap(struct sp_span_records *records)
 	const struct sp_recording *recording = records->recording;
 	const struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-	uint64_t blocks = sp_live_blocks_of_levels(sp_live_levels_in(
-		sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS)));
+	uint64_t blocks = sp_live_blocks(recording);
 
 	for (uint64_t i = 0; i < records->used; i++)
 		for (struct sp_span_record *record = &records->items[i]; record;
