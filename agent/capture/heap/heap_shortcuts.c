@@ -15,10 +15,15 @@
 #define SHORTCUTS (SETS * WAYS)
 #define MET_HASHES 256U
 
+/* Of the last blocks; stacks have few. A size class of 0: none yet. */
+#define CELLS 4U
+
 struct shortcut {
-	/* The last block's; stacks have few. */
-	uint64_t size_class_bytes;
-	uint32_t label_set, cell;
+	struct {
+		uint64_t size_class_bytes;
+		uint32_t label_set, cell;
+	} cells[CELLS];
+	uint32_t next_cell;
 	struct sp_unwind_proof proof;
 };
 
@@ -52,21 +57,33 @@ static struct sp_heap_shortcuts *shortcuts_of(struct sp_heap_thread *self)
 	return self->shortcuts;
 }
 
-static bool has_cell(struct shortcut *shortcut, uint64_t size_class_bytes,
-		     uint32_t label_set)
+static void keep_cell(struct shortcut *shortcut, uint64_t size_class_bytes,
+		      uint32_t label_set, uint32_t cell)
+{
+	uint32_t place = shortcut->next_cell++ % CELLS;
+
+	/* A handler that jumps leaves no other class's cell. */
+	shortcut->cells[place].size_class_bytes = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	shortcut->cells[place].label_set = label_set;
+	shortcut->cells[place].cell = cell;
+	atomic_signal_fence(memory_order_seq_cst);
+	shortcut->cells[place].size_class_bytes = size_class_bytes;
+}
+
+static uint32_t cell_of(struct shortcut *shortcut, uint64_t size_class_bytes,
+			uint32_t label_set)
 {
 	uint32_t cell;
 
-	if (sp_likely(shortcut->size_class_bytes == size_class_bytes &&
-		      shortcut->label_set == label_set))
-		return true;
+	for (uint32_t i = 0; i < CELLS; i++)
+		if (shortcut->cells[i].size_class_bytes == size_class_bytes &&
+		    shortcut->cells[i].label_set == label_set)
+			return shortcut->cells[i].cell;
 	cell = sp_heap_cell_find(shortcut->proof.hash, size_class_bytes, label_set);
-	if (cell == SP_HEAP_CELL_DROPPED)
-		return false;
-	shortcut->size_class_bytes = size_class_bytes;
-	shortcut->label_set = label_set;
-	shortcut->cell = cell;
-	return true;
+	if (cell != SP_HEAP_CELL_DROPPED)
+		keep_cell(shortcut, size_class_bytes, label_set, cell);
+	return cell;
 }
 
 uint32_t sp_heap_shortcut_find(struct sp_heap_thread *self,
@@ -87,9 +104,7 @@ uint32_t sp_heap_shortcut_find(struct sp_heap_thread *self,
 		shortcut = &shortcuts->shortcuts[shortcuts->numbers[set][way] - 1U];
 		if (sp_unwind_proof_holds(&shortcut->proof, place->snapshot, &place->regs,
 					  &place->stack))
-			return has_cell(shortcut, size_class_bytes, label_set)
-				       ? shortcut->cell
-				       : SP_HEAP_CELL_DROPPED;
+			return cell_of(shortcut, size_class_bytes, label_set);
 	}
 	return SP_HEAP_CELL_DROPPED;
 }
@@ -132,9 +147,9 @@ void sp_heap_shortcut_keep(struct sp_heap_thread *self, const struct sp_heap_pla
 	shortcuts->keys[set][way] = 0;
 	if (!sp_unwind_memo_prove(self->memo, &shortcut->proof))
 		return;
-	shortcut->size_class_bytes = size_class_bytes;
-	shortcut->label_set = label_set;
-	shortcut->cell = cell;
+	for (uint32_t i = 0; i < CELLS; i++)
+		shortcut->cells[i].size_class_bytes = 0;
+	keep_cell(shortcut, size_class_bytes, label_set, cell);
 	atomic_signal_fence(memory_order_seq_cst);
 	shortcuts->keys[set][way] = key_of(stack_pointer);
 }
