@@ -375,6 +375,33 @@ START_TEST(environment_makes_a_span_around_the_process)
 }
 END_TEST
 
+/* --- named functions --- */
+
+START_TEST(memory_of_sqlite_statements_of_python_is_of_their_spans)
+{
+	static const struct label_of_function step = {"sqlite3_step", "span_name",
+						      "sqlite3_step"};
+	static const struct label_rule rule = {NULL, label_has_function, label_has_value,
+					       &step};
+	struct victim *victim;
+
+	if (!real_program_has_commands(NAMES("python3")))
+		return;
+	victim = run(NAMES("/usr/bin/python3", "-c",
+			   "import sqlite3, time\n"
+			   "c = sqlite3.connect(':memory:')\n"
+			   /* Until the library is known stacks end there. */
+			   "time.sleep(1)\n"
+			   "c.execute('create table t(a, b)')\n"
+			   "c.executemany('insert into t values(?, ?)', ((i, 'x' * 200) "
+			   "for i in range(20000)))\n"
+			   "print(len([bytearray(1000) for i in range(20000)]))\n"),
+		     NAMES("SPANPROF_HEAP_RATE=1", "SPANPROF_SPANS=sqlite3_step"));
+	label_shares_check(victim, "*.heap.pb.gz", &rule, "sqlite3_step, heap");
+	victim_free(victim);
+}
+END_TEST
+
 /* --- the list --- */
 
 static const char *const names[] = {"api",	     "environment", "otel",
@@ -426,6 +453,7 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, name_and_title_of_perl_are_on_samples);
 	tcase_add_test(tcase, threads_of_redis_have_their_names);
 	tcase_add_test(tcase, environment_makes_a_span_around_the_process);
+	tcase_add_test(tcase, memory_of_sqlite_statements_of_python_is_of_their_spans);
 	tcase_add_test(tcase, wrong_source_is_told_with_the_nearest);
 	tcase_add_loop_test(tcase, each_source_can_be_named, 0, SOURCE_NAMES);
 }
