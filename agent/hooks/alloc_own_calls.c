@@ -44,6 +44,8 @@ static bool is_c_library(const struct link_map *object)
 
 void sp_alloc_own_calls_start(struct sp_got_result *result)
 {
+	const struct link_map *before = NULL;
+
 	for (size_t i = 0; i < SP_ARRAY_COUNT(names); i++) {
 		const struct link_map *library = sp_next_find_object(names[i]);
 		struct sp_got_patch patch = {
@@ -53,8 +55,8 @@ void sp_alloc_own_calls_start(struct sp_got_result *result)
 		};
 
 		/* Of several names of one library the first patches all. */
-		if (library && !is_c_library(library) &&
-		    (i == 0 || library != sp_next_find_object(names[i - 1])))
+		if (library && library != before && !is_c_library(library))
 			sp_got_patch_object(library, &patch, result);
+		before = library;
 	}
 }

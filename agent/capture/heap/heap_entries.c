@@ -10,7 +10,6 @@
  */
 #include "heap_threads.h"
 
-#include "sp_capture.h"
 #include "sp_intern.h"
 #include "sp_pages.h"
 #include "sp_recording_heap.h"
@@ -26,12 +25,15 @@
 #define FREED_MAX (2 * CHUNK_BLOCKS)
 _Static_assert(FREED_MAX < 256, "counts are bytes");
 
+/* That a thread keeps for itself; more are given back. */
+#define SPARES 253U
+
 #define EACH_BYTE UINT64_C(0x0101010101010101)
 
 struct sp_heap_entries {
 	uint32_t next, end; /* of the thread's chunk, not tried yet */
 	uint32_t spare_count;
-	uint32_t spares[SP_HEAP_SPARES];
+	uint32_t spares[SPARES];
 };
 
 /* Of each chunk, how many were freed and are no thread's to try; NULL: no memory. */
@@ -87,7 +89,7 @@ void sp_heap_entry_freed(struct sp_heap_thread *self, uint64_t entry)
 	struct sp_heap_entries *own = self->entries;
 	uint32_t count;
 
-	if (sp_unlikely(!own || (count = own->spare_count) >= SP_HEAP_SPARES)) {
+	if (sp_unlikely(!own || (count = own->spare_count) >= SPARES)) {
 		sp_heap_entry_give_back(entry);
 		return;
 	}

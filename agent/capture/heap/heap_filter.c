@@ -272,7 +272,7 @@ void sp_heap_filter_keep_ahead(const struct sp_recording *recording)
 	if (larger == SP_HEAP_FILTER_NONE)
 		return;
 	atomic_store(&next_filter, larger);
-	/* Pairs with the fence of sp_heap_filter_check_added(). */
+	/* Pairs with the barrier before sp_heap_filter_check_added(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	fill(larger, recording);
 	atomic_store_explicit(&sp_alloc_line.filter, larger, memory_order_release);

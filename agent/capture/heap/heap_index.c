@@ -14,7 +14,6 @@
 #include "heap_threads.h"
 
 #include "sp_pages.h"
-#include "sp_recording_heap.h"
 #include "sp_syscall.h"
 
 #include <sys/mman.h>

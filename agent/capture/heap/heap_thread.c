@@ -196,7 +196,8 @@ static struct sp_heap_thread *begin(struct sp_slot *slot)
 	return thread;
 }
 
-struct sp_heap_thread *sp_heap_thread_of_caller(void)
+/* Made if need be; NULL: none. */
+static struct sp_heap_thread *thread_of_caller(void)
 {
 	if (sp_heap_self)
 		return sp_heap_self;
@@ -217,7 +218,7 @@ void sp_heap_thread_begin(struct sp_slot *slot)
 }
 
 /* They only grow; the reporter thread may copy them at the same time. */
-void sp_heap_raise(_Atomic uint64_t *word, uint64_t value)
+static void raise_to(_Atomic uint64_t *word, uint64_t value)
 {
 	uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
 
@@ -264,10 +265,10 @@ static void publish(const struct counters *counters)
 {
 	struct sp_slot *slot = counters->slot;
 
-	sp_heap_raise(&slot->heap_allocations, counters->allocations);
-	sp_heap_raise(&slot->heap_frees, counters->frees);
-	sp_heap_raise(&slot->heap_bytes, counters->bytes);
-	sp_heap_raise(&slot->heap_variance, counters->variance);
+	raise_to(&slot->heap_allocations, counters->allocations);
+	raise_to(&slot->heap_frees, counters->frees);
+	raise_to(&slot->heap_bytes, counters->bytes);
+	raise_to(&slot->heap_variance, counters->variance);
 }
 
 /* By the thread itself, whose values are the latest: whoever raises a word meanwhile, to
@@ -410,7 +411,7 @@ void sp_heap_first_alloc(void *ptr, size_t size_bytes)
 
 	if (!is_counting())
 		return;
-	self = sp_heap_thread_of_caller();
+	self = thread_of_caller();
 	if (self) {
 		sp_heap_note_alloc(ptr, size_bytes);
 		return;
@@ -435,7 +436,7 @@ void sp_heap_first_free(void)
 
 	if (!is_counting())
 		return;
-	self = sp_heap_thread_of_caller();
+	self = thread_of_caller();
 	if (self) {
 		self->frees++;
 		return;
@@ -498,10 +499,10 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 		bytes += counters.bytes;
 		variance += sp_double_from_bits(counters.variance);
 	}
-	sp_heap_raise(&header->orphan_heap_allocations, allocations);
-	sp_heap_raise(&header->orphan_heap_frees, frees);
-	sp_heap_raise(&header->orphan_heap_bytes, bytes);
-	sp_heap_raise(&header->orphan_heap_variance, sp_double_to_bits(variance));
+	raise_to(&header->orphan_heap_allocations, allocations);
+	raise_to(&header->orphan_heap_frees, frees);
+	raise_to(&header->orphan_heap_bytes, bytes);
+	raise_to(&header->orphan_heap_variance, sp_double_to_bits(variance));
 }
 
 bool sp_heap_capture_is_idle(void)

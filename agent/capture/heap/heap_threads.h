@@ -27,12 +27,6 @@ struct sp_heap_global {
 
 extern struct sp_heap_global sp_heap_global;
 
-/* Context: hook. State of the calling thread, made if need be; NULL: none. */
-struct sp_heap_thread *sp_heap_thread_of_caller(void);
-
-/* Context: signal. For words that only grow, whoever writes them. */
-void sp_heap_raise(_Atomic uint64_t *word, uint64_t value);
-
 /* Context: signal. All states that there are, in use or not, and how many. */
 struct sp_heap_thread *sp_heap_threads(uint32_t *count);
 
@@ -216,9 +210,6 @@ void sp_heap_exact_show(const struct sp_recording *recording,
 			const struct sp_live_block *block, uint64_t address);
 
 /* --- heap_entries.c; context: hook, and every block is sampled --- */
-
-/* That a thread keeps for itself; more are given back. */
-#define SP_HEAP_SPARES 253U
 
 /* Context: signal, before the recording's first use. */
 void sp_heap_entries_begin(const struct sp_recording *recording);
