@@ -23,49 +23,62 @@
 #define EXIT_NOT_EXECUTABLE 126
 #define EXIT_NOT_FOUND 127
 
-/* Those of the terminal reach the program by themselves; a limit on file sizes is an
- * error for us. */
-static const int ignored_signals[] = {SIGINT, SIGQUIT, SIGXFSZ};
-static const int forwarded_signals[] = {SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
-
 static volatile sig_atomic_t program;
 
-static void forward(int signo)
+/* What the terminal sends when a key is pressed reaches the program by itself. */
+static void forward(int signo, siginfo_t *info, void *context)
 {
-	if (program > 0)
+	bool is_of_key = (signo == SIGINT || signo == SIGQUIT) && info->si_code > 0;
+
+	(void)context;
+	if (program > 0 && !is_of_key)
 		kill(program, signo);
 }
 
-/* What the program sets out with, its mask included. */
+#define FORWARD                                                                          \
+	{                                                                                \
+		.sa_sigaction = forward, .sa_flags = SA_RESTART | SA_SIGINFO             \
+	}
+
+static const struct {
+	int signo;
+	struct sigaction action;
+} taken[] = {
+	{SIGTERM, FORWARD},
+	{SIGHUP, FORWARD},
+	{SIGINT, FORWARD},
+	{SIGQUIT, FORWARD},
+	{SIGUSR1, FORWARD},
+	{SIGUSR2, FORWARD},
+	/* A limit on file sizes is an error for us. */
+	{SIGXFSZ, {.sa_handler = SIG_IGN}},
+	/* Were it ignored, how the program ends would be lost. */
+	{SIGCHLD, {.sa_handler = SIG_DFL}},
+};
+
+/* What the program sets out with. */
 struct inherited {
-	struct sigaction ignored[SP_ARRAY_COUNT(ignored_signals)];
-	struct sigaction forwarded[SP_ARRAY_COUNT(forwarded_signals)];
+	struct sigaction actions[SP_ARRAY_COUNT(taken)];
 	sigset_t mask;
 };
 
 /* None is forwarded before there is a program to have it. */
 static void take_signals(struct inherited *inherited)
 {
-	const struct sigaction ignore = {.sa_handler = SIG_IGN};
-	const struct sigaction pass_on = {.sa_handler = forward, .sa_flags = SA_RESTART};
 	sigset_t held;
 
 	sigemptyset(&held);
-	for (size_t i = 0; i < SP_ARRAY_COUNT(forwarded_signals); i++)
-		sigaddset(&held, forwarded_signals[i]);
+	for (size_t i = 0; i < SP_ARRAY_COUNT(taken); i++)
+		sigaddset(&held, taken[i].signo);
 	sigprocmask(SIG_BLOCK, &held, &inherited->mask);
-	for (size_t i = 0; i < SP_ARRAY_COUNT(ignored_signals); i++)
-		sigaction(ignored_signals[i], &ignore, &inherited->ignored[i]);
-	for (size_t i = 0; i < SP_ARRAY_COUNT(forwarded_signals); i++)
-		sigaction(forwarded_signals[i], &pass_on, &inherited->forwarded[i]);
+	for (size_t i = 0; i < SP_ARRAY_COUNT(taken); i++)
+		sigaction(taken[i].signo, &taken[i].action, &inherited->actions[i]);
 }
 
 static void give_signals_back(const struct inherited *inherited)
 {
-	for (size_t i = 0; i < SP_ARRAY_COUNT(ignored_signals); i++)
-		sigaction(ignored_signals[i], &inherited->ignored[i], NULL);
-	for (size_t i = 0; i < SP_ARRAY_COUNT(forwarded_signals); i++)
-		sigaction(forwarded_signals[i], &inherited->forwarded[i], NULL);
+	for (size_t i = 0; i < SP_ARRAY_COUNT(taken); i++)
+		sigaction(taken[i].signo, &inherited->actions[i], NULL);
 	sigprocmask(SIG_SETMASK, &inherited->mask, NULL);
 }
 
@@ -224,7 +237,8 @@ const struct sp_command sp_cmd_run = {
 		"of\n"
 		"Go and C and ends by itself, its profiles are recovered at its end.\n"
 		"\n"
-		"SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are passed on to it.\n"
+		"SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to "
+		"it.\n"
 		"\n"
 		"Exit status: that of the program; 126 or 127 where it cannot be run.\n",
 	.run = run_run,

@@ -153,8 +153,14 @@ what_signals_a_program_is_run_with_is_not_ours() {
 	run_program 0 grep -E '^Sig(Blk|Ign)' /proc/self/status
 	expect_same "$(grep -E '^Sig(Blk|Ign)' /proc/self/status)" "$output"
 	# shellcheck disable=SC2016 # of the shell that is run
+	run_program 5 env --default-signal=INT bash -c \
+		'trap "exit 5" INT; kill -INT $PPID; while :; do sleep 0.01; done'
+	# shellcheck disable=SC2016
 	run_program 5 bash -c \
 		'trap "exit 5" TERM; kill -TERM $PPID; while :; do sleep 0.01; done'
+	run_program 7 env --ignore-signal=CHLD "$cli" run bash -c 'exit 7'
+	run_program 0 env --ignore-signal=CHLD "$cli" run grep SigIgn /proc/self/status
+	expect_same "$(env --ignore-signal=CHLD grep SigIgn /proc/self/status)" "$output"
 }
 
 a_program_to_run_is_asked_for() {
