@@ -1,7 +1,8 @@
 /*
  * See sp_sample_labels.h. A thread's names are kept in its slot with the time when they
- * were read. A handler may interrupt a hook of its thread here: each word of the
- * slot is whole, and what was found for one set of names is never taken for another.
+ * were read: to ask the kernel is the dearest part of a sample. A handler may
+ * interrupt a hook of its thread here: each word of the slot is whole, and what was
+ * found for one set of names is never taken for another.
  */
 #include "sp_sample_labels.h"
 
@@ -14,8 +15,11 @@
 
 #include <string.h>
 
-/* A tenth of a millisecond or so: reading both takes about half a microsecond. */
-#define NAMES_AGE_CYCLES_MAX (UINT64_C(1) << 18)
+/* A tenth of a millisecond or so: no name is read more often. */
+#define NAMES_AGE_CYCLES_MIN (UINT64_C(1) << 18)
+/* About a second: for the names of threads that changed without a word. */
+#define THREAD_NAME_AGE_CYCLES_MAX (UINT64_C(1) << 31)
+#define NEVER UINT64_MAX
 /*
  * So many different names are told apart in one process: each multiplies the stacks.
  * Those that come later are one, and are counted.
@@ -28,11 +32,19 @@ static struct {
 	_Atomic uint64_t met[NAMES_MAX]; /* hashes; 0: free */
 } name_sources[SP_SAMPLE_NAMES];
 
+/* All that is looked at for a sample whose names are known, on one line. */
 static struct {
-	bool (*_Atomic has_any)(void);
-	bool (*add)(struct sp_span_labels *labels);
-} label_sources[SP_SAMPLE_LABEL_SOURCES_MAX];
-static _Atomic bool has_sources;
+	_Atomic bool has_any;
+	_Atomic uint32_t name_changes; /* of threads, that we were told of */
+	_Atomic uint64_t name_age_cycles_max[SP_SAMPLE_NAMES];
+	struct {
+		bool (*_Atomic has_any)(void);
+		bool (*add)(struct sp_span_labels *labels);
+	} labels[SP_SAMPLE_LABEL_SOURCES_MAX];
+} _Alignas(64) sources = {.name_age_cycles_max = {NEVER, NEVER}};
+
+_Static_assert(SP_SAMPLE_NAMES == SP_ARRAY_COUNT(((struct sp_slot *)0)->sample_names),
+	       "a slot has room for all names");
 
 void sp_sample_name_source(enum sp_sample_name which,
 			   bool (*read)(char text[SP_SAMPLE_NAME_BYTES]))
@@ -42,25 +54,35 @@ void sp_sample_name_source(enum sp_sample_name which,
 		atomic_store_explicit(&name_sources[which].met[i], 0,
 				      memory_order_relaxed);
 	atomic_store_explicit(&name_sources[which].read, read, memory_order_relaxed);
-	atomic_store_explicit(&has_sources, true, memory_order_relaxed);
+	atomic_store_explicit(&sources.name_age_cycles_max[which],
+			      which == SP_SAMPLE_THREAD_NAME ? THREAD_NAME_AGE_CYCLES_MAX
+							     : NAMES_AGE_CYCLES_MIN,
+			      memory_order_relaxed);
+	atomic_store_explicit(&sources.has_any, true, memory_order_relaxed);
+}
+
+void sp_sample_thread_name_changed(void)
+{
+	/* Relaxed: the kernel, which has the name, orders who asks it. */
+	atomic_fetch_add_explicit(&sources.name_changes, 1, memory_order_relaxed);
 }
 
 void sp_sample_label_source(bool (*has_any)(void),
 			    bool (*add)(struct sp_span_labels *labels))
 {
 	for (unsigned int i = 0; i < SP_SAMPLE_LABEL_SOURCES_MAX; i++) {
-		bool (*known)(void) = atomic_load_explicit(&label_sources[i].has_any,
+		bool (*known)(void) = atomic_load_explicit(&sources.labels[i].has_any,
 							   memory_order_relaxed);
 
 		if (known && known != has_any)
 			continue;
-		label_sources[i].add = add;
+		sources.labels[i].add = add;
 		/* Release: who sees that there is a source sees all of it. */
-		atomic_store_explicit(&label_sources[i].has_any, has_any,
+		atomic_store_explicit(&sources.labels[i].has_any, has_any,
 				      memory_order_release);
 		break;
 	}
-	atomic_store_explicit(&has_sources, true, memory_order_relaxed);
+	atomic_store_explicit(&sources.has_any, true, memory_order_relaxed);
 }
 
 /* --- names --- */
@@ -108,30 +130,59 @@ static uint32_t read_name(enum sp_sample_name which)
 	return sp_span_text(NAME_OTHER);
 }
 
-/* Both texts in one word. */
-static SP_COLD uint64_t read_names(struct sp_slot *slot, uint64_t now_cycles)
+/* changes: those before it is read. One that comes meanwhile makes it too old again. */
+static SP_COLD void read_name_of(struct sp_slot *slot, enum sp_sample_name which,
+				 uint32_t changes, uint64_t now_cycles)
 {
-	uint64_t names = (uint64_t)read_name(SP_SAMPLE_PROCESS_TITLE) << 32 |
-			 read_name(SP_SAMPLE_THREAD_NAME);
-
-	atomic_store_explicit(&slot->sample_names, names, memory_order_relaxed);
-	atomic_store_explicit(&slot->sample_names_cycles, now_cycles,
+	atomic_store_explicit(&slot->sample_names[which], read_name(which),
 			      memory_order_relaxed);
+	atomic_store_explicit(&slot->sample_names_cycles[which], now_cycles,
+			      memory_order_relaxed);
+	if (which == SP_SAMPLE_THREAD_NAME)
+		atomic_store_explicit(&slot->sample_names_changes, changes,
+				      memory_order_relaxed);
+}
+
+static bool is_too_old(const struct sp_slot *slot, enum sp_sample_name which,
+		       uint32_t changes, uint64_t now_cycles)
+{
+	/* Also where another core's clock is behind. */
+	uint64_t age_cycles =
+		now_cycles - atomic_load_explicit(&slot->sample_names_cycles[which],
+						  memory_order_relaxed);
+
+	if (age_cycles > atomic_load_explicit(&sources.name_age_cycles_max[which],
+					      memory_order_relaxed))
+		return true;
+	return which == SP_SAMPLE_THREAD_NAME && age_cycles > NAMES_AGE_CYCLES_MIN &&
+	       atomic_load_explicit(&slot->sample_names_changes, memory_order_relaxed) !=
+		       changes;
+}
+
+struct names {
+	uint32_t texts[SP_SAMPLE_NAMES]; /* of the recording; 0: none */
+};
+
+static struct names names_of(struct sp_slot *slot, uint64_t now_cycles)
+{
+	struct names names = {{0}};
+	uint32_t changes;
+
+	if (!slot)
+		return names;
+	changes = atomic_load_explicit(&sources.name_changes, memory_order_relaxed);
+	for (enum sp_sample_name i = 0; i < SP_SAMPLE_NAMES; i++) {
+		if (sp_unlikely(is_too_old(slot, i, changes, now_cycles)))
+			read_name_of(slot, i, changes, now_cycles);
+		names.texts[i] = atomic_load_explicit(&slot->sample_names[i],
+						      memory_order_relaxed);
+	}
 	return names;
 }
 
-static uint64_t names_of(struct sp_slot *slot, uint64_t now_cycles)
+static bool has_names(struct names names)
 {
-	uint64_t read_cycles;
-
-	if (!slot)
-		return 0;
-	read_cycles =
-		atomic_load_explicit(&slot->sample_names_cycles, memory_order_relaxed);
-	/* Also where another core's clock is behind. */
-	if (sp_unlikely(now_cycles - read_cycles > NAMES_AGE_CYCLES_MAX))
-		return read_names(slot, now_cycles);
-	return atomic_load_explicit(&slot->sample_names, memory_order_relaxed);
+	return names.texts[SP_SAMPLE_THREAD_NAME] || names.texts[SP_SAMPLE_PROCESS_TITLE];
 }
 
 /* --- label sets --- */
@@ -176,7 +227,7 @@ static uint32_t sources_with_labels(const struct sp_slot *slot)
 	if (slot && !atomic_load_explicit(&slot->stack_high, memory_order_relaxed))
 		return 0;
 	for (unsigned int i = 0; i < SP_SAMPLE_LABEL_SOURCES_MAX; i++) {
-		bool (*has_any)(void) = atomic_load_explicit(&label_sources[i].has_any,
+		bool (*has_any)(void) = atomic_load_explicit(&sources.labels[i].has_any,
 							     memory_order_acquire);
 
 		if (!has_any)
@@ -187,7 +238,7 @@ static uint32_t sources_with_labels(const struct sp_slot *slot)
 }
 
 /* What was found for this set and these names the last time; 0: something else. */
-static uint32_t known_set(struct sp_slot *slot, uint32_t label_set, uint64_t names)
+static uint32_t known_set(struct sp_slot *slot, uint32_t label_set, struct names names)
 {
 	uint64_t known =
 		atomic_load_explicit(&slot->sample_label_sets, memory_order_relaxed);
@@ -197,8 +248,8 @@ static uint32_t known_set(struct sp_slot *slot, uint32_t label_set, uint64_t nam
 	if (!with_names || known >> 32 != label_set)
 		return 0;
 	set = set_at(with_names);
-	return set->thread_name == (uint32_t)names &&
-			       set->process_title == (uint32_t)(names >> 32)
+	return set->thread_name == names.texts[SP_SAMPLE_THREAD_NAME] &&
+			       set->process_title == names.texts[SP_SAMPLE_PROCESS_TITLE]
 		       ? with_names
 		       : 0;
 }
@@ -209,18 +260,18 @@ static bool add_labels(uint32_t sources_with, struct sp_span_labels *labels)
 
 	for (unsigned int i = 0; i < SP_SAMPLE_LABEL_SOURCES_MAX; i++)
 		if (sources_with & 1U << i)
-			has_added |= label_sources[i].add(labels);
+			has_added |= sources.labels[i].add(labels);
 	return has_added;
 }
 
-static SP_NOINLINE uint32_t find_set(uint32_t label_set, uint64_t names,
+static SP_NOINLINE uint32_t find_set(uint32_t label_set, struct names names,
 				     uint32_t sources_with)
 {
 	const struct sp_label_set *set = set_at(label_set);
 	struct sp_span_labels labels = {
 		.path = set->path,
-		.thread_name = (uint32_t)names,
-		.process_title = (uint32_t)(names >> 32),
+		.thread_name = names.texts[SP_SAMPLE_THREAD_NAME],
+		.process_title = names.texts[SP_SAMPLE_PROCESS_TITLE],
 	};
 	bool has_added;
 
@@ -228,23 +279,23 @@ static SP_NOINLINE uint32_t find_set(uint32_t label_set, uint64_t names,
 	memcpy(labels.span_id, set->span_id, sizeof(labels.span_id));
 	memcpy(labels.texts, set->labels, sizeof(labels.texts));
 	has_added = add_labels(sources_with, &labels);
-	return has_added || names ? sp_span_label_set(&labels) : label_set;
+	return has_added || has_names(names) ? sp_span_label_set(&labels) : label_set;
 }
 
 uint32_t sp_sample_label_set(struct sp_slot *slot, uint32_t label_set,
 			     uint64_t now_cycles)
 {
 	uint32_t sources_with, found;
-	uint64_t names;
+	struct names names;
 
-	if (!atomic_load_explicit(&has_sources, memory_order_relaxed) ||
+	if (!atomic_load_explicit(&sources.has_any, memory_order_relaxed) ||
 	    !sp_span_is_on() || label_set == SP_LABEL_SET_OTHER)
 		return label_set;
 	names = names_of(slot, now_cycles);
 	sources_with = sources_with_labels(slot);
 	if (sp_unlikely(sources_with))
 		return find_set(label_set, names, sources_with);
-	if (!names)
+	if (!has_names(names))
 		return label_set;
 	found = known_set(slot, label_set, names);
 	if (sp_likely(found))

@@ -31,10 +31,14 @@ enum sp_sample_name { SP_SAMPLE_THREAD_NAME, SP_SAMPLE_PROCESS_TITLE, SP_SAMPLE_
  * Context: init, or in a fork child whose recording has just begun. read() says what the
  * calling thread, or its process, is called; false: nothing. It may make system
  * calls, as nobody calls it more often than about ten times a millisecond for each
- * thread: samples of the heap carry a name that is no older than that.
+ * thread. A title on a sample is no older than that; so is a thread's name, but one
+ * that changed with nobody telling us is up to a second old.
  */
 void sp_sample_name_source(enum sp_sample_name which,
 			   bool (*read)(char text[SP_SAMPLE_NAME_BYTES]));
+
+/* Context: hook; keeps errno. A thread of the process may have been given a name. */
+void sp_sample_thread_name_changed(void);
 
 #define SP_SAMPLE_LABEL_SOURCES_MAX 2U
 

@@ -142,8 +142,11 @@ static void prepare(struct sp_slot *slot, uint64_t entry_address)
 	atomic_store_explicit(&slot->start_flags, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->label_set, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->span_seen_ticks, 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->sample_names, 0, memory_order_relaxed);
-	atomic_store_explicit(&slot->sample_names_cycles, 0, memory_order_relaxed);
+	for (size_t i = 0; i < SP_ARRAY_COUNT(slot->sample_names); i++) {
+		atomic_store_explicit(&slot->sample_names[i], 0, memory_order_relaxed);
+		atomic_store_explicit(&slot->sample_names_cycles[i], 0,
+				      memory_order_relaxed);
+	}
 	atomic_store_explicit(&slot->sample_label_sets, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_allocations, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_frees, 0, memory_order_relaxed);

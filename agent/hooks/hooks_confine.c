@@ -1,14 +1,16 @@
 /*
- * Programs that give up system calls (seccomp) or the time stamp counter, and those that
- * fork or end by the bare system call. Where the agent could not go on without ending
- * them, it ends its own work first. Filters that leave it what it needs change nothing.
- * Context: hook, cold; the observer of syscall() runs before every one of them.
+ * prctl() and syscall(). Programs that give up system calls (seccomp) or the time stamp
+ * counter, and those that fork, end or name a thread by the bare system call. Where the
+ * agent could not go on without ending them, it ends its own work first. Filters that
+ * leave it what it needs change nothing. Context: hook, cold; the observer of syscall()
+ * runs before every one of them.
  */
 #include "sp_hooks.h"
 
 #include "sp_compiler.h"
 #include "sp_next.h"
 #include "sp_pages.h"
+#include "sp_sample_labels.h"
 #include "sp_seccomp_filter.h"
 #include "sp_seccomp_needs.h"
 #include "sp_syscall.h"
@@ -105,7 +107,7 @@ static void announce_end(void)
 SP_EXPORT int prctl(int option, ...)
 {
 	unsigned long arguments[4];
-	int saved_errno = errno;
+	int saved_errno = errno, result;
 	va_list list;
 
 	/* As many as the kernel takes; those that are not there are not looked at. */
@@ -116,8 +118,11 @@ SP_EXPORT int prctl(int option, ...)
 	if (is_confining(option, arguments[0], (const void *)arguments[1]))
 		announce_confinement();
 	errno = saved_errno;
-	return SP_NEXT(prctl)(option, arguments[0], arguments[1], arguments[2],
-			      arguments[3]);
+	result = SP_NEXT(prctl)(option, arguments[0], arguments[1], arguments[2],
+				arguments[3]);
+	if (option == PR_SET_NAME)
+		sp_sample_thread_name_changed();
+	return result;
 }
 
 /*
@@ -159,6 +164,14 @@ static long fork_by_syscall(long number, long first, long second, long third, lo
 	return pid;
 }
 
+static long name_by_syscall(long number, long operation, long name)
+{
+	long result = SP_NEXT(syscall)(number, operation, name);
+
+	sp_sample_thread_name_changed();
+	return result;
+}
+
 void *sp_observe_syscall(long number, long operation, long flags, const void *argument)
 {
 	int saved_errno;
@@ -174,6 +187,8 @@ void *sp_observe_syscall(long number, long operation, long flags, const void *ar
 		if (is_confining((int)operation, (unsigned long)flags, argument))
 			announce_confinement();
 		errno = saved_errno;
+		if ((int)operation == PR_SET_NAME)
+			return (void *)name_by_syscall;
 	} else if (sp_unlikely(number == SYS_exit_group)) {
 		announce_end();
 	} else if (sp_unlikely(number == SYS_fork || number == SYS_clone ||

@@ -281,13 +281,15 @@ struct sp_slot {
 	_Atomic uint64_t heap_allocations, heap_frees, heap_bytes;
 	_Atomic uint64_t heap_variance; /* a double: of the estimate of heap_bytes */
 	_Atomic uint32_t label_set;	/* by hooks on this thread: of its next sample */
-	uint32_t unused_word;
-	/* By hooks and the handler on this thread: names that its samples carry, two
-	 * texts, when they were read, and a label set without and with them. */
-	_Atomic uint64_t sample_names, sample_names_cycles, sample_label_sets;
+	/* By hooks and the handler on this thread: names that its samples carry (of the
+	 * thread, title of the process), how many changes of names were seen before the
+	 * first was read, when each was, and a label set without and with them. */
+	_Atomic uint32_t sample_names_changes;
+	_Atomic uint32_t sample_names[2];
+	_Atomic uint64_t sample_names_cycles[2], sample_label_sets;
 	/* By the same: the clock of spans when the thread did something last. */
 	_Atomic uint64_t span_seen_ticks;
-	uint64_t unused[5];
+	uint64_t unused[4];
 };
 _Static_assert(sizeof(struct sp_slot) == 256, "slot size is part of the layout");
 

@@ -1,8 +1,9 @@
 /*
  * Names of threads, as pthread_setname_np(), prctl() and writes to /proc give them: the
  * kernel is asked when a sample is taken, on its thread, so that it makes no difference
- * who named the thread, and how. Threads that were given no name have their
- * program's, or that of the thread that made them. Context: signal.
+ * who named the thread, and how, but for when that is next asked (sp_sample_labels.h).
+ * Threads that were given no name have their program's, or that of the thread that
+ * made them. Context: signal.
  */
 #include "span_sources.h"
 

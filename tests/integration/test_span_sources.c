@@ -320,6 +320,61 @@ START_TEST(threads_of_redis_have_their_names)
 }
 END_TEST
 
+/* python3 does the one thing under the one name, the other under the other. */
+#define PYTHON_TURNS                                                                     \
+	"import ctypes, threading, time, zlib\n"                                         \
+	"data = bytes(1 << 20)\n"                                                        \
+	"def turn(work, seconds):\n"                                                     \
+	"    end = time.process_time() + seconds\n"                                      \
+	"    while time.process_time() < end: work(data)\n"
+
+static const struct label_of_function crc32_thread = {"crc32_z", "thread", "crc32"};
+static const struct label_of_function adler32_thread = {"adler32_z", "thread", "adler32"};
+
+START_TEST(thread_that_is_named_by_its_number_has_that_name_at_once)
+{
+	const struct label_rule rule = {NULL, label_has_function, label_has_value,
+					&crc32_thread};
+	struct victim *victim;
+
+	if (!real_program_has_commands(NAMES("python3")))
+		return;
+	victim = run(NAMES("/usr/bin/python3", "-c",
+			   PYTHON_TURNS
+			   "name = ctypes.CDLL(None).pthread_setname_np\n"
+			   "self = ctypes.c_ulong(threading.get_ident())\n"
+			   "end = time.process_time() + 6\n"
+			   "while time.process_time() < end:\n"
+			   "    for work in (zlib.crc32, zlib.adler32):\n"
+			   "        assert name(self, work.__name__.encode()) == 0\n"
+			   "        turn(work, 0.1)\n"),
+		     NAMES("SPANPROF_CPU_HZ=1000"));
+	label_shares_check(victim, "*.cpu.pb.gz", &rule, "pthread_setname_np()");
+	victim_free(victim);
+}
+END_TEST
+
+/* By a system call that nobody sees, as any process may. */
+START_TEST(thread_that_is_named_behind_our_back_has_that_name_soon)
+{
+	const struct label_rule rule = {NULL, label_has_function, label_has_value,
+					&adler32_thread};
+	struct victim *victim;
+
+	if (!real_program_has_commands(NAMES("python3")))
+		return;
+	victim = run(NAMES("/usr/bin/python3", "-c",
+			   PYTHON_TURNS
+			   "turn(zlib.crc32, 3)\n"
+			   "with open('/proc/self/comm', 'w') as f: f.write('adler32')\n"
+			   "time.sleep(3)\n"
+			   "turn(zlib.adler32, 3)\n"),
+		     NAMES("SPANPROF_CPU_HZ=1000"));
+	label_shares_check(victim, "*.cpu.pb.gz", &rule, "/proc/self/comm");
+	victim_free(victim);
+}
+END_TEST
+
 /* --- the environment --- */
 
 static bool is_of_python(const struct profile *profile, const label_sample *sample,
@@ -452,6 +507,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, broken_labels_do_no_harm);
 	tcase_add_test(tcase, name_and_title_of_perl_are_on_samples);
 	tcase_add_test(tcase, threads_of_redis_have_their_names);
+	tcase_add_test(tcase, thread_that_is_named_by_its_number_has_that_name_at_once);
+	tcase_add_test(tcase, thread_that_is_named_behind_our_back_has_that_name_soon);
 	tcase_add_test(tcase, environment_makes_a_span_around_the_process);
 	tcase_add_test(tcase, memory_of_sqlite_statements_of_python_is_of_their_spans);
 	tcase_add_test(tcase, wrong_source_is_told_with_the_nearest);

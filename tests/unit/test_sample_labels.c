@@ -10,8 +10,9 @@
 #include <stdlib.h>
 
 #define RECORDING_BYTES (UINT64_C(16) << 20)
-/* More than names are kept for. */
-#define WAIT_CYCLES (UINT64_C(1) << 22)
+/* Longer than any name is kept where nobody tells of changes, and than others. */
+#define AGE_CYCLES (UINT64_C(1) << 32)
+#define SHORT_AGE_CYCLES (UINT64_C(1) << 22)
 #define NAMES_TOLD_APART 256
 
 static const struct sp_span_settings settings = {.probability_millionths = 1000000,
@@ -19,6 +20,7 @@ static const struct sp_span_settings settings = {.probability_millionths = 10000
 static struct sp_slot slot;
 static char thread_name[SP_SAMPLE_NAME_BYTES], title[SP_SAMPLE_NAME_BYTES];
 static unsigned int reads;
+static uint64_t now_cycles;
 static const char *label_value; /* NULL: none */
 
 static bool read_thread_name(char text[SP_SAMPLE_NAME_BYTES])
@@ -52,6 +54,7 @@ static void setup(void)
 	memset(thread_name, 0, sizeof(thread_name));
 	memset(title, 0, sizeof(title));
 	reads = 0;
+	now_cycles = AGE_CYCLES;
 	label_value = NULL;
 	sp_sample_name_source(SP_SAMPLE_THREAD_NAME, read_thread_name);
 	sp_sample_name_source(SP_SAMPLE_PROCESS_TITLE, read_title);
@@ -60,15 +63,12 @@ static void setup(void)
 
 static void let_names_age(void)
 {
-	uint64_t start = sp_clock_cycles();
-
-	while (sp_clock_cycles() - start <= WAIT_CYCLES)
-		;
+	now_cycles += AGE_CYCLES;
 }
 
 static uint32_t next_label_set(struct sp_slot *of, uint32_t label_set)
 {
-	return sp_sample_label_set(of, label_set, sp_clock_cycles());
+	return sp_sample_label_set(of, label_set, now_cycles++);
 }
 
 static const char *text_at(uint32_t text)
@@ -104,10 +104,53 @@ END_TEST
 START_TEST(names_are_not_read_for_each_sample)
 {
 	strcpy(thread_name, "worker");
-	for (int i = 0; i < 1000; i++)
+	for (int i = 0; i < 1000; i++) {
+		now_cycles += SHORT_AGE_CYCLES / 100;
 		next_set(&slot, SP_LABEL_SET_NONE);
-	/* A thousand take microseconds, unless this test is interrupted. */
-	ck_assert_uint_lt(reads, 500);
+	}
+	ck_assert_uint_eq(reads, 1);
+	/* Not even where names change all the time. */
+	for (int i = 0; i < 1000; i++) {
+		sp_sample_thread_name_changed();
+		next_set(&slot, SP_LABEL_SET_NONE);
+	}
+	ck_assert_uint_eq(reads, 2);
+}
+END_TEST
+
+START_TEST(change_that_is_told_is_seen_soon)
+{
+	struct sp_slot other;
+
+	memset(&other, 0, sizeof(other));
+	strcpy(thread_name, "worker");
+	next_set(&slot, SP_LABEL_SET_NONE);
+	next_set(&other, SP_LABEL_SET_NONE);
+	strcpy(thread_name, "renamed");
+	sp_sample_thread_name_changed();
+	now_cycles += SHORT_AGE_CYCLES;
+	/* Whose name it is nobody says. */
+	for (int i = 0; i < 3; i++) {
+		ck_assert_str_eq(text_at(next_set(&slot, SP_LABEL_SET_NONE)->thread_name),
+				 "renamed");
+		ck_assert_str_eq(
+			text_at(next_set(&other, SP_LABEL_SET_NONE)->thread_name),
+			"renamed");
+	}
+	ck_assert_uint_eq(reads, 4);
+}
+END_TEST
+
+START_TEST(title_is_read_again_soon_and_the_name_with_it_is_not)
+{
+	strcpy(thread_name, "worker");
+	strcpy(title, "server: waiting");
+	next_set(&slot, SP_LABEL_SET_NONE);
+	strcpy(title, "server: busy");
+	now_cycles += SHORT_AGE_CYCLES;
+	ck_assert_str_eq(text_at(next_set(&slot, SP_LABEL_SET_NONE)->process_title),
+			 "server: busy");
+	ck_assert_uint_eq(reads, 1);
 }
 END_TEST
 
@@ -213,6 +256,8 @@ int main(void)
 	tcase_add_checked_fixture(tcase, setup, end_spans);
 	tcase_add_test(tcase, names_are_on_samples_until_they_change);
 	tcase_add_test(tcase, names_are_not_read_for_each_sample);
+	tcase_add_test(tcase, change_that_is_told_is_seen_soon);
+	tcase_add_test(tcase, title_is_read_again_soon_and_the_name_with_it_is_not);
 	tcase_add_test(tcase, each_set_has_one_with_names);
 	tcase_add_test(tcase, too_many_names_are_one_and_are_counted);
 	tcase_add_test(tcase, labels_are_read_for_each_sample);
