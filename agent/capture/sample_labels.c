@@ -33,7 +33,7 @@ static struct {
 } name_sources[SP_SAMPLE_NAMES];
 
 /* All that is looked at for a sample whose names are known, on one line. */
-static struct {
+_Alignas(64) static struct {
 	_Atomic bool has_any;
 	_Atomic uint32_t name_changes; /* of threads, that we were told of */
 	_Atomic uint64_t name_age_cycles_max[SP_SAMPLE_NAMES];
@@ -41,7 +41,7 @@ static struct {
 		bool (*_Atomic has_any)(void);
 		bool (*add)(struct sp_span_labels *labels);
 	} labels[SP_SAMPLE_LABEL_SOURCES_MAX];
-} _Alignas(64) sources = {.name_age_cycles_max = {NEVER, NEVER}};
+} sources = {.name_age_cycles_max = {NEVER, NEVER}};
 
 _Static_assert(SP_SAMPLE_NAMES == SP_ARRAY_COUNT(((struct sp_slot *)0)->sample_names),
 	       "a slot has room for all names");
