@@ -277,7 +277,9 @@ static uint64_t look_at_clock(struct sp_absorber *absorber)
 				     : sp_recording_last_ticks(absorber->recording);
 
 	atomic_store_explicit(&absorber->recording->header->span_last_ticks, now_ticks,
-			      memory_order_relaxed);
+			      memory_order_seq_cst);
+	/* Before anything is looked at: whoever changes it later knows of this look. */
+	atomic_thread_fence(memory_order_seq_cst);
 	return now_ticks;
 }
 

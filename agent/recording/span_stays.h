@@ -25,8 +25,15 @@ static inline void sp_span_stay_begin(struct sp_span *span, uint64_t now_ticks)
 
 static inline void sp_span_stay_end(struct sp_span *span, uint64_t now_ticks)
 {
+	/* In one order with the consumer's looks: sp_span_counted_ticks(). */
 	atomic_fetch_add_explicit(&span->stay_ticks, now_ticks + SP_SPAN_STAY_BIAS,
-				  memory_order_relaxed);
+				  memory_order_seq_cst);
+}
+
+/* Context: hook. One that has ended did so by so much later. */
+static inline void sp_span_stay_lengthen(struct sp_span *span, uint64_t ticks)
+{
+	atomic_fetch_add_explicit(&span->stay_ticks, ticks, memory_order_relaxed);
 }
 
 /*

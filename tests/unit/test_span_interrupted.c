@@ -236,6 +236,67 @@ START_TEST(time_of_a_stay_is_whole_when_its_span_ends_with_it)
 }
 END_TEST
 
+/* --- the consumer looks --- */
+
+static uint64_t times_of_path(void)
+{
+	const struct sp_span_path *sums = test_path_at(recorded(), 0);
+
+	return sp_atomic_value(&sums->busy_ticks) + sp_atomic_value(&sums->idle_ticks);
+}
+
+static void look(void)
+{
+	spend_ticks();
+	drain();
+}
+
+/* A closed one was busy or idle at any time of its life, which ended at last_ticks or
+ * before. */
+static void check_life(uint64_t before, uint64_t last_ticks, uint32_t at)
+{
+	uint64_t life_ticks = span_of(span)->closed_ticks - span_of(span)->created_ticks;
+
+	ck_assert_uint_le(span_of(span)->closed_ticks, last_ticks);
+	drain();
+	ck_assert_msg(times_of_path() - before == life_ticks,
+		      "busy and idle for %ld ticks too long, looked at instruction %u",
+		      (long)(times_of_path() - before - life_ticks), at);
+}
+
+/* Who looks counts the thread as it is then, be it in the middle of a change. */
+START_TEST(no_time_is_counted_twice_when_a_stay_is_looked_at)
+{
+	for (uint32_t at = 1; at; at = next_step(at)) {
+		uint64_t before = times_of_path();
+
+		span = create("span", SP_SPAN_NONE);
+		spend_ticks();
+		interrupt(enter_it, look, at);
+		/* Shorter than the look. */
+		interrupt(exit_it, look, at);
+		close_it();
+		check_life(before, sp_clock_ticks(), at);
+	}
+}
+END_TEST
+
+/* One that is found open right before it is made final ends with that look. */
+START_TEST(no_time_is_counted_twice_when_an_end_is_looked_at)
+{
+	for (uint32_t at = 1; at; at = next_step(at)) {
+		uint64_t before = times_of_path(), begin_ticks, end_ticks;
+
+		begin_it();
+		begin_ticks = span_of(span)->created_ticks;
+		interrupt(end_it, look, at);
+		end_ticks = sp_clock_ticks();
+		drain();
+		ck_assert_uint_le(times_of_path() - before, end_ticks - begin_ticks);
+	}
+}
+END_TEST
+
 /* --- two leave at once --- */
 
 static uint64_t left_ticks;
@@ -527,6 +588,8 @@ int main(void)
 	tcase_add_test(tc, stays_may_begin_and_end_at_any_moment_of_another);
 	tcase_add_test(tc, time_of_a_stay_is_whole_at_any_moment);
 	tcase_add_test(tc, time_of_a_stay_is_whole_when_its_span_ends_with_it);
+	tcase_add_test(tc, no_time_is_counted_twice_when_a_stay_is_looked_at);
+	tcase_add_test(tc, no_time_is_counted_twice_when_an_end_is_looked_at);
 	tcase_add_test(tc, span_idles_from_when_the_last_thread_has_left);
 	tcase_add_test(tc, labels_that_meet_are_both_kept);
 	tcase_add_test(tc, handler_may_need_room_while_a_span_is_entered_or_left);

@@ -169,11 +169,13 @@ END_TEST
 START_TEST(last_one_out_leaves_after_all_others)
 {
 	uint64_t handle = create("shared", SP_SPAN_NONE), left, others_left;
+	uint64_t now_ticks = sp_clock_ticks();
 	struct sp_span *span = span_of(handle), *first, *second;
 
-	ck_assert(sp_span_join(span, handle, sp_clock_ticks(), &first));
+	ck_assert(sp_span_join(span, handle, &now_ticks, &first));
 	left = sp_clock_ticks();
-	ck_assert(sp_span_join(span, handle, sp_clock_ticks(), &second));
+	now_ticks = sp_clock_ticks();
+	ck_assert(sp_span_join(span, handle, &now_ticks, &second));
 	spend_ticks();
 	others_left = sp_clock_ticks();
 	sp_span_part(span, &others_left, 0, &second);
@@ -181,7 +183,8 @@ START_TEST(last_one_out_leaves_after_all_others)
 	ck_assert_uint_ge(left, others_left);
 	ck_assert_ptr_null(first);
 	/* Who is alone again is believed. */
-	ck_assert(sp_span_join(span, handle, sp_clock_ticks(), &first));
+	now_ticks = sp_clock_ticks();
+	ck_assert(sp_span_join(span, handle, &now_ticks, &first));
 	left = others_left = sp_clock_ticks();
 	spend_ticks();
 	sp_span_part(span, &left, 0, &first);

@@ -53,7 +53,12 @@ void sp_span_capture_begin(struct sp_recording *recording)
 
 void sp_span_finish_close(struct sp_span *span, uint64_t now_ticks)
 {
-	atomic_store_explicit(&span->closed_ticks, now_ticks, memory_order_relaxed);
+	uint64_t counted_ticks = sp_span_counted_ticks();
+
+	/* It may have been counted as idle. */
+	atomic_store_explicit(&span->closed_ticks,
+			      now_ticks > counted_ticks ? now_ticks : counted_ticks,
+			      memory_order_relaxed);
 	/* Release: the consumer sees all that was added before. */
 	atomic_store_explicit(&span->state, SP_SPAN_CLOSED, memory_order_release);
 }

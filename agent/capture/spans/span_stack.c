@@ -178,7 +178,7 @@ static void enter(uint64_t handle, uint64_t stack_pointer)
 	frame = push_with(self, handle, stack_pointer);
 	now_ticks = sp_clock_ticks();
 	if (span) {
-		if (sp_unlikely(!sp_span_join(span, handle, now_ticks, &frame->span))) {
+		if (sp_unlikely(!sp_span_join(span, handle, &now_ticks, &frame->span))) {
 			pop(self, frame);
 			sp_span_count_misuse(handle);
 			return;
@@ -267,12 +267,20 @@ static void add_cpu(struct sp_span_frame *frame, struct moment now)
 				  memory_order_relaxed);
 }
 
-static void add_stay(struct sp_span_frame *frame, struct moment now)
+/* It may end a little later than now, if it was counted until then. */
+static void add_stay(struct sp_span_frame *frame, struct moment *now)
 {
+	uint64_t counted_ticks;
+
 	frame->is_begun = false;
 	atomic_signal_fence(memory_order_seq_cst);
-	sp_span_stay_end(frame->span, now.ticks);
-	add_cpu(frame, now);
+	sp_span_stay_end(frame->span, now->ticks);
+	counted_ticks = sp_span_counted_ticks();
+	if (sp_unlikely(counted_ticks > now->ticks)) {
+		sp_span_stay_lengthen(frame->span, counted_ticks - now->ticks);
+		now->ticks = counted_ticks;
+	}
+	add_cpu(frame, *now);
 }
 
 /* The time of stays that go on is known without; their CPU time is not. */
@@ -403,7 +411,7 @@ static void end_stay(struct sp_span_thread *self, uint32_t at,
 		     struct sp_span_frame *frame, struct moment now, uint64_t closing)
 {
 	if (sp_likely(frame->is_begun)) {
-		add_stay(frame, now);
+		add_stay(frame, &now);
 		part(frame, now.ticks, closing);
 	} else {
 		end_unbegun(frame, now, closing);

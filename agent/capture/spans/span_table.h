@@ -82,23 +82,52 @@ static inline struct sp_span *sp_span_find_open(uint64_t handle)
 
 /* --- stays in a span --- */
 
-/* One more from now_ticks on, which keeps its entry as it is, noted in joined. False:
- * there is no such span any more, or it is closed. */
-static inline bool sp_span_join(struct sp_span *span, uint64_t handle, uint64_t now_ticks,
-				struct sp_span **joined)
+/*
+ * Up to when the consumer has counted what it found. A thread that is held up between
+ * reading the clock and its change was perhaps counted as it had been for longer than
+ * that: its change then takes effect at this later moment, which lies within the call as
+ * well, and no time is counted twice.
+ */
+static inline uint64_t sp_span_counted_ticks(void)
+{
+	/* Behind the change, in one order with the consumer's look. */
+	return atomic_load_explicit(&sp_span_recording.header->span_last_ticks,
+				    memory_order_seq_cst);
+}
+
+/* Of the first one in: what the span has idled, and may have been counted. */
+static inline void sp_span_idle_until(struct sp_span *span, uint64_t *now_ticks)
+{
+	uint64_t counted_ticks = sp_span_counted_ticks();
+
+	if (sp_likely(counted_ticks <= *now_ticks))
+		return;
+	atomic_fetch_add_explicit(&span->idle_ticks, counted_ticks - *now_ticks,
+				  memory_order_relaxed);
+	*now_ticks = counted_ticks;
+}
+
+/* One more from now_ticks on, which may then be a little later, and which keeps its entry
+ * as it is, noted in joined. False: there is no such span any more, or it is closed. */
+static inline bool sp_span_join(struct sp_span *span, uint64_t handle,
+				uint64_t *now_ticks, struct sp_span **joined)
 {
 	struct sp_span_use use = sp_span_use_guess(span);
+	uint64_t before;
 
 	do {
-		if (sp_unlikely(use.word >> 32 != handle >> 32 ||
-				use.word & SP_SPAN_USE_CLOSING))
+		before = use.word;
+		if (sp_unlikely(before >> 32 != handle >> 32 ||
+				before & SP_SPAN_USE_CLOSING))
 			return false;
 		/* Acquire: pairs with the release of who filled the entry. */
-	} while (!sp_span_use_change(span, &use, sp_span_use_with(use, now_ticks)));
+	} while (!sp_span_use_change(span, &use, sp_span_use_with(use, *now_ticks)));
 	*joined = span;
 	atomic_signal_fence(memory_order_seq_cst);
+	if (!(before & SP_SPAN_USE_COUNT))
+		sp_span_idle_until(span, now_ticks);
 	/* Only one is the first. */
-	if (!(use.word & SP_SPAN_USE_ENTERED))
+	if (!(before & SP_SPAN_USE_ENTERED))
 		atomic_store_explicit(&span->entered, 1, memory_order_relaxed);
 	return true;
 }
