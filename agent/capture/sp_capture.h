@@ -6,6 +6,7 @@
 #ifndef SP_CAPTURE_H
 #define SP_CAPTURE_H
 
+#include "sp_compiler.h"
 #include "sp_recording.h"
 #include "sp_unwind.h"
 
@@ -61,7 +62,7 @@ struct sp_capture {
 	void (*begin_spans)(void);
 };
 
-extern struct sp_capture sp_capture;
+extern SP_HIDDEN struct sp_capture sp_capture;
 
 /* Context: signal. */
 void sp_capture_set_state(enum sp_capture_state state);

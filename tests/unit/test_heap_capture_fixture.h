@@ -7,7 +7,7 @@
 
 #include "heap_absorb.h"
 #include "heap_batches.h"
-#include "heap_threads.h"
+#include "heap_live.h"
 #include "sp_capture.h"
 #include "sp_heap_capture.h"
 #include "test_recording_fixture.h"

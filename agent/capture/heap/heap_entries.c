@@ -8,11 +8,10 @@
  * claimed has it. A handler or a jump in the middle of all this may make an entry be
  * tried twice, or forgotten. Context: hook.
  */
-#include "heap_threads.h"
+#include "heap_live.h"
 
 #include "sp_intern.h"
 #include "sp_pages.h"
-#include "sp_recording_heap.h"
 #include "sp_syscall.h"
 
 #include <sys/mman.h>

@@ -3,9 +3,7 @@
  * were claimed (heap_entries.c), and are found by an index over addresses (heap_index.c).
  * Context: hook.
  */
-#include "heap_threads.h"
-
-#include "sp_recording_heap.h"
+#include "heap_live.h"
 
 static struct sp_live_block *table_of(const struct sp_recording *recording)
 {
@@ -18,39 +16,12 @@ void sp_heap_exact_begin(const struct sp_recording *recording)
 	sp_heap_entries_begin(recording);
 }
 
-/* What the slot leads to; NULL: to nothing. */
-static struct sp_live_block *block_of(const struct sp_recording *recording,
-				      const _Atomic uint32_t *slot)
-{
-	/* Relaxed: whoever frees a block got it from whoever has filled its slot. */
-	uint32_t number = atomic_load_explicit(slot, memory_order_relaxed);
-
-	if (sp_likely(!number) ||
-	    number > sp_recording_reserved(recording, SP_SECTION_LIVE_BLOCKS))
-		return NULL;
-	return &table_of(recording)[number - 1];
-}
-
-struct sp_live_block *sp_heap_exact_find(const struct sp_recording *recording,
-					 const struct sp_heap_spot *spot, uint64_t word)
-{
-	struct sp_live_block *block;
-
-	if (sp_unlikely(!spot->slot))
-		return NULL;
-	block = block_of(recording, spot->slot);
-	/* Acquire: pairs with the store that published the block. */
-	if (block && atomic_load_explicit(&block->word, memory_order_acquire) == word)
-		return block;
-	return NULL;
-}
-
 /* Is it that of another block, which begins less than 16 bytes off? No allocator that
  * keeps to the rules of alignment has such. */
 static SP_COLD bool is_taken(const struct sp_recording *recording,
 			     const _Atomic uint32_t *slot, uint64_t address)
 {
-	const struct sp_live_block *block = block_of(recording, slot);
+	const struct sp_live_block *block = sp_heap_exact_block_of(recording, slot);
 	uint64_t word;
 
 	if (!block)
@@ -82,12 +53,6 @@ struct sp_live_block *sp_heap_exact_claim(struct sp_recording *recording,
 		atomic_store_explicit(slot, (uint32_t)(block - table_of(recording)) + 1,
 				      memory_order_relaxed);
 	return block;
-}
-
-void sp_heap_exact_hide(const struct sp_heap_spot *spot)
-{
-	if (sp_heap_global.is_exact && spot->slot)
-		atomic_store_explicit(spot->slot, 0, memory_order_relaxed);
 }
 
 void sp_heap_exact_show(const struct sp_recording *recording,

@@ -89,11 +89,6 @@ static uintptr_t make(uint64_t counters)
 	return filter;
 }
 
-static bool is_constant(uintptr_t filter)
-{
-	return filter <= SP_HEAP_FILTER_ALL;
-}
-
 static uint8_t alone(const void *ptr)
 {
 	return (uint8_t)(sp_heap_hash(ptr) >> 57 | ALONE);
@@ -116,7 +111,7 @@ static void count_up(uintptr_t filter, const void *ptr)
 	_Atomic uint8_t *counter;
 	uint8_t value;
 
-	if (is_constant(filter))
+	if (sp_heap_filter_is_constant(filter))
 		return;
 	counter = sp_heap_filter_counter(filter, ptr);
 	value = atomic_load_explicit(counter, memory_order_relaxed);
@@ -132,7 +127,7 @@ static void count_down(uintptr_t filter, const void *ptr)
 	_Atomic uint8_t *counter;
 	uint8_t value;
 
-	if (is_constant(filter))
+	if (sp_heap_filter_is_constant(filter))
 		return;
 	counter = sp_heap_filter_counter(filter, ptr);
 	value = atomic_load_explicit(counter, memory_order_relaxed);
@@ -158,7 +153,7 @@ void sp_heap_filter_begin(bool is_exact)
 		filter = SP_HEAP_FILTER_ALL;
 	atomic_store_explicit(&sp_alloc_line.filter, filter, memory_order_release);
 	/* Where jemalloc serves, the hooks have a way of their own. */
-	if (is_constant(filter) || sp_alloc_line.has_block_caches)
+	if (sp_heap_filter_is_constant(filter) || sp_alloc_line.has_block_caches)
 		return;
 	__asm__("mov %%fs:0, %0" : "=r"(thread_pointer));
 	atomic_store_explicit(&sp_alloc_line.self_offset,
@@ -173,22 +168,17 @@ void sp_heap_filter_forget(void)
 
 	atomic_store_explicit(&next_filter, SP_HEAP_FILTER_NONE, memory_order_relaxed);
 	atomic_store_explicit(&lone_blocks, 0, memory_order_relaxed);
-	if (is_constant(filter))
+	if (sp_heap_filter_is_constant(filter))
 		return;
 	/* What is left if that fails costs look-ups. */
 	sp_syscall3(SYS_madvise, filter - (counters - 1), counters, MADV_DONTNEED);
 	set_null(filter);
 }
 
-uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making)
+uintptr_t sp_heap_filter_count_in(const void *ptr, uintptr_t *in_the_making)
 {
 	uintptr_t filter = sp_heap_filter_now();
 
-	if (sp_unlikely(sp_heap_global.note_sampled != NULL))
-		sp_heap_global.note_sampled(ptr, true);
-	*in_the_making = SP_HEAP_FILTER_NONE;
-	if (is_constant(filter))
-		return filter;
 	*in_the_making = atomic_load_explicit(&next_filter, memory_order_acquire);
 	count_up(filter, ptr);
 	count_up(*in_the_making, ptr);
@@ -196,13 +186,11 @@ uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making)
 	return filter;
 }
 
-void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
-				uintptr_t added_in_the_making)
+void sp_heap_filter_recheck(const void *ptr, uintptr_t added,
+			    uintptr_t added_in_the_making)
 {
 	uintptr_t filter, next;
 
-	if (is_constant(added))
-		return;
 	/* In this order: who finds none in the making because it is done, finds it in
 	 * force. */
 	next = atomic_load_explicit(&next_filter, memory_order_acquire);
@@ -213,28 +201,15 @@ void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
 		count_up(filter, ptr);
 }
 
-uintptr_t sp_heap_filter_now(void)
+bool sp_heap_filter_has(uintptr_t filter, const void *ptr)
 {
-	return atomic_load_explicit(&sp_alloc_line.filter, memory_order_acquire);
-}
-
-bool sp_heap_filter_may_be(uintptr_t filter, const void *ptr)
-{
-	uint8_t value;
-
-	if (is_constant(filter))
-		return filter == SP_HEAP_FILTER_ALL;
-	value = atomic_load_explicit(sp_heap_filter_counter(filter, ptr),
-				     memory_order_relaxed);
+	uint8_t value = atomic_load_explicit(sp_heap_filter_counter(filter, ptr),
+					     memory_order_relaxed);
 	return value & ALONE ? value == alone(ptr) : value != 0;
 }
 
-void sp_heap_filter_remove(uintptr_t filter, const void *ptr)
+void sp_heap_filter_count_out(uintptr_t filter, const void *ptr)
 {
-	if (sp_unlikely(sp_heap_global.note_sampled != NULL))
-		sp_heap_global.note_sampled(ptr, false);
-	if (is_constant(filter))
-		return;
 	count_down(filter, ptr);
 	count_blocks(-1);
 }
@@ -260,7 +235,7 @@ void sp_heap_filter_keep_ahead(const struct sp_recording *recording)
 	uintptr_t now = sp_heap_filter_now(), larger;
 	uint64_t counters = counters_of(now), blocks;
 
-	if (is_constant(now) || counters >= SP_HEAP_FILTER_COUNTERS_MAX)
+	if (sp_heap_filter_is_constant(now) || counters >= SP_HEAP_FILTER_COUNTERS_MAX)
 		return;
 	blocks = live_blocks();
 	if (blocks * COUNTERS_A_BLOCK <= counters)
@@ -272,7 +247,7 @@ void sp_heap_filter_keep_ahead(const struct sp_recording *recording)
 	if (larger == SP_HEAP_FILTER_NONE)
 		return;
 	atomic_store(&next_filter, larger);
-	/* Pairs with the barrier before sp_heap_filter_check_added(). */
+	/* Pairs with the barrier before sp_heap_filter_recheck(). */
 	atomic_thread_fence(memory_order_seq_cst);
 	fill(larger, recording);
 	atomic_store_explicit(&sp_alloc_line.filter, larger, memory_order_release);

@@ -4,9 +4,8 @@
  * ones go to the largest level, which is nearly always where they are found again.
  * Where every block is sampled, heap_exact.c does all this. Context: hook, signal.
  */
-#include "heap_threads.h"
+#include "heap_live.h"
 
-#include "sp_recording_heap.h"
 #include "sp_recording_writer.h"
 
 #define LEVEL0_BUCKET_BITS 7U
@@ -57,18 +56,11 @@ static struct sp_live_block *find_in(struct sp_live_block *table, uint64_t bucke
 	return NULL;
 }
 
-void sp_heap_live_spot(const struct sp_recording *recording, const void *ptr,
-		       struct sp_heap_spot *spot)
+void sp_heap_live_spot_bucket(const struct sp_recording *recording,
+			      struct sp_heap_spot *spot)
 {
-	uint64_t address = (uint64_t)(uintptr_t)ptr;
+	uint64_t address = spot->address;
 
-	spot->address = address;
-	if (sp_heap_global.is_exact) {
-		spot->slot = sp_heap_index_slot(address);
-		if (sp_likely(spot->slot != NULL))
-			__builtin_prefetch((const void *)spot->slot, 1);
-		return;
-	}
 	spot->page = sp_heap_hash((const void *)(uintptr_t)(address >> PAGE_SHIFT));
 	spot->levels = levels_of(recording);
 	spot->bucket = bucket_of(address, spot->page, spot->levels - 1);
@@ -105,31 +97,17 @@ static SP_NOINLINE struct sp_live_block *find_elsewhere(struct sp_live_block *ta
 	return NULL;
 }
 
-struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
-					const struct sp_heap_spot *spot, uint64_t *word)
+struct sp_live_block *sp_heap_live_find_bucket(const struct sp_recording *recording,
+					       const struct sp_heap_spot *spot,
+					       uint64_t word)
 {
 	struct sp_live_block *table =
 		sp_recording_item(recording, SP_SECTION_LIVE_BLOCKS, 0);
-	struct sp_live_block *block;
+	struct sp_live_block *block = find_in(table, spot->bucket, word);
 
-	*word = spot->address << 2 | SP_LIVE_LIVE;
-	if (sp_heap_global.is_exact)
-		return sp_heap_exact_find(recording, spot, *word);
-	block = find_in(table, spot->bucket, *word);
 	if (sp_likely(block != NULL))
 		return block;
-	return find_elsewhere(table, spot, *word);
-}
-
-bool sp_heap_live_try_claim(struct sp_live_block *block)
-{
-	uint64_t free_word = SP_LIVE_FREE;
-
-	return atomic_load_explicit(&block->word, memory_order_relaxed) == SP_LIVE_FREE &&
-	       /* Acquire: pairs with the release of whoever freed the entry. */
-	       atomic_compare_exchange_strong_explicit(
-		       &block->word, &free_word, SP_LIVE_CLAIMED, memory_order_acquire,
-		       memory_order_relaxed);
+	return find_elsewhere(table, spot, word);
 }
 
 static struct sp_live_block *claim_in(struct sp_live_block *table, uint64_t bucket)

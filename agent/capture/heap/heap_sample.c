@@ -4,12 +4,11 @@
  * while its thread is in here finds the thread busy; its block is counted, not
  * followed.
  */
-#include "heap_threads.h"
+#include "heap_live.h"
 
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_poisson.h"
-#include "sp_recording_heap.h"
 #include "sp_sample_labels.h"
 #include "sp_span_capture.h"
 #include "sp_unwind_memo.h"

@@ -4,7 +4,7 @@
  * birth and give it back at their end; others get one at their first allocation and
  * keep it. Context: hook.
  */
-#include "heap_threads.h"
+#include "heap_live.h"
 
 #include "sp_capture.h"
 #include "sp_clock.h"

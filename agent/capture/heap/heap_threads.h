@@ -25,7 +25,7 @@ struct sp_heap_global {
 	uint32_t forks;
 };
 
-extern struct sp_heap_global sp_heap_global;
+extern SP_HIDDEN struct sp_heap_global sp_heap_global;
 
 /* Context: signal. All states that there are, in use or not, and how many. */
 struct sp_heap_thread *sp_heap_threads(uint32_t *count);
@@ -87,14 +87,57 @@ void sp_heap_filter_forget(void);
 /* Around the store that publishes a live block: before it, and after it and a full
  * barrier: either whoever makes a filter sees the block in the table, or the filter is
  * seen here. */
-uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making);
-void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
-				uintptr_t added_in_the_making);
+uintptr_t sp_heap_filter_count_in(const void *ptr, uintptr_t *in_the_making);
+void sp_heap_filter_recheck(const void *ptr, uintptr_t added,
+			    uintptr_t added_in_the_making);
+/* Of a filter with counters. */
+bool sp_heap_filter_has(uintptr_t filter, const void *ptr);
+void sp_heap_filter_count_out(uintptr_t filter, const void *ptr);
+
+static inline bool sp_heap_filter_is_constant(uintptr_t filter)
+{
+	return filter <= SP_HEAP_FILTER_ALL;
+}
+
 /* The filter in force, asked before the block leaves the table; then that one. */
-uintptr_t sp_heap_filter_now(void);
+static inline uintptr_t sp_heap_filter_now(void)
+{
+	return atomic_load_explicit(&sp_alloc_line.filter, memory_order_acquire);
+}
+
+static inline uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making)
+{
+	uintptr_t filter = sp_heap_filter_now();
+
+	if (sp_unlikely(sp_heap_global.note_sampled != NULL))
+		sp_heap_global.note_sampled(ptr, true);
+	*in_the_making = SP_HEAP_FILTER_NONE;
+	return sp_heap_filter_is_constant(filter)
+		       ? filter
+		       : sp_heap_filter_count_in(ptr, in_the_making);
+}
+
+static inline void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
+					      uintptr_t added_in_the_making)
+{
+	if (!sp_heap_filter_is_constant(added))
+		sp_heap_filter_recheck(ptr, added, added_in_the_making);
+}
+
 /* sp_heap_may_be_sampled() said yes; a closer look. Relaxed as there. */
-bool sp_heap_filter_may_be(uintptr_t filter, const void *ptr);
-void sp_heap_filter_remove(uintptr_t filter, const void *ptr);
+static inline bool sp_heap_filter_may_be(uintptr_t filter, const void *ptr)
+{
+	return sp_heap_filter_is_constant(filter) ? filter == SP_HEAP_FILTER_ALL
+						  : sp_heap_filter_has(filter, ptr);
+}
+
+static inline void sp_heap_filter_remove(uintptr_t filter, const void *ptr)
+{
+	if (sp_unlikely(sp_heap_global.note_sampled != NULL))
+		sp_heap_global.note_sampled(ptr, false);
+	if (!sp_heap_filter_is_constant(filter))
+		sp_heap_filter_count_out(filter, ptr);
+}
 
 /* --- heap_points.c; context: hook --- */
 
@@ -164,51 +207,6 @@ bool sp_heap_batch_free(struct sp_heap_thread *self, struct sp_live_block *block
 /* The thread's work on its batch was left in the middle, or would be. */
 void sp_heap_batch_finish(struct sp_heap_thread *self);
 
-/* --- heap_live.c; context: hook --- */
-
-/* Where an address is looked for, and put, in the table as it was then. */
-struct sp_heap_spot {
-	uint64_t address, page; /* page: its hash */
-	uint64_t bucket;	/* first entry, in the largest level */
-	uint32_t levels;
-	/* Instead of all these where every block is sampled; NULL: none was made yet. */
-	_Atomic uint32_t *slot;
-};
-
-/* A look-up or a claim will follow soon. */
-void sp_heap_live_spot(const struct sp_recording *recording, const void *ptr,
-		       struct sp_heap_spot *spot);
-/* The live block of that address, and its word. */
-struct sp_live_block *sp_heap_live_find(const struct sp_recording *recording,
-					const struct sp_heap_spot *spot, uint64_t *word);
-/* One more level, here and now; false: no storage. System calls. */
-bool sp_heap_live_grow(struct sp_recording *recording);
-/* An entry that is this thread's until its word is stored; NULL: no room. is_crowded:
- * the caller is to have more room made, once. */
-struct sp_live_block *sp_heap_live_claim(struct sp_recording *recording,
-					 struct sp_heap_thread *self,
-					 const struct sp_heap_spot *spot,
-					 bool *is_crowded);
-/* From free to claimed, by this thread? */
-bool sp_heap_live_try_claim(struct sp_live_block *block);
-
-/* --- heap_exact.c: the same where every block is sampled; context: hook --- */
-
-/* Context: signal, before the recording's first use. */
-void sp_heap_exact_begin(const struct sp_recording *recording);
-struct sp_live_block *sp_heap_exact_find(const struct sp_recording *recording,
-					 const struct sp_heap_spot *spot, uint64_t word);
-struct sp_live_block *sp_heap_exact_claim(struct sp_recording *recording,
-					  struct sp_heap_thread *self,
-					  const struct sp_heap_spot *spot,
-					  bool *has_grown);
-/* Its block is no longer found there: before the address is given back. Nothing unless
- * every block is sampled. */
-void sp_heap_exact_hide(const struct sp_heap_spot *spot);
-/* It is again. */
-void sp_heap_exact_show(const struct sp_recording *recording,
-			const struct sp_live_block *block, uint64_t address);
-
 /* --- heap_entries.c; context: hook, and every block is sampled --- */
 
 /* Context: signal, before the recording's first use. */
@@ -222,14 +220,5 @@ struct sp_live_block *sp_heap_entry_claim(struct sp_heap_thread *self,
 void sp_heap_entry_freed(struct sp_heap_thread *self, uint64_t entry);
 /* Context: signal. By whomever. */
 void sp_heap_entry_give_back(uint64_t entry);
-
-/* --- heap_index.c; context: hook, and every block is sampled --- */
-
-/* Context: signal, before the recording's first use. */
-void sp_heap_index_begin(void);
-/* Holds the number of the address's entry, from 1, or 0; NULL: none was made yet. */
-_Atomic uint32_t *sp_heap_index_slot(uint64_t address);
-/* The same, made if need be; NULL: no memory, or no such address. System calls. */
-_Atomic uint32_t *sp_heap_index_make_slot(uint64_t address);
 
 #endif
