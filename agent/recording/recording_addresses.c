@@ -10,6 +10,7 @@
 #include "layout.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
+#include "sp_held_signals.h"
 #include "sp_pages.h"
 #include "sp_syscall.h"
 
@@ -185,54 +186,89 @@ void sp_recording_detach(struct sp_recording *recording)
 	recording->header = NULL;
 }
 
-static long map_nowhere(uint64_t size_bytes, int sharing)
+/* What stays readable when the rest is cut off; whole pages. */
+#define KEPT_RANGES 3U
+
+static void list_kept(const struct sp_recording *recording,
+		      struct piece kept[KEPT_RANGES])
 {
-	return sp_syscall6(SYS_mmap, 0, (long)size_bytes, PROT_READ | PROT_WRITE,
-			   sharing | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	static const enum sp_section_kind kinds[] = {SP_SECTION_MODULES,
+						     SP_SECTION_STRINGS};
+
+	kept[0] = (struct piece){0, SP_HEADER_BYTES};
+	for (unsigned int i = 0; i < SP_ARRAY_COUNT(kinds); i++)
+		kept[1 + i] = (struct piece){
+			recording->header->sections[kinds[i]].offset,
+			end_of_items(recording, kinds[i],
+				     sp_recording_used(recording, kinds[i]))};
 }
 
-static void copy_section(const struct sp_recording *recording, unsigned char *copy,
-			 const struct piece *piece, enum sp_section_kind kind)
+/* In its place: where the program has limited its addresses there may be no others. */
+static void cut_off_range(const struct sp_recording *recording, uint64_t start,
+			  uint64_t end)
 {
-	const struct sp_section *section = &recording->header->sections[kind];
-
-	if (section->offset >= piece->start && section->offset < piece->end)
-		memcpy(copy + section->offset - piece->start,
-		       sp_recording_item(recording, kind, 0),
-		       sp_recording_used(recording, kind) * section->item_bytes);
-}
-
-static bool cut_off_piece(const struct sp_recording *recording, const struct piece *piece)
-{
-	uint64_t bytes = piece->end - piece->start;
-	long copy = map_nowhere(bytes, MAP_PRIVATE);
+	const int flags = MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+	long at = (long)(uintptr_t)sp_recording_at(recording, start);
+	long bytes = (long)(end - start);
 
 	/* Shared memory does not count against a limit on data. */
-	if (copy < 0 && copy > -4096)
-		copy = map_nowhere(bytes, MAP_SHARED);
-	if (copy < 0 && copy > -4096)
-		return false;
-	sp_syscall3(SYS_madvise, copy, bytes, MADV_DONTDUMP);
-	if (!piece->start)
-		memcpy((void *)copy, recording->header, SP_HEADER_BYTES);
-	copy_section(recording, (unsigned char *)copy, piece, SP_SECTION_MODULES);
-	copy_section(recording, (unsigned char *)copy, piece, SP_SECTION_STRINGS);
-	sp_syscall6(SYS_mremap, copy, (long)bytes, (long)bytes,
-		    MREMAP_MAYMOVE | MREMAP_FIXED,
-		    (long)(uintptr_t)sp_recording_at(recording, piece->start), 0);
-	return true;
+	if (sp_syscall6(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags,
+			-1, 0) != at &&
+	    sp_syscall6(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | flags,
+			-1, 0) != at)
+		return;
+	sp_syscall3(SYS_madvise, at, bytes, MADV_DONTDUMP);
 }
 
+static void cut_off_kept_page(const struct sp_recording *recording, uint64_t start)
+{
+	/* Of the one thread there is. */
+	static unsigned char content[SP_PAGE_BYTES];
+	unsigned char *page = sp_recording_at(recording, start);
+
+	memcpy(content, page, SP_PAGE_BYTES);
+	cut_off_range(recording, start, start + SP_PAGE_BYTES);
+	memcpy(page, content, SP_PAGE_BYTES);
+}
+
+static void cut_off_piece(const struct sp_recording *recording, const struct piece *piece,
+			  const struct piece kept[KEPT_RANGES])
+{
+	uint64_t at = piece->start;
+
+	while (at < piece->end) {
+		uint64_t end = piece->end;
+		bool is_kept = false;
+
+		for (unsigned int i = 0; i < KEPT_RANGES; i++) {
+			is_kept |= at >= kept[i].start && at < kept[i].end;
+			if (kept[i].start > at && kept[i].start < end)
+				end = kept[i].start;
+		}
+		if (is_kept) {
+			cut_off_kept_page(recording, at);
+			end = at + SP_PAGE_BYTES;
+		} else {
+			cut_off_range(recording, at, end);
+		}
+		at = end;
+	}
+}
+
+/* Signals are held: for a moment there is no header. */
 void sp_recording_cut_off(struct sp_recording *recording)
 {
-	struct piece pieces[SP_SECTION_COUNT + 1];
+	struct piece pieces[SP_SECTION_COUNT + 1], kept[KEPT_RANGES];
 	unsigned int count;
+	uint64_t mask;
 
 	if (!recording->header)
 		return;
+	mask = sp_signals_hold();
 	count = list_pieces(recording, pieces);
+	list_kept(recording, kept);
 	for (unsigned int i = 0; i < count; i++)
-		if (!cut_off_piece(recording, &pieces[i]))
-			return;
+		cut_off_piece(recording, &pieces[i], kept);
 	recording->is_file = false;
+	sp_signals_release(mask);
 }

@@ -343,23 +343,99 @@ static void no_inodes_leave_anonymous_memory(void)
 	begin_recording(folder, BYTES_MAX, false);
 }
 
-/* Private memory counts against that limit. */
-static void copy_is_cut_off_where_data_is_limited(void)
-{
-	const struct rlimit none = {.rlim_cur = 4096, .rlim_max = RLIM_INFINITY};
-	const size_t offset = offsetof(struct sp_recording_header, process_cpu_ns);
-	uint64_t written = 0;
-	int fd;
+/* --- cut off --- */
 
-	begin_recording(folder, BYTES_MAX, true);
-	fd = open(recording.path, O_RDONLY);
+static uint64_t word_of_file(int fd, const void *at)
+{
+	off_t offset = (off_t)((const unsigned char *)at -
+			       (const unsigned char *)recording.header);
+	uint64_t word = 0;
+
+	require(pread(fd, &word, sizeof(word), offset) == (ssize_t)sizeof(word));
+	return word;
+}
+
+static void write_word(void *at)
+{
+	const uint64_t written = 4711;
+
+	memcpy(at, &written, sizeof(written));
+}
+
+/* What is written from then on is in no part of the file; modules can still be read. */
+static void cut_off_and_write(void (*limit_it)(void))
+{
+	const struct sp_module_record module = {.base = 0x1234000};
+	void *words[SP_SECTION_COUNT + 1] = {&recording.header->process_cpu_ns};
+	uint64_t before[SP_SECTION_COUNT + 1];
+	struct sp_module_record *kept;
+	int fd = open(recording.path, O_RDONLY);
+	uint16_t id;
+
 	require(fd >= 0);
-	require(setrlimit(RLIMIT_DATA, &none) == 0);
+	id = sp_recording_add_module(&recording, &module, "/lib/of-a-long-name.so");
+	require(id);
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		require(sp_recording_reserve(&recording, (enum sp_section_kind)kind, 1) ==
+			0);
+		words[kind + 1] =
+			sp_recording_item(&recording, (enum sp_section_kind)kind, 0);
+	}
+	for (unsigned int i = 0; i <= SP_SECTION_COUNT; i++)
+		before[i] = word_of_file(fd, words[i]);
+	limit_it();
 	sp_recording_cut_off(&recording);
-	atomic_store(&recording.header->process_cpu_ns, 4711);
-	require(pread(fd, &written, sizeof(written), (off_t)offset) ==
-		(ssize_t)sizeof(written));
-	require(written != 4711);
+	require(!recording.is_file);
+	kept = sp_recording_item(&recording, SP_SECTION_MODULES,
+				 sp_recording_used(&recording, SP_SECTION_MODULES) - 1);
+	require(kept->base == module.base);
+	require(strcmp(sp_recording_item(&recording, SP_SECTION_STRINGS, kept->path),
+		       "/lib/of-a-long-name.so") == 0);
+	for (unsigned int i = 0; i <= SP_SECTION_COUNT; i++)
+		write_word(words[i]);
+	for (unsigned int i = 0; i <= SP_SECTION_COUNT; i++)
+		require(word_of_file(fd, words[i]) == before[i]);
+}
+
+/* Private memory counts against that limit. */
+static void limit_data(void)
+{
+	limit(RLIMIT_DATA, 4096);
+}
+
+static void recording_is_cut_off_where_data_is_limited(void)
+{
+	begin_recording(folder, BYTES_MAX, true);
+	cut_off_and_write(limit_data);
+}
+
+/* But for what the stack may grow by. */
+static void limit_addresses(void)
+{
+	limit(RLIMIT_AS, address_space_bytes() + (128 << 10));
+}
+
+static void recording_is_cut_off_where_addresses_are_limited(void)
+{
+	if (HAS_LARGE_SHADOW)
+		return;
+	begin_recording(folder, UINT64_C(64) << 20, true);
+	cut_off_and_write(limit_addresses);
+}
+
+/* In pieces, of which each is cut off. */
+static void recording_that_gave_addresses_back_is_cut_off(void)
+{
+	const struct rlimit low = {64 << 20, RLIM_INFINITY};
+	struct rlimit before;
+
+	begin_recording(folder, UINT64_C(64) << 20, true);
+	require(getrlimit(RLIMIT_AS, &before) == 0);
+	require(setrlimit(RLIMIT_AS, &low) == 0);
+	sp_recording_fit_addresses(&recording);
+	require(setrlimit(RLIMIT_AS, &before) == 0);
+	require(sp_recording_has_given_back(&recording));
+	cut_off_and_write(HAS_LARGE_SHADOW ? limit_data : limit_addresses);
 }
 
 static void (*const cases[])(void) = {
@@ -382,7 +458,9 @@ static void (*const cases[])(void) = {
 	file_system_with_a_little_room_is_used_up,
 	full_file_system_and_removed_file_drop_samples,
 	no_inodes_leave_anonymous_memory,
-	copy_is_cut_off_where_data_is_limited,
+	recording_is_cut_off_where_data_is_limited,
+	recording_is_cut_off_where_addresses_are_limited,
+	recording_that_gave_addresses_back_is_cut_off,
 };
 
 START_TEST(recording_takes_what_it_can_get)
