@@ -15,6 +15,7 @@ static struct victim *run_mode(const char *mode, const char *setting, size_t pro
 		.argv = (const char *const[]){"fork_corners", mode, NULL},
 		.environment =
 			(const char *const[]){"SPANPROF_CPU_HZ=1000", setting, NULL},
+		.timeout_s = 120,
 	};
 	struct victim *victim = victim_run_both(&setup);
 
@@ -56,7 +57,7 @@ END_TEST
 /* Blocks sampled now and then, and each of them. */
 static const char *const rates[] = {"SPANPROF_HEAP_RATE=512K", "SPANPROF_HEAP_RATE=1"};
 
-/* 40 ms of CPU time and more each, some of it the parent's copying. */
+/* 40 ms of CPU time and more each. */
 START_TEST(handler_that_interrupted_malloc_ends_the_child)
 {
 	struct victim *victim = run_mode("exit_in_malloc", rates[_i], 1 + CHILDREN);

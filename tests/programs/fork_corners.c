@@ -3,8 +3,9 @@
  *
  *   small_stack      a thread of 16 KiB forks; its child starts a thread and burns
  *   exit_in_malloc   children that are at work in malloc() when a signal's handler
- *                    ends them by _exit(); every other child has two threads, so that
- *                    malloc() holds a lock
+ *                    ends them by _exit(), after 40 ms of CPU time and some of the
+ *                    kernel's ticks; every other child has two threads, so that malloc()
+ *                    holds a lock
  *   jump_out         a signal's handler jumps out of fork(), which never returns to
  *                    its caller, and the program goes on
  *   same_number      a child of a raw clone() that has its parent's process number, in
@@ -29,6 +30,7 @@
 #define SMALL_STACK_BYTES (16 * 1024)
 #define CHILD_CPU_NS (300 * NS_PER_MS)
 #define CHILDREN 20
+#define TICKS_MIN 8
 #define BLOCKS 512
 /* The kernel copies the tables of that for some tens to hundreds of microseconds. */
 #define COPIED_BYTES ((size_t)256 << 20)
@@ -37,7 +39,8 @@
 NOINLINE void child_work(void);
 NOINLINE void child_allocate(void);
 
-static volatile sig_atomic_t is_in_malloc;
+static volatile sig_atomic_t is_in_malloc, ticks_left;
+static int64_t end_cpu_ns;
 
 static void say(const char *text)
 {
@@ -90,20 +93,27 @@ static int run_small_stack(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : 4;
 }
 
-static void ask_for_signal(long after_us)
+/* By its own CPU time: a tick that brings the signal is one that samples the thread. On a
+ * busy machine few of them find it, so they are counted. */
+static void ask_for_signals(void)
 {
-	struct itimerval once = {.it_value = {.tv_usec = after_us}};
+	const struct itimerspec often = {{0, NS_PER_MS}, {0, NS_PER_MS}};
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF};
+	timer_t timer;
 
-	/* By CPU time: the child is sampled before it ends, however busy the machine. */
-	setitimer(ITIMER_PROF, &once, NULL);
+	event._sigev_un._tid = gettid();
+	if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &timer) != 0 ||
+	    timer_settime(timer, 0, &often, NULL) != 0)
+		_exit(3);
 }
 
 static void end_if_in_malloc(int number)
 {
 	(void)number;
-	if (is_in_malloc)
+	if (ticks_left > 0)
+		ticks_left--;
+	else if (is_in_malloc && thread_cpu_ns() >= end_cpu_ns)
 		_exit(6);
-	ask_for_signal(100);
 }
 
 static void *pausing_thread(void *unused)
@@ -141,7 +151,9 @@ static int run_exit_in_malloc(void)
 		if (pid == 0) {
 			if (i % 2 && pthread_create(&id, NULL, pausing_thread, NULL) != 0)
 				_exit(3);
-			ask_for_signal(40000 + 1700 * i);
+			ticks_left = TICKS_MIN;
+			end_cpu_ns = 40 * NS_PER_MS + i * NS_PER_MS * 17 / 10;
+			ask_for_signals();
 			child_allocate();
 		}
 		waitpid(pid, &status, 0);
