@@ -92,7 +92,9 @@ static bool module_loaded(uint64_t start, const void *link_map)
 
 static bool wants_modules(void)
 {
-	return sp_alloc_extended_has_news() || sp_spans_want_modules();
+	bool has_news = sp_alloc_extended_has_news();
+
+	return sp_spans_want_modules() || has_news;
 }
 
 static void verify_signal(void)
@@ -277,6 +279,7 @@ static void start(void)
 		.verify_signal = verify_signal,
 		.module_loaded = module_loaded,
 		.wants_modules = wants_modules,
+		.modules_told = sp_spans_modules_told,
 		.say_unmet_spans = sp_spans_say_unmet,
 	};
 	int err;

@@ -195,6 +195,7 @@ static void refresh_modules(void)
 		return;
 	atomic_store_explicit(&sp_capture.wants_modules, false, memory_order_relaxed);
 	sp_modules_refresh(reporter.collector.modules);
+	reporter.setup.calls->modules_told();
 }
 
 static void take_setup(const struct sp_reporter_setup *setup)

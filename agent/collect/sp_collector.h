@@ -26,6 +26,8 @@ struct sp_collector_calls {
 	bool (*module_loaded)(uint64_t start, const void *link_map);
 	/* Is there perhaps something to tell module_loaded? Asked each round. */
 	bool (*wants_modules)(void);
+	/* After each scan: module_loaded has been told of all that it found. */
+	void (*modules_told)(void);
 	/* Adds to the line at exit what of the spans was looked for and not met. */
 	void (*say_unmet_spans)(struct sp_text *text);
 };

@@ -139,6 +139,13 @@ bool sp_spans_want_modules(void)
 	return wants;
 }
 
+void sp_spans_modules_told(void)
+{
+	for (size_t i = 0; i < SOURCES; i++)
+		if (sources[i]->modules_told && sp_spans_is_on(sources[i]->source))
+			sources[i]->modules_told();
+}
+
 bool sp_spans_is_on(enum sp_span_source source)
 {
 	return atomic_load_explicit(&on_sources, memory_order_relaxed) & 1U << source;

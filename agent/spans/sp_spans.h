@@ -37,6 +37,9 @@ struct sp_span_source_ops {
 	/* Context: collector. Is there perhaps something for module_loaded()? Asked
 	 * each round; a source that looks for something else does so here. */
 	bool (*wants_modules)(void);
+	/* Context: collector. All modules that were there when wants_modules() was asked
+	 * last have been told, as far as they could be found. NULL: nothing to do. */
+	void (*modules_told)(void);
 };
 
 /*
@@ -51,6 +54,7 @@ void sp_spans_begin(const struct sp_spans_setup *setup);
 /* Context: collector. Tells all sources that are switched on, or asks them. */
 bool sp_spans_module_loaded(uint64_t start, const struct link_map *link_map);
 bool sp_spans_want_modules(void);
+void sp_spans_modules_told(void);
 
 /* Context: collector; as part of the line at exit: "; no calls found of PQexek", or
  * nothing. */

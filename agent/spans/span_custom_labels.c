@@ -50,8 +50,14 @@ SP_TLS void *custom_labels_current_set;
 static const char *recorded_keys;
 /* The program has labels of another layout. */
 static _Atomic bool is_other_version;
-/* Labels were met; who says which version they are of may have been loaded late. */
-static _Atomic bool wants_look, has_looked;
+/*
+ * Who says which version they are of may have been loaded late. Once labels were met, the
+ * reporter looks at all modules that are there by then; before that they are not read:
+ *
+ *   UNKNOWN --labels met--> ASKED --scan begins--> LOOKING --scan ended--> KNOWN
+ */
+enum { VERSION_UNKNOWN, VERSION_ASKED, VERSION_LOOKING, VERSION_KNOWN };
+static _Atomic uint32_t version_state;
 
 /* Is there a recorded key of so many bytes (key NULL), or that very key? */
 static bool is_recorded(const char *key, uint64_t key_bytes)
@@ -163,18 +169,32 @@ static bool has_any(void)
 	       !atomic_load_explicit(&is_other_version, memory_order_relaxed);
 }
 
+/* They are left out, and counted where somebody wants them. */
+static SP_COLD void ask_for_version(void)
+{
+	uint32_t state = VERSION_UNKNOWN;
+
+	if (atomic_compare_exchange_strong_explicit(&version_state, &state, VERSION_ASKED,
+						    memory_order_relaxed,
+						    memory_order_relaxed))
+		sp_capture_wake_reporter();
+	if (recorded_keys[0])
+		sp_recording_count(&sp_capture.recording, SP_LOSS_SPAN_LABELS, 1);
+}
+
 static bool add_current(struct sp_span_labels *labels)
 {
 	uint64_t address = (uint64_t)(uintptr_t)custom_labels_current_set;
 
 	sp_span_note_source(SP_SPAN_SOURCE_CUSTOM_LABELS);
-	if (sp_unlikely(
-		    !atomic_load_explicit(&has_looked, memory_order_relaxed) &&
-		    !atomic_exchange_explicit(&has_looked, true, memory_order_relaxed))) {
-		atomic_store_explicit(&wants_look, true, memory_order_relaxed);
-		sp_capture_wake_reporter();
+	/* Acquire: pairs with the release that tells the end of the look. */
+	if (sp_unlikely(atomic_load_explicit(&version_state, memory_order_acquire) !=
+			VERSION_KNOWN)) {
+		ask_for_version();
+		return false;
 	}
-	return recorded_keys[0] && add_set(address, labels);
+	/* The look may have ended just now. */
+	return recorded_keys[0] && has_any() && add_set(address, labels);
 }
 
 /* --- the version --- */
@@ -196,8 +216,11 @@ static bool begin(const struct sp_spans_setup *setup)
 		return false;
 	recorded_keys = setup->labels;
 	version = sp_next_find_first("custom_labels_abi_version", NULL);
-	if (version)
+	if (version) {
 		check_version((uint64_t)(uintptr_t)version);
+		atomic_store_explicit(&version_state, VERSION_KNOWN,
+				      memory_order_relaxed);
+	}
 	sp_sample_label_source(has_any, add_current);
 	return false; /* found when a thread has labels */
 }
@@ -212,9 +235,26 @@ static bool module_loaded(uint64_t start, const struct link_map *link_map)
 	return true;
 }
 
+/* Also in a fork child whose parent was just looking. */
 static bool wants_modules(void)
 {
-	return atomic_exchange_explicit(&wants_look, false, memory_order_relaxed);
+	uint32_t state = VERSION_ASKED;
+
+	return atomic_compare_exchange_strong_explicit(
+		       &version_state, &state, VERSION_LOOKING, memory_order_relaxed,
+		       memory_order_relaxed) ||
+	       state == VERSION_LOOKING;
+}
+
+/* A scan that failed tells no more the next time. */
+static void modules_told(void)
+{
+	uint32_t state = VERSION_LOOKING;
+
+	/* Release: what was found of the version is seen first. */
+	atomic_compare_exchange_strong_explicit(&version_state, &state, VERSION_KNOWN,
+						memory_order_release,
+						memory_order_relaxed);
 }
 
 const struct sp_span_source_ops sp_span_custom_labels = {
@@ -223,4 +263,5 @@ const struct sp_span_source_ops sp_span_custom_labels = {
 	.begin = begin,
 	.module_loaded = module_loaded,
 	.wants_modules = wants_modules,
+	.modules_told = modules_told,
 };

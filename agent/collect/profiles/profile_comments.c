@@ -98,7 +98,8 @@ static const char *const common_losses[SP_LOSS_COUNT] = {
 		"spans not followed, shown as the span around them: no room "
 		"(SPANPROF_RECORDING_SIZE)",
 	[SP_LOSS_SPAN_LABELS] =
-		"names, labels or ids without room, shown as [other] or left out",
+		"names, labels or ids without room or not readable (yet), shown as "
+		"[other] or left out",
 	[SP_LOSS_SPAN_NAMELESS] =
 		"samples with attributes of otel_thread_ctx_v1 whose keys had no names "
 		"yet, or never: their labels are left out",
