@@ -24,6 +24,39 @@ static struct victim *run(const char *const *argv, const char *const *environmen
 	return victim;
 }
 
+/* What is asked of the profiles of one pattern. */
+struct question {
+	const char *pattern;
+	const struct label_rule *rule;
+	const char *what;
+};
+#define QUESTIONS_MAX 6
+#define RUNS_MAX 20
+
+/* Runs it as often as it takes for samples enough to answer all questions, which it does
+ * of all runs together. The last run. */
+static struct victim *run_and_ask(const char *const *argv, const char *const *environment,
+				  const struct question *questions, size_t count)
+{
+	struct label_shares shares[QUESTIONS_MAX] = {0};
+	struct victim *victim = NULL;
+	bool is_enough = false;
+
+	for (int runs = 0; runs < RUNS_MAX && !is_enough; runs++) {
+		victim_free(victim);
+		victim = run(argv, environment);
+		is_enough = true;
+		for (size_t i = 0; i < count; i++) {
+			label_shares_add_victim(victim, questions[i].pattern,
+						questions[i].rule, &shares[i]);
+			is_enough &= label_shares_are_enough(&shares[i]);
+		}
+	}
+	for (size_t i = 0; i < count; i++)
+		label_shares_assert(&shares[i], questions[i].what);
+	return victim;
+}
+
 static bool is_found(const struct victim *victim, const char *source)
 {
 	const char *found = strstr(victim->agent_lines, "; found: ");
@@ -112,13 +145,19 @@ static const struct {
 };
 #define WRITERS (sizeof(writers) / sizeof(writers[0]))
 
-static struct victim *run_writer(int which, const char *ms, const char *const *settings)
+static const char *library_of(int which, char library[PATH_MAX])
 {
-	char library[PATH_MAX] = "-";
+	if (strcmp(writers[which].library, "-") == 0)
+		return "-";
+	return victim_program_path(writers[which].library, library);
+}
 
-	if (strcmp(writers[which].library, "-") != 0)
-		victim_program_path(writers[which].library, library);
-	return run(NAMES(writers[which].program, ms, library), settings);
+static struct victim *run_writer(int which, const char *const *settings)
+{
+	char library[PATH_MAX];
+
+	return run(NAMES(writers[which].program, "300", library_of(which, library)),
+		   settings);
 }
 
 /* One of its attributes never has a name. */
@@ -133,20 +172,22 @@ static void check_nameless_are_told(const struct victim *victim)
 
 START_TEST(what_libraries_publish_is_on_samples)
 {
-	struct victim *victim = run_writer(
-		_i, "9000",
+	static const struct question questions[QUESTIONS_MAX] = {
+		{"*.cpu.pb.gz", &otel_rule, "otel, cpu"},
+		{"*.heap.pb.gz", &otel_rule, "otel, heap"},
+		{"*.cpu.pb.gz", &attributes_rule, "attributes, cpu"},
+		{"*.heap.pb.gz", &attributes_rule, "attributes, heap"},
+		{"*.cpu.pb.gz", &custom_labels_rule, "custom-labels, cpu"},
+		{"*.heap.pb.gz", &custom_labels_rule, "custom-labels, heap"},
+	};
+	char library[PATH_MAX];
+	struct victim *victim = run_and_ask(
+		NAMES(writers[_i].program, "9000", library_of(_i, library)),
 		NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1", "SPANPROF_SPANS=id",
 		      "SPANPROF_RECORD_LABELS=tenant,route,nobody,otel.tenant,"
-		      "otel.route"));
+		      "otel.route"),
+		questions, QUESTIONS_MAX);
 
-	label_shares_check(victim, "*.cpu.pb.gz", &otel_rule, "otel, cpu");
-	label_shares_check(victim, "*.heap.pb.gz", &otel_rule, "otel, heap");
-	label_shares_check(victim, "*.cpu.pb.gz", &attributes_rule, "attributes, cpu");
-	label_shares_check(victim, "*.heap.pb.gz", &attributes_rule, "attributes, heap");
-	label_shares_check(victim, "*.cpu.pb.gz", &custom_labels_rule,
-			   "custom-labels, cpu");
-	label_shares_check(victim, "*.heap.pb.gz", &custom_labels_rule,
-			   "custom-labels, heap");
 	check_nameless_are_told(victim);
 	ck_assert(is_found(victim, "otel"));
 	ck_assert(is_found(victim, "custom-labels"));
@@ -173,10 +214,9 @@ static int64_t count_labelled(const struct victim *victim, const char *key)
 
 START_TEST(sources_can_be_switched_off)
 {
-	struct victim *victim =
-		run_writer(_i, "300",
-			   NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_RECORD_LABELS=route",
-				 "SPANPROF_SOURCES=-otel,-custom-labels,-thread-names"));
+	struct victim *victim = run_writer(
+		_i, NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_RECORD_LABELS=route",
+			  "SPANPROF_SOURCES=-otel,-custom-labels,-thread-names"));
 
 	ck_assert_int_eq(count_labelled(victim, "span_name"), 0);
 	ck_assert_int_eq(count_labelled(victim, "route"), 0);
@@ -189,7 +229,7 @@ END_TEST
 
 START_TEST(labels_are_not_kept_unless_asked_for)
 {
-	struct victim *victim = run_writer(_i, "300", NAMES("SPANPROF_CPU_HZ=1000"));
+	struct victim *victim = run_writer(_i, NAMES("SPANPROF_CPU_HZ=1000"));
 
 	ck_assert_int_eq(count_labelled(victim, "route"), 0);
 	ck_assert_int_eq(count_labelled(victim, "otel.route"), 0);
@@ -211,9 +251,8 @@ START_TEST(labels_of_another_version_are_not_read)
 	victim_program_path("lib_span_writer_later.so", library);
 	victim = run(NAMES("span_writer", "2000", library),
 		     NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_RECORD_LABELS=route"));
-	/* Until somebody has looked at the library, the version is not known. */
 	samples = count_labelled(victim, "route");
-	ck_assert_msg(samples <= 5, "%lld samples", (long long)samples);
+	ck_assert_msg(samples == 0, "%lld samples", (long long)samples);
 	ck_assert_int_gt(count_labelled(victim, "span_name"), 0);
 	victim_free(victim);
 }
@@ -260,17 +299,20 @@ START_TEST(name_and_title_of_perl_are_on_samples)
 					      &title};
 	const struct label_rule thread_rule = {NULL, label_has_function, label_has_value,
 					       &thread};
+	const struct question questions[] = {
+		{"*.cpu.pb.gz", &title_rule, "process-title, cpu"},
+		{"*.heap.pb.gz", &title_rule, "process-title, heap"},
+		{"*.cpu.pb.gz", &thread_rule, "thread-names, cpu"},
+		{"*.heap.pb.gz", &thread_rule, "thread-names, heap"},
+	};
 	struct victim *victim;
 
 	if (!real_program_has_commands(NAMES("perl")))
 		return;
-	victim = run(NAMES("/usr/bin/perl", "-e", PERL_PROGRAM),
-		     NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1",
-			   "SPANPROF_SOURCES=process-title"));
-	label_shares_check(victim, "*.cpu.pb.gz", &title_rule, "process-title, cpu");
-	label_shares_check(victim, "*.heap.pb.gz", &title_rule, "process-title, heap");
-	label_shares_check(victim, "*.cpu.pb.gz", &thread_rule, "thread-names, cpu");
-	label_shares_check(victim, "*.heap.pb.gz", &thread_rule, "thread-names, heap");
+	victim = run_and_ask(NAMES("/usr/bin/perl", "-e", PERL_PROGRAM),
+			     NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1",
+				   "SPANPROF_SOURCES=process-title"),
+			     questions, sizeof(questions) / sizeof(questions[0]));
 	ck_assert(is_found(victim, "thread-names, process-title"));
 	victim_free(victim);
 }
@@ -295,27 +337,29 @@ static bool has_io_name(const struct profile *profile, const label_sample *sampl
 START_TEST(threads_of_redis_have_their_names)
 {
 	static const struct label_rule rule = {NULL, is_io_thread, has_io_name, NULL};
+	static const struct question questions[] = {
+		{"redis-server.*.cpu.pb.gz", &rule, "thread-names of redis, cpu"},
+		{"redis-server.*.heap.pb.gz", &rule, "thread-names of redis, heap"},
+	};
 	struct victim *victim;
 
 	if (!real_program_has_commands(
 		    NAMES("redis-server", "redis-cli", "redis-benchmark")))
 		return;
-	victim = run(NAMES("/bin/bash", "-c",
-			   "preload=$LD_PRELOAD; unset LD_PRELOAD\n"
-			   "LD_PRELOAD=$preload redis-server --port 0 --unixsocket "
-			   "$PWD/s --save '' --dir $PWD --io-threads 3 "
-			   "--io-threads-do-reads yes >log 2>&1 &\n"
-			   "for i in $(seq 100); do redis-cli -s s ping >pong "
-			   "2>/dev/null; grep -q PONG pong && break; sleep 0.1; done\n"
-			   "end=$(($(date +%s) + 8))\n"
-			   "while [ $(date +%s) -lt $end ]; do redis-benchmark -s s -t "
-			   "set,get -n 20000 -r 10000 -q >>bench; done\n"
-			   "redis-cli -s s shutdown nosave; wait $!"),
-		     NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1"));
-	label_shares_check(victim, "redis-server.*.cpu.pb.gz", &rule,
-			   "thread-names of redis, cpu");
-	label_shares_check(victim, "redis-server.*.heap.pb.gz", &rule,
-			   "thread-names of redis, heap");
+	victim = run_and_ask(
+		NAMES("/bin/bash", "-c",
+		      "preload=$LD_PRELOAD; unset LD_PRELOAD\n"
+		      "LD_PRELOAD=$preload redis-server --port 0 --unixsocket "
+		      "$PWD/s --save '' --dir $PWD --io-threads 3 "
+		      "--io-threads-do-reads yes >log 2>&1 &\n"
+		      "for i in $(seq 100); do redis-cli -s s ping >pong "
+		      "2>/dev/null; grep -q PONG pong && break; sleep 0.1; done\n"
+		      "end=$(($(date +%s) + 8))\n"
+		      "while [ $(date +%s) -lt $end ]; do redis-benchmark -s s -t "
+		      "set,get -n 20000 -r 10000 -q >>bench; done\n"
+		      "redis-cli -s s shutdown nosave; wait $!"),
+		NAMES("SPANPROF_CPU_HZ=1000", "SPANPROF_HEAP_RATE=1"), questions,
+		sizeof(questions) / sizeof(questions[0]));
 	victim_free(victim);
 }
 END_TEST
@@ -400,11 +444,15 @@ START_TEST(environment_makes_a_span_around_the_process)
 {
 	static const struct label_rule rule = {NULL, is_of_python, is_in_process_span,
 					       NULL};
+	static const struct question questions[] = {
+		{"*.cpu.pb.gz", &rule, "environment, cpu"},
+		{"*.heap.pb.gz", &rule, "environment, heap"},
+	};
 	struct victim *victim;
 
 	if (!real_program_has_commands(NAMES("python3")))
 		return;
-	victim = run(
+	victim = run_and_ask(
 		NAMES("/usr/bin/python3", "-c",
 		      "import sqlite3, time\n"
 		      "c = sqlite3.connect(':memory:')\n"
@@ -422,9 +470,8 @@ START_TEST(environment_makes_a_span_around_the_process)
 		      "SPANPROF_SPANS=id,sqlite3_step", "SPANPROF_SPAN_CPU=off",
 		      "OTEL_SERVICE_NAME=shop",
 		      "TRACEPARENT=00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-"
-		      "01"));
-	label_shares_check(victim, "*.cpu.pb.gz", &rule, "environment, cpu");
-	label_shares_check(victim, "*.heap.pb.gz", &rule, "environment, heap");
+		      "01"),
+		questions, sizeof(questions) / sizeof(questions[0]));
 	ck_assert(is_found(victim, "environment"));
 	victim_free(victim);
 }

@@ -44,6 +44,12 @@ void label_shares_add(const char *path, const struct label_rule *rule,
 	profile_free(profile);
 }
 
+bool label_shares_are_enough(const struct label_shares *shares)
+{
+	return shares->in + shares->out >= SAMPLES_MIN && shares->in >= SAMPLES_MIN / 4 &&
+	       shares->out >= SAMPLES_MIN / 4;
+}
+
 void label_shares_assert(const struct label_shares *shares, const char *what)
 {
 	printf("%s: %lld of %lld samples within, %lld of %lld outside\n", what,
@@ -58,17 +64,24 @@ void label_shares_assert(const struct label_shares *shares, const char *what)
 			    SHARE_MIN * (double)shares->out);
 }
 
-void label_shares_check(const struct victim *victim, const char *pattern,
-			const struct label_rule *rule, const char *what)
+void label_shares_add_victim(const struct victim *victim, const char *pattern,
+			     const struct label_rule *rule, struct label_shares *shares)
 {
-	struct label_shares shares = {0};
 	struct victim_files files;
 
 	victim_list(victim->profiles, pattern, &files);
 	ck_assert_msg(files.count > 0, "no %s; said: %s", pattern, victim->agent_lines);
 	for (size_t i = 0; i < files.count; i++)
-		label_shares_add(files.paths[i], rule, &shares);
+		label_shares_add(files.paths[i], rule, shares);
 	victim_files_free(&files);
+}
+
+void label_shares_check(const struct victim *victim, const char *pattern,
+			const struct label_rule *rule, const char *what)
+{
+	struct label_shares shares = {0};
+
+	label_shares_add_victim(victim, pattern, rule, &shares);
 	label_shares_assert(&shares, what);
 }
 

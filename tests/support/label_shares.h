@@ -33,11 +33,19 @@ struct label_rule {
 void label_shares_add(const char *path, const struct label_rule *rule,
 		      struct label_shares *shares);
 
+/* The same of the victim's profiles of that pattern; asserts that there are some. */
+void label_shares_add_victim(const struct victim *victim, const char *pattern,
+			     const struct label_rule *rule, struct label_shares *shares);
+
+/* Are they as many as label_shares_assert() wants? On a busy machine the kernel's ticks,
+ * and with them samples, are rarer. */
+bool label_shares_are_enough(const struct label_shares *shares);
+
 /* Asserts 1,000 samples, a quarter of them on either side at least, and 99 % right on
  * both. what: for the reader of the test's output. */
 void label_shares_assert(const struct label_shares *shares, const char *what);
 
-/* The same of the victim's profiles of that pattern, all together. */
+/* The same of one victim's profiles of that pattern, all together. */
 void label_shares_check(const struct victim *victim, const char *pattern,
 			const struct label_rule *rule, const char *what);
 
