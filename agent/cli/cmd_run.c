@@ -5,6 +5,7 @@
  * signals that are meant for it go to it, and we end as it did. Context: command;
  * invariant: a recording is removed only once its profiles are written.
  */
+#include "run_signals.h"
 #include "sp_cli.h"
 #include "sp_options.h"
 
@@ -22,65 +23,6 @@
 /* As shells have it. */
 #define EXIT_NOT_EXECUTABLE 126
 #define EXIT_NOT_FOUND 127
-
-static volatile sig_atomic_t program;
-
-/* What the terminal sends when a key is pressed reaches the program by itself. */
-static void forward(int signo, siginfo_t *info, void *context)
-{
-	bool is_of_key = (signo == SIGINT || signo == SIGQUIT) && info->si_code > 0;
-
-	(void)context;
-	if (program > 0 && !is_of_key)
-		kill(program, signo);
-}
-
-#define FORWARD                                                                          \
-	{                                                                                \
-		.sa_sigaction = forward, .sa_flags = SA_RESTART | SA_SIGINFO             \
-	}
-
-static const struct {
-	int signo;
-	struct sigaction action;
-} taken[] = {
-	{SIGTERM, FORWARD},
-	{SIGHUP, FORWARD},
-	{SIGINT, FORWARD},
-	{SIGQUIT, FORWARD},
-	{SIGUSR1, FORWARD},
-	{SIGUSR2, FORWARD},
-	/* A limit on file sizes is an error for us. */
-	{SIGXFSZ, {.sa_handler = SIG_IGN}},
-	/* Were it ignored, how the program ends would be lost. */
-	{SIGCHLD, {.sa_handler = SIG_DFL}},
-};
-
-/* What the program sets out with. */
-struct inherited {
-	struct sigaction actions[SP_ARRAY_COUNT(taken)];
-	sigset_t mask;
-};
-
-/* None is forwarded before there is a program to have it. */
-static void take_signals(struct inherited *inherited)
-{
-	sigset_t held;
-
-	sigemptyset(&held);
-	for (size_t i = 0; i < SP_ARRAY_COUNT(taken); i++)
-		sigaddset(&held, taken[i].signo);
-	sigprocmask(SIG_BLOCK, &held, &inherited->mask);
-	for (size_t i = 0; i < SP_ARRAY_COUNT(taken); i++)
-		sigaction(taken[i].signo, &taken[i].action, &inherited->actions[i]);
-}
-
-static void give_signals_back(const struct inherited *inherited)
-{
-	for (size_t i = 0; i < SP_ARRAY_COUNT(taken); i++)
-		sigaction(taken[i].signo, &inherited->actions[i], NULL);
-	sigprocmask(SIG_SETMASK, &inherited->mask, NULL);
-}
 
 /* In front of what is preloaded anyway. */
 static int preload(const char *agent)
@@ -119,11 +61,11 @@ static bool make_folder(const struct sp_options *options, char folder[PATH_MAX])
 }
 
 static _Noreturn void run_program(char **argv, const char *agent, const char *folder,
-				  const struct inherited *inherited)
+				  const struct sp_run_inherited *inherited)
 {
 	int err;
 
-	give_signals_back(inherited);
+	sp_run_signals_give_back(inherited);
 	if (preload(agent) != 0 ||
 	    (*folder != '\0' && setenv("SPANPROF_RECORDING_DIR", folder, 1) != 0)) {
 		sp_cli_complain("cannot set the environment: %s", strerror(errno));
@@ -133,15 +75,6 @@ static _Noreturn void run_program(char **argv, const char *agent, const char *fo
 	err = errno;
 	sp_cli_complain("cannot run %s: %s", argv[0], strerror(err));
 	_exit(err == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE);
-}
-
-static int wait_for(pid_t child)
-{
-	int status = 0;
-
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
 }
 
 /* What is left of programs that still run stays, and is told. */
@@ -161,7 +94,9 @@ static void recover_from(char *folder, struct sp_options *options)
 		return;
 	optind = 0;
 	sp_cmd_recover.run((int)SP_ARRAY_COUNT(argv) - 1, argv);
+	/* Whether anybody reads it does not change how the program ended. */
 	fflush(stdout);
+	clearerr(stdout);
 	if (rmdir(folder) != 0)
 		sp_cli_complain("recordings stay in %s for \"spanprof recover\"", folder);
 }
@@ -187,7 +122,7 @@ static int end_like(int status)
 
 static int run_run(int argc, char **argv)
 {
-	struct inherited inherited;
+	struct sp_run_inherited inherited;
 	struct sp_options options;
 	char agent[PATH_MAX], folder[PATH_MAX] = "";
 	int first = argc > 1 && strcmp(argv[1], "--") == 0 ? 2 : 1;
@@ -209,7 +144,7 @@ static int run_run(int argc, char **argv)
 		sp_cli_complain("no folder for recordings can be made; what is left of "
 				"a program that is killed stays where it is");
 	}
-	take_signals(&inherited);
+	sp_run_signals_take(&inherited);
 	child = fork();
 	if (child == 0)
 		run_program(argv + first, agent, folder, &inherited);
@@ -217,10 +152,7 @@ static int run_run(int argc, char **argv)
 		sp_cli_complain("cannot run %s: %s", argv[first], strerror(errno));
 		status = SP_EXIT_FAILED << 8;
 	} else {
-		program = child;
-		sigprocmask(SIG_SETMASK, &inherited.mask, NULL);
-		status = wait_for(child);
-		program = 0;
+		status = sp_run_signals_wait(child, &inherited);
 	}
 	if (folder[0] != '\0')
 		recover_from(folder, &options);
@@ -237,8 +169,9 @@ const struct sp_command sp_cmd_run = {
 		"of\n"
 		"Go and C and ends by itself, its profiles are recovered at its end.\n"
 		"\n"
-		"SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to "
-		"it.\n"
+		"SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 and SIGTSTP are "
+		"passed on\n"
+		"to it. When it stops, so does the command, and SIGCONT continues both.\n"
 		"\n"
 		"Exit status: that of the program; 126 or 127 where it cannot be run.\n",
 	.run = run_run,

@@ -7,11 +7,13 @@
 #include "sp_options_value.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct sp_command *const commands[] = {
 	&sp_cmd_run,	 &sp_cmd_recover, &sp_cmd_delta,
@@ -133,11 +135,25 @@ static const struct sp_command *choose(const char *word)
 	return sp_command_find(word);
 }
 
+/* Files that we open must not take the place of a standard stream that was closed: what
+ * is said would go into them. A program that is run finds it closed all the same. */
+static void fill_standard_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	} while (fd >= 0 && fd < STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const struct sp_command *command;
 	int status;
 
+	fill_standard_streams();
 	if (argc < 2) {
 		sp_cli_complain("no command; \"spanprof help\" tells what there is");
 		return SP_EXIT_USAGE;

@@ -105,16 +105,20 @@ path_follows_an_installed_copy() {
 	expect_match 'no libspanprof.so beside' "$errors"
 }
 
-# run_program STATUS ARGUMENTS... - as run, "spanprof run" with folders of its own.
+# run_to_end ARGUMENTS... - "spanprof run" with folders of its own.
+run_to_end() {
+	rm -rf "$scratch/profiles"
+	mkdir -p "$scratch/profiles" "$scratch/recordings"
+	env -i PATH="$PATH" SPANPROF_OUT="$scratch/profiles" \
+		SPANPROF_RECORDING_DIR="$scratch/recordings" "$cli" run "$@"
+}
+
+# run_program STATUS ARGUMENTS... - as run, with folders of its own.
 run_program() {
 	local expected=$1 status=0
 
 	shift
-	rm -rf "$scratch/profiles"
-	mkdir -p "$scratch/profiles" "$scratch/recordings"
-	env -i PATH="$PATH" SPANPROF_OUT="$scratch/profiles" \
-		SPANPROF_RECORDING_DIR="$scratch/recordings" "$cli" run "$@" \
-		>"$scratch/output" 2>"$scratch/errors" || status=$?
+	run_to_end "$@" >"$scratch/output" 2>"$scratch/errors" || status=$?
 	output=$(cat "$scratch/output")
 	errors=$(cat "$scratch/errors")
 	expect_same "status $expected" "status $status"
@@ -161,6 +165,86 @@ what_signals_a_program_is_run_with_is_not_ours() {
 	run_program 7 env --ignore-signal=CHLD "$cli" run bash -c 'exit 7'
 	run_program 0 env --ignore-signal=CHLD "$cli" run grep SigIgn /proc/self/status
 	expect_same "$(env --ignore-signal=CHLD grep SigIgn /proc/self/status)" "$output"
+}
+
+# state_is PID STATE - waits until the process is in that.
+state_is() {
+	local stat i
+
+	for ((i = 0; i < 3000; i++)); do
+		stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+		stat=${stat##*) }
+		[ "${stat%% *}" != "$2" ] || return 0
+		sleep 0.01
+	done
+	return 1
+}
+
+# start_job ARGUMENTS... - "spanprof run" in the background with a group of its own, as
+# shells start jobs; its number is in $job.
+start_job() {
+	rm -f "$scratch/output" "$scratch/ready"
+	set -m
+	env -i PATH="$PATH" SPANPROF_OUT="$scratch" SPANPROF_RECORDING_DIR="$scratch" \
+		"$cli" run "$@" >"$scratch/output" 2>"$scratch/errors" &
+	job=$!
+	set +m
+}
+
+# end_job STATUS - the job ends by itself with that.
+end_job() {
+	local status=0
+
+	while kill -0 "$job" 2>/dev/null && ! state_is "$job" Z; do :; done
+	wait "$job" || status=$?
+	expect_same "status $1" "status $status"
+}
+
+program_that_stops_and_goes_on_does_so_with_us() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	local signal
+
+	# shellcheck disable=SC2016 # the program's own number
+	for signal in STOP TSTP TTOU; do
+		start_job bash -c "kill -$signal"' $$; echo on; exit 7'
+		expect_same stopped "$(state_is "$job" T && echo stopped)"
+		expect_same "" "$(cat "$scratch/output")"
+		# To us alone: whoever started us knows nobody else.
+		kill -CONT "$job"
+		end_job 7
+		expect_same on "$(cat "$scratch/output")"
+	done
+}
+
+program_that_does_not_stop_does_not_stop_us() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	# shellcheck disable=SC2016
+	start_job bash -c 'trap "echo caught; exit 5" TSTP; echo >"$0"
+		while :; do sleep 0.01; done' "$scratch/ready"
+	while [ ! -e "$scratch/ready" ]; do sleep 0.01; done
+	kill -TSTP "$job"
+	end_job 5
+	expect_same caught "$(cat "$scratch/output")"
+}
+
+recovery_goes_on_where_nobody_reads_of_it() {
+	[ -e "$SPANPROF_TEST_AGENT" ] || return 0
+	local program status=0
+
+	# Once nobody reads, a child is killed: its profile has to be recovered.
+	# shellcheck disable=SC2016
+	program='trap "" PIPE; while echo x >&2; do :; done; sh -c "kill -9 \$\$"; exit 3'
+	run_to_end bash -c "$program" 2> >(:) || status=$?
+	expect_same 3 "$status"
+	expect_same 1 "$(count_profiles sh)"
+	expect_same "" "$(ls "$scratch/recordings")"
+	# The program's status is 0: ours is, too.
+	status=0
+	# shellcheck disable=SC2016
+	run_to_end bash -c 'sh -c "kill -9 \$\$"; exit 0' 2>&- || status=$?
+	expect_same 0 "$status"
+	expect_same 1 "$(count_profiles sh)"
+	expect_same "" "$(ls "$scratch/recordings")"
 }
 
 a_program_to_run_is_asked_for() {
@@ -365,6 +449,9 @@ check path_follows_an_installed_copy
 check program_that_is_run_ends_as_without_us
 check program_that_is_killed_has_its_profile_when_run
 check what_signals_a_program_is_run_with_is_not_ours
+check program_that_stops_and_goes_on_does_so_with_us
+check program_that_does_not_stop_does_not_stop_us
+check recovery_goes_on_where_nobody_reads_of_it
 check a_program_to_run_is_asked_for
 check recover_without_a_file_is_a_usage_error
 check recover_refuses_a_pattern_that_makes_no_file_name
