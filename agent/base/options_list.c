@@ -2,6 +2,7 @@
  * Options that are lists of words. Context: signal; invariant: what is stored is in
  * the form that sp_options_list_make() gives it.
  */
+#include "sp_list.h"
 #include "sp_options.h"
 
 #include <errno.h>
@@ -42,14 +43,11 @@ int sp_options_list_make(const char *text, char *list, size_t list_bytes)
 static const char *find(const char *list, const char *item)
 {
 	size_t item_bytes = strlen(item);
+	struct sp_list_item at;
 
-	while (*list != '\0') {
-		size_t bytes = strcspn(list, ",");
-
-		if (bytes == item_bytes && memcmp(list, item, bytes) == 0)
-			return list;
-		list += bytes + (list[bytes] == ',');
-	}
+	while (sp_list_next(&list, &at))
+		if (sp_list_item_is(&at, item, item_bytes))
+			return at.at;
 	return NULL;
 }
 

@@ -1,6 +1,8 @@
 /* See function_patterns.h. */
 #include "function_patterns.h"
 
+#include "sp_list.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -154,8 +156,9 @@ bool sp_function_is_refused(const char *name)
 }
 
 /* Goes back to the last * only: what an earlier one took need not be taken anew. */
-static bool matches_one(const char *pattern, const char *end, const char *name)
+static bool matches_one(const struct sp_list_item *item, const char *name)
 {
+	const char *pattern = item->at, *end = pattern + item->bytes;
 	const char *star = NULL, *star_name = NULL;
 
 	while (*name) {
@@ -179,26 +182,21 @@ static bool matches_one(const char *pattern, const char *end, const char *name)
 
 uint64_t sp_function_patterns_for(const char *patterns, const char *name)
 {
+	struct sp_list_item item;
 	uint64_t matching = 0;
 
-	for (uint32_t i = 0; *patterns && i < 64; i++) {
-		size_t bytes = strcspn(patterns, ",");
-
-		if (matches_one(patterns, patterns + bytes, name))
+	for (uint32_t i = 0; i < 64 && sp_list_next(&patterns, &item); i++)
+		if (matches_one(&item, name))
 			matching |= UINT64_C(1) << i;
-		patterns += bytes + (patterns[bytes] == ',');
-	}
 	return matching;
 }
 
 bool sp_function_matches(const char *patterns, const char *name)
 {
-	while (*patterns) {
-		size_t bytes = strcspn(patterns, ",");
+	struct sp_list_item item;
 
-		if (matches_one(patterns, patterns + bytes, name))
+	while (sp_list_next(&patterns, &item))
+		if (matches_one(&item, name))
 			return !sp_function_is_refused(name);
-		patterns += bytes + (patterns[bytes] == ',');
-	}
 	return false;
 }

@@ -6,12 +6,12 @@
 #include "function_unmet.h"
 
 #include "function_patterns.h"
+#include "sp_file_lines.h"
+#include "sp_list.h"
 #include "sp_next.h"
-#include "sp_pages.h"
 #include "sp_spans.h"
 #include "sp_syscall.h"
 
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -41,37 +41,27 @@ void sp_function_note_met(const char *name)
 
 /* --- who started us --- */
 
-#define ENVIRONMENT_BYTES_MAX ((size_t)128 * 1024)
-
-/* Is it the file of an item of LD_PRELOAD? */
-static bool names_file(const char *list, const char *name)
+/* Does the line of a mapping end with that name of a file? It may have been replaced by
+ * another of the same name since. */
+static bool names_file(const char *line, size_t line_bytes, const char *name)
 {
-	size_t name_bytes = strlen(name), bytes;
+	static const char replaced[] = " (deleted)";
+	const size_t replaced_bytes = sizeof(replaced) - 1, name_bytes = strlen(name);
 
-	for (; *list; list += bytes + (list[bytes] != '\0')) {
-		bytes = strcspn(list, ": ");
-		if (bytes >= name_bytes &&
-		    memcmp(list + bytes - name_bytes, name, name_bytes) == 0 &&
-		    (bytes == name_bytes || list[bytes - name_bytes - 1] == '/'))
-			return true;
-	}
-	return false;
+	if (line_bytes > replaced_bytes &&
+	    memcmp(line + line_bytes - replaced_bytes, replaced, replaced_bytes) == 0)
+		line_bytes -= replaced_bytes;
+	return line_bytes > name_bytes && line[line_bytes - name_bytes - 1] == '/' &&
+	       memcmp(line + line_bytes - name_bytes, name, name_bytes) == 0;
 }
 
-/* Of an environment that is not longer than we look. */
-static bool preloads_us(const char *environment, size_t bytes)
+static bool look_for_us(void *is_found, const char *line, size_t line_bytes)
 {
-	static const char variable[] = "LD_PRELOAD=";
 	const struct link_map *own = sp_next_own_object();
-	const char *name = own ? sp_text_base_name(own->l_name) : "";
 
-	for (size_t at = 0; at < bytes; at += strlen(environment + at) + 1) {
-		const char *entry = environment + at;
-
-		if (strncmp(entry, variable, sizeof(variable) - 1) == 0)
-			return *name && names_file(entry + sizeof(variable) - 1, name);
-	}
-	return false;
+	*(bool *)is_found =
+		own && names_file(line, line_bytes, sp_text_base_name(own->l_name));
+	return !*(bool *)is_found;
 }
 
 static void path_of_parent(char *path, size_t path_bytes)
@@ -81,30 +71,19 @@ static void path_of_parent(char *path, size_t path_bytes)
 	sp_text_init(&text, path, path_bytes);
 	sp_text_string(&text, "/proc/");
 	sp_text_decimal(&text, (uint64_t)sp_syscall0(SYS_getppid));
-	sp_text_string(&text, "/environ");
+	sp_text_string(&text, "/maps");
 }
 
-/* What cannot be read is not profiled by who runs us. */
+/* By what it has mapped: its environment may name us where nothing was preloaded, and
+ * programs that change their titles write over it. What cannot be read is not profiled by
+ * who runs us. */
 static bool is_parent_profiled(void)
 {
-	char path[64], *environment = sp_pages_map(ENVIRONMENT_BYTES_MAX);
 	bool is_profiled = false;
-	size_t used = 0;
-	long fd, got;
+	char path[64];
 
-	if (!environment)
-		return false;
 	path_of_parent(path, sizeof(path));
-	fd = sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd >= 0) {
-		/* The last byte stays 0. */
-		while ((got = sp_syscall3(SYS_read, fd, environment + used,
-					  ENVIRONMENT_BYTES_MAX - 1 - used)) > 0)
-			used += (size_t)got;
-		sp_syscall1(SYS_close, fd);
-		is_profiled = preloads_us(environment, used);
-	}
-	sp_pages_unmap(environment, ENVIRONMENT_BYTES_MAX);
+	sp_file_lines_read(path, look_for_us, &is_profiled);
 	return is_profiled;
 }
 
@@ -118,28 +97,27 @@ void sp_function_unmet_look(void)
 
 /* --- the line at exit --- */
 
-static bool says_one(const char *item, size_t bytes, bool is_first, struct sp_text *text)
+static void say_one(const struct sp_list_item *item, bool is_first, struct sp_text *text)
 {
 	sp_text_string(text, is_first ? "; no calls found of " : ", ");
-	for (size_t i = 0; i < bytes; i++)
-		sp_text_char(text, item[i]);
-	return true;
+	for (size_t i = 0; i < item->bytes; i++)
+		sp_text_char(text, item->at[i]);
 }
 
 void sp_spans_say_unmet(struct sp_text *text)
 {
 	uint64_t met_now = atomic_load_explicit(&met, memory_order_relaxed);
-	const char *item = patterns;
+	const char *rest = patterns;
+	struct sp_list_item item;
 	bool has_said = false;
 
 	if (!patterns || !has_looked || is_of_profiled ||
 	    own_pid != (uint32_t)sp_syscall0(SYS_getpid))
 		return;
-	for (uint32_t i = 0; *item && i < PATTERNS_MAX; i++) {
-		size_t bytes = strcspn(item, ",");
-
-		if (bytes && !(met_now >> i & 1))
-			has_said |= says_one(item, bytes, !has_said, text);
-		item += bytes + (item[bytes] == ',');
+	for (uint32_t i = 0; i < PATTERNS_MAX && sp_list_next(&rest, &item); i++) {
+		if (!item.bytes || met_now >> i & 1)
+			continue;
+		say_one(&item, !has_said, text);
+		has_said = true;
 	}
 }

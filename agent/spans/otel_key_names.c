@@ -9,11 +9,11 @@
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
+#include "sp_file_lines.h"
 #include "sp_guarded.h"
+#include "sp_list.h"
 #include "sp_pages.h"
-#include "sp_syscall.h"
 
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
@@ -136,15 +136,13 @@ static struct piece field_of(struct piece message, uint64_t wanted)
 static uint32_t place_of(struct piece name)
 {
 	size_t name_bytes = (size_t)(name.end - name.at);
-	const char *at = recorded_keys;
+	const char *rest = recorded_keys;
+	struct sp_list_item item;
 
-	while (*at) {
-		size_t bytes = strcspn(at, ",");
-
-		if (bytes > 0 && bytes == name_bytes && memcmp(at, name.at, bytes) == 0)
-			return (uint32_t)(at - recorded_keys) + ONE_OF_THEM;
-		at += bytes + (at[bytes] == ',');
-	}
+	while (sp_list_next(&rest, &item))
+		if (item.bytes &&
+		    sp_list_item_is(&item, (const char *)name.at, name_bytes))
+			return (uint32_t)(item.at - recorded_keys) + ONE_OF_THEM;
 	return NOT_RECORDED;
 }
 
@@ -212,13 +210,13 @@ static void read_context(uint64_t address)
 
 /* "start-end perms offset device inode   [anon:OTEL_CTX]", or [anon_shmem:OTEL_CTX], or
  * /memfd:OTEL_CTX (deleted). */
-static bool is_context(const char *line, const char *end)
+static bool is_context(const char *line, size_t line_bytes)
 {
 	const size_t name_bytes = sizeof(MAPPING) - 1;
-	const char *name = memchr(line, '[', (size_t)(end - line));
+	const char *end = line + line_bytes, *name = memchr(line, '[', line_bytes);
 
 	if (!name)
-		name = memchr(line, '/', (size_t)(end - line));
+		name = memchr(line, '/', line_bytes);
 	name = name ? memchr(name, ':', (size_t)(end - name)) : NULL;
 	return name && (size_t)(end - name) > name_bytes &&
 	       memcmp(name + 1, MAPPING, name_bytes) == 0;
@@ -234,36 +232,17 @@ static uint64_t start_of(const char *line)
 	return start;
 }
 
-/* A line that does not fit is of no interest, but for where it ends. */
-static void read_lines(int fd)
+static bool look_at_mapping(void *unused, const char *line, size_t line_bytes)
 {
-	char buffer[4096];
-	size_t used = 0;
-	long got;
-
-	while ((got = sp_syscall3(SYS_read, fd, buffer + used,
-				  sizeof(buffer) - 1 - used)) > 0) {
-		char *line = buffer, *end;
-
-		used += (size_t)got;
-		buffer[used] = '\0';
-		while ((end = memchr(line, '\n', used - (size_t)(line - buffer)))) {
-			*end = '\0';
-			if (is_context(line, end))
-				read_context(start_of(line));
-			line = end + 1;
-		}
-		used -= (size_t)(line - buffer);
-		memmove(buffer, line, used);
-		if (used == sizeof(buffer) - 1)
-			used = 0;
-	}
+	(void)unused;
+	if (is_context(line, line_bytes))
+		read_context(start_of(line));
+	return true;
 }
 
 void sp_otel_key_names_look(void)
 {
 	uint64_t now_ns, last_ns;
-	long fd;
 
 	if (!atomic_load_explicit(&wants_look, memory_order_relaxed))
 		return;
@@ -274,9 +253,5 @@ void sp_otel_key_names_look(void)
 	atomic_store_explicit(&looked_ns, now_ns, memory_order_relaxed);
 	/* Before: who misses one from here on asks again. */
 	atomic_store_explicit(&wants_look, false, memory_order_relaxed);
-	fd = sp_syscall3(SYS_open, "/proc/thread-self/maps", O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	read_lines((int)fd);
-	sp_syscall1(SYS_close, fd);
+	sp_file_lines_read("/proc/thread-self/maps", look_at_mapping, NULL);
 }

@@ -4,6 +4,7 @@
  */
 #include "span_sources.h"
 
+#include "sp_list.h"
 #include "sp_options_value.h"
 #include "sp_recording_spans.h"
 #include "sp_span_capture.h"
@@ -31,15 +32,15 @@ static const char *name_of(size_t index)
 static bool is_listed(const char *list, char sign, const char *name)
 {
 	size_t name_bytes = strlen(name);
+	struct sp_list_item item;
 
-	while (list && *list) {
-		size_t bytes = strcspn(list, ",");
-		const char *item = list + (sign != '\0');
-
-		if ((!sign || *list == sign) && bytes - (sign != '\0') == name_bytes &&
-		    memcmp(item, name, name_bytes) == 0)
+	while (list && sp_list_next(&list, &item)) {
+		if (sign && *item.at != sign)
+			continue;
+		item.at += sign != '\0';
+		item.bytes -= sign != '\0';
+		if (sp_list_item_is(&item, name, name_bytes))
 			return true;
-		list += bytes + (list[bytes] == ',');
 	}
 	return false;
 }
@@ -87,17 +88,17 @@ static void say_unknown(const char *item, size_t item_bytes, struct sp_text *err
 
 bool sp_spans_check(const char *list, char *error, unsigned long error_bytes)
 {
+	struct sp_list_item item;
 	struct sp_text text;
 
 	sp_text_init(&text, error, error_bytes);
-	while (*list) {
-		size_t bytes = strcspn(list, ","), sign = *list == '-';
+	while (sp_list_next(&list, &item)) {
+		size_t sign = *item.at == '-';
 
-		if (!is_source(list + sign, bytes - sign)) {
-			say_unknown(list, bytes, &text);
+		if (!is_source(item.at + sign, item.bytes - sign)) {
+			say_unknown(item.at, item.bytes, &text);
 			return false;
 		}
-		list += bytes + (list[bytes] == ',');
 	}
 	return true;
 }

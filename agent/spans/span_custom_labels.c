@@ -15,6 +15,7 @@
 #include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_guarded.h"
+#include "sp_list.h"
 #include "sp_module_symbol.h"
 #include "sp_next.h"
 #include "sp_sample_labels.h"
@@ -62,15 +63,12 @@ static _Atomic uint32_t version_state;
 /* Is there a recorded key of so many bytes (key NULL), or that very key? */
 static bool is_recorded(const char *key, uint64_t key_bytes)
 {
-	const char *at = recorded_keys;
+	const char *rest = recorded_keys;
+	struct sp_list_item item;
 
-	while (*at) {
-		size_t bytes = strcspn(at, ",");
-
-		if (bytes == key_bytes && (!key || memcmp(at, key, bytes) == 0))
+	while (sp_list_next(&rest, &item))
+		if (sp_list_item_is(&item, key ? key : item.at, key_bytes))
 			return true;
-		at += bytes + (at[bytes] == ',');
-	}
 	return false;
 }
 

@@ -10,6 +10,7 @@
 #include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_guarded.h"
+#include "sp_list.h"
 #include "sp_log.h"
 #include "sp_next.h"
 #include "sp_pages.h"
@@ -219,23 +220,19 @@ static bool is_own(const char *name)
 
 static void tell_refused(void)
 {
-	const char *item = patterns;
+	const char *rest = patterns;
+	struct sp_list_item item;
+	char name[256];
 
-	while (*item) {
-		size_t bytes = strcspn(item, ",");
-		char name[256];
-
-		if (bytes < sizeof(name)) {
-			memcpy(name, item, bytes);
-			name[bytes] = '\0';
-			if (sp_function_is_refused(name) || is_own(name)) {
-				sp_log_error("SPANPROF_SPANS: calls of %s() cannot be "
-					     "spans",
-					     name);
-				sp_function_note_met(name);
-			}
-		}
-		item += bytes + (item[bytes] == ',');
+	while (sp_list_next(&rest, &item)) {
+		if (item.bytes >= sizeof(name))
+			continue;
+		memcpy(name, item.at, item.bytes);
+		name[item.bytes] = '\0';
+		if (!sp_function_is_refused(name) && !is_own(name))
+			continue;
+		sp_log_error("SPANPROF_SPANS: calls of %s() cannot be spans", name);
+		sp_function_note_met(name);
 	}
 }
 

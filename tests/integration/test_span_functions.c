@@ -283,6 +283,26 @@ START_TEST(functions_that_nobody_calls_are_told_once)
 }
 END_TEST
 
+/* Perl writes its title over its environment; its child's parent is profiled all the
+ * same. */
+START_TEST(who_runs_a_program_is_known_by_what_it_has_mapped)
+{
+	struct victim *victim;
+
+	if (!real_program_has_commands(NAMES("perl", "true")))
+		return;
+	victim = run_with("SPANPROF_SPANS=PQexek",
+			  NAMES("/usr/bin/perl", "-e",
+				"$0 = 'x' x 10000;\n"
+				"open(my $e, '<', '/proc/self/environ');\n"
+				"exit 3 if <$e> =~ /LD_PRELOAD/;\n"
+				"exit system('/bin/true');\n"));
+	ck_assert_uint_eq(count_words(victim->agent_lines, "wrote "), 2);
+	ck_assert_uint_eq(count_words(victim->agent_lines, "no calls found"), 1);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(more_functions_than_there_is_room_for_are_told)
 {
 	struct victim *victim;
@@ -339,6 +359,7 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, functions_found_behind_an_interposer_are_followed);
 	tcase_add_test(tcase, what_cannot_be_a_span_is_told);
 	tcase_add_test(tcase, functions_that_nobody_calls_are_told_once);
+	tcase_add_test(tcase, who_runs_a_program_is_known_by_what_it_has_mapped);
 	tcase_add_test(tcase, more_functions_than_there_is_room_for_are_told);
 	tcase_add_test(tcase, sqlite_statements_of_python_are_spans);
 }

@@ -2,6 +2,7 @@
 #include "span_labels.h"
 
 #include "sp_capture.h"
+#include "sp_list.h"
 #include "span_names.h"
 #include "span_stack.h"
 #include "span_table.h"
@@ -45,16 +46,13 @@ uint32_t sp_span_label_set_with(const struct sp_span *span, const uint32_t *text
 /* Is key one of those recorded? */
 static bool is_recorded(const char *key)
 {
-	const char *at = sp_span_settings.labels;
+	const char *rest = sp_span_settings.labels;
 	size_t key_bytes = strlen(key);
+	struct sp_list_item item;
 
-	while (at && *at) {
-		size_t bytes = strcspn(at, ",");
-
-		if (bytes == key_bytes && memcmp(at, key, bytes) == 0)
+	while (rest && sp_list_next(&rest, &item))
+		if (sp_list_item_is(&item, key, key_bytes))
 			return true;
-		at += bytes + (at[bytes] == ',');
-	}
 	return false;
 }
 

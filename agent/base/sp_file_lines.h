@@ -1,0 +1,19 @@
+/*
+ * Reading the kernel's text files (/proc) line by line, without the C library.
+ */
+#ifndef SP_FILE_LINES_H
+#define SP_FILE_LINES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The line ends in NUL, in place of its newline. False: no more of them. */
+typedef bool (*sp_file_line)(void *context, const char *line, size_t line_bytes);
+
+/*
+ * Context: signal; takes 4 KiB of stack. Of lines of 4 KiB and more only the rest after
+ * a multiple of that is told. Nothing where there is no such file.
+ */
+void sp_file_lines_read(const char *path, sp_file_line visit, void *context);
+
+#endif
