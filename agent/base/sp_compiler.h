@@ -14,6 +14,9 @@
 /* Initial-exec keeps a hook's first TLS access from calling malloc. */
 #define SP_TLS __thread __attribute__((tls_model("initial-exec")))
 #define SP_COLD __attribute__((cold, noinline))
+/* Runs for samples, amid the program's work: lies together, so that few pages and lines
+ * have to be fetched. */
+#define SP_SAMPLING __attribute__((section(".text.hot.sampling")))
 #define SP_NOINLINE __attribute__((noinline))
 #define SP_PRINTF(format_index, first_index)                                             \
 	__attribute__((format(printf, format_index, first_index)))

@@ -135,8 +135,8 @@ static void look_after_ring(const struct sp_ring *ring)
 		sp_capture.drain();
 }
 
-void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods,
-			   const void *ucontext)
+SP_SAMPLING void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_periods,
+				       const void *ucontext)
 {
 	const struct sp_unwind_snapshot *snapshot =
 		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);

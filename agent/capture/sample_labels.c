@@ -282,8 +282,8 @@ static SP_NOINLINE uint32_t find_set(uint32_t label_set, struct names names,
 	return has_added || has_names(names) ? sp_span_label_set(&labels) : label_set;
 }
 
-uint32_t sp_sample_label_set(struct sp_slot *slot, uint32_t label_set,
-			     uint64_t now_cycles)
+SP_SAMPLING uint32_t sp_sample_label_set(struct sp_slot *slot, uint32_t label_set,
+					 uint64_t now_cycles)
 {
 	uint32_t sources_with, found;
 	struct names names;

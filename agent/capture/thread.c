@@ -35,7 +35,7 @@ uint32_t sp_thread_slot_index(const struct sp_slot *slot)
 	return (uint32_t)((offset - section->offset) / sizeof(*slot));
 }
 
-struct sp_slot *sp_thread_slot_at(uint32_t index)
+SP_SAMPLING struct sp_slot *sp_thread_slot_at(uint32_t index)
 {
 	if (index >= sp_recording_used(&sp_capture.recording, SP_SECTION_SLOTS))
 		return NULL;

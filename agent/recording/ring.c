@@ -5,9 +5,10 @@
  */
 #include "sp_ring.h"
 
+#include "sp_compiler.h"
 #include "sp_recording_writer.h"
 
-struct sp_record *sp_ring_reserve(struct sp_ring *ring, uint32_t size_bytes)
+SP_SAMPLING struct sp_record *sp_ring_reserve(struct sp_ring *ring, uint32_t size_bytes)
 {
 	const uint64_t capacity = ring->capacity_bytes;
 	/* Relaxed: only this thread moves head. */
@@ -33,8 +34,8 @@ struct sp_record *sp_ring_reserve(struct sp_ring *ring, uint32_t size_bytes)
 	return (struct sp_record *)(void *)(ring->data + at);
 }
 
-uint32_t sp_ring_shrink(struct sp_ring *ring, const struct sp_record *record,
-			uint32_t reserved_bytes, uint32_t used_bytes)
+SP_SAMPLING uint32_t sp_ring_shrink(struct sp_ring *ring, const struct sp_record *record,
+				    uint32_t reserved_bytes, uint32_t used_bytes)
 {
 	/* Relaxed: only this thread moves head. */
 	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);

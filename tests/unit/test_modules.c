@@ -42,6 +42,13 @@ static const struct sp_unwind_module *module_at(const void *address)
 	return sp_unwind_find_module(snapshot(), (uint64_t)(uintptr_t)address);
 }
 
+static uint64_t rule_at(const struct sp_unwind_module *module, uint64_t address)
+{
+	struct sp_cfi_row row;
+
+	return sp_cfi_find_rule(module, address, &row);
+}
+
 static void refresh(void)
 {
 	ck_assert_int_eq(sp_modules_refresh(modules), 0);
@@ -167,10 +174,10 @@ START_TEST(loaded_library_gets_an_id_and_private_copies)
 	/* The copy outlives the library. */
 	struct sp_unwind_module copy = *module;
 	uint64_t twice = (uint64_t)(uintptr_t)dlsym(handle, "twice");
-	uint64_t rule = sp_cfi_find_rule(&copy, twice);
+	uint64_t rule = rule_at(&copy, twice);
 
 	dlclose(handle);
-	ck_assert_uint_eq(sp_cfi_find_rule(&copy, twice), rule);
+	ck_assert_uint_eq(rule_at(&copy, twice), rule);
 	ck_assert_int_eq(sp_rule_kind(rule), SP_RULE_CFA_RSP);
 }
 END_TEST
@@ -316,7 +323,7 @@ START_TEST(deleted_file_keeps_its_name_and_its_data)
 	module = module_at(dlsym(handle, "twice"));
 	ck_assert_ptr_nonnull(module);
 	ck_assert_str_eq(announced.path[module->id - 1], library);
-	ck_assert_int_eq(sp_rule_kind(sp_cfi_find_rule(
+	ck_assert_int_eq(sp_rule_kind(rule_at(
 				 module, (uint64_t)(uintptr_t)dlsym(handle, "twice"))),
 			 SP_RULE_CFA_RSP);
 }
@@ -392,8 +399,7 @@ START_TEST(missing_search_table_is_built)
 	ck_assert(sp_frames_prepare(&image, "", &without, &areas));
 	ck_assert_uint_gt(without.fde_count, 1000);
 	for (uint64_t at = libc->text_start; at < libc->text_end; at += 97) {
-		ck_assert_uint_eq(sp_cfi_find_rule(&without, at),
-				  sp_cfi_find_rule(libc, at));
+		ck_assert_uint_eq(rule_at(&without, at), rule_at(libc, at));
 		compared++;
 	}
 	ck_assert_uint_gt(compared, 1000);
@@ -418,7 +424,7 @@ START_TEST(debug_frame_of_the_file_serves_where_nothing_is_loaded)
 	ck_assert_ptr_nonnull(module);
 	ck_assert(module->is_debug_frame);
 	ck_assert_uint_eq(module->fde_count, 2);
-	ck_assert_int_eq(sp_rule_kind(sp_cfi_find_rule(
+	ck_assert_int_eq(sp_rule_kind(rule_at(
 				 module, (uint64_t)(uintptr_t)dlsym(handle, "thrice"))),
 			 SP_RULE_CFA_RSP);
 }

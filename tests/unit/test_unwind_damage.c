@@ -84,9 +84,13 @@ START_TEST(damaged_unwind_data_are_harmless)
 				self->text_start +
 				random_next() % (self->text_end - self->text_start);
 			uint64_t next, start, end;
+			struct sp_cfi_row row;
 
-			ck_assert_int_ne(sp_rule_kind(sp_cfi_find_rule(self, address)),
-					 SP_RULE_EMPTY);
+			ck_assert_int_ne(
+				sp_rule_kind(sp_cfi_find_rule(self, address, &row)),
+				SP_RULE_EMPTY);
+			ck_assert_uint_le(row.start, address);
+			ck_assert_uint_gt(row.end, address);
 			sp_cfi_read_entry(self, random_next() % frame_bytes, &next,
 					  &start, &end);
 		}

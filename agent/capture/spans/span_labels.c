@@ -213,7 +213,7 @@ static uint32_t add_outside(uint32_t label_set)
 	return sp_likely(found) ? found : find_outside(label_set, &context);
 }
 
-uint32_t sp_span_label_set_of(const struct sp_slot *slot)
+SP_SAMPLING uint32_t sp_span_label_set_of(const struct sp_slot *slot)
 {
 	uint32_t label_set = atomic_load_explicit(&slot->label_set, memory_order_relaxed);
 

@@ -10,7 +10,7 @@
 
 _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
 
-const struct sp_unwind_module *
+SP_SAMPLING const struct sp_unwind_module *
 sp_unwind_find_module(const struct sp_unwind_snapshot *snapshot, uint64_t address)
 {
 	const struct sp_unwind_module *module;
@@ -30,10 +30,37 @@ sp_unwind_find_module(const struct sp_unwind_snapshot *snapshot, uint64_t addres
 	return address >= module->start && address < module->end ? module : NULL;
 }
 
-struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
-				  const struct sp_unwind_regs *regs,
-				  const struct sp_unwind_stack *stack, uint64_t *frames,
-				  uint32_t max_frames)
+/* Looked at first, before the list is searched. */
+static void expect_modules(struct sp_walk *walk)
+{
+	const struct sp_unwind_snapshot *snapshot = walk->snapshot;
+	uint32_t leaf =
+		atomic_load_explicit(&sp_cache_recent.modules[0], memory_order_relaxed);
+	uint32_t other =
+		atomic_load_explicit(&sp_cache_recent.modules[1], memory_order_relaxed);
+
+	if (!snapshot || leaf >= snapshot->count || other >= snapshot->count)
+		return;
+	walk->previous = &snapshot->modules[other];
+	__builtin_prefetch(walk->previous);
+	/* Of others each walk has to see that they are still loaded. */
+	if (snapshot->modules[leaf].is_permanent)
+		walk->module = &snapshot->modules[leaf];
+}
+
+static void note_module(const struct sp_walk *walk, unsigned int which,
+			const struct sp_unwind_module *module)
+{
+	if (module)
+		atomic_store_explicit(&sp_cache_recent.modules[which],
+				      (uint16_t)(module - walk->snapshot->modules),
+				      memory_order_relaxed);
+}
+
+SP_SAMPLING struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
+					      const struct sp_unwind_regs *regs,
+					      const struct sp_unwind_stack *stack,
+					      uint64_t *frames, uint32_t max_frames)
 {
 	struct sp_unwind_result result = {.end = SP_UNWIND_FULL};
 	uint32_t steps_left = max_frames + SP_WALK_AGENT_FRAMES_MAX;
@@ -44,6 +71,7 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 		return result;
 	sp_cache_expect_recent();
 	sp_walk_begin(&walk, snapshot, regs, stack);
+	expect_modules(&walk);
 	while (steps_left-- > 0) {
 		uint64_t address = walk.pc - !walk.is_interrupted;
 		enum sp_walk_find found = sp_walk_find(&walk, address);
@@ -65,6 +93,8 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 			break;
 		} else {
 			sp_cache_note_recent(result.depth_frames, code.frame);
+			if (result.depth_frames == 0)
+				note_module(&walk, 0, walk.module);
 			frames[result.depth_frames++] = code.frame;
 		}
 		step = sp_walk_step_by_rule(&walk, code.rule);
@@ -73,6 +103,8 @@ struct sp_unwind_result sp_unwind(const struct sp_unwind_snapshot *snapshot,
 			break;
 		}
 	}
+	sp_cache_end_recent(result.depth_frames);
+	note_module(&walk, 1, walk.previous);
 	if (sp_unlikely(result.depth_frames == 0)) {
 		frames[result.depth_frames++] = leaf;
 		result.hook_frame = 0;

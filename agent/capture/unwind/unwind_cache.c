@@ -1,5 +1,5 @@
 /*
- * The shared rule cache: two ways a set, newest first. Context: signal. An entry
+ * The shared rule cache: four ways a set, newest first. Context: signal. An entry
  * that is torn by a concurrent write is a miss, never a wrong rule.
  */
 #include "unwind_cache.h"
@@ -11,15 +11,18 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SETS ((size_t)1 << SP_CACHE_SET_BITS)
+#define SETS ((size_t)1 << (SP_CACHE_PAGE_BITS + SP_CACHE_PAGE_SET_BITS))
+#define BLOCK_LAST ((1U << SP_CACHE_BLOCK_BITS) - 1)
 
 /* Until there are more, and where there is no memory for more. */
 static struct sp_cache_set first_set;
 struct sp_unwind_cache sp_unwind_cache = {.sets = &first_set};
 
-_Static_assert(SP_CACHE_SET_BITS <= 16, "a set's number fits into two bytes");
+_Static_assert(SETS - 1 <= UINT16_MAX, "a set's number fits into two bytes");
+_Static_assert(sizeof(struct sp_cache_set) << SP_CACHE_PAGE_SET_BITS == SP_PAGE_BYTES,
+	       "neighbouring blocks share a page");
 /* Two of the processor's lines. */
-_Alignas(64) _Atomic uint16_t sp_cache_recent[SP_CACHE_RECENT];
+_Alignas(64) struct sp_cache_recent sp_cache_recent;
 
 void sp_unwind_cache_open(void)
 {
@@ -31,16 +34,28 @@ void sp_unwind_cache_open(void)
 		sp_unwind_cache = (struct sp_unwind_cache){sets, SETS - 1};
 }
 
-void sp_cache_put(uint64_t key, uint64_t rule)
+SP_SAMPLING void sp_cache_put(uint64_t frame, uint64_t rule, uint64_t bytes_before,
+			      uint64_t bytes_behind)
 {
-	struct sp_cache_entry *way = sp_cache_set(key)->way;
-	uint64_t old_check = atomic_load_explicit(&way[0].check, memory_order_relaxed);
-	uint64_t old_rule = atomic_load_explicit(&way[0].rule, memory_order_relaxed);
+	struct sp_cache_entry *way = sp_cache_set(frame)->way;
+	uint64_t at = frame & BLOCK_LAST;
+	uint64_t first = bytes_before < at ? at - bytes_before : 0;
+	uint64_t last = bytes_behind < BLOCK_LAST - at ? at + bytes_behind : BLOCK_LAST;
+	uint64_t run = sp_cache_block(frame) << 16 | first << 8 | last;
 
 	/* Relaxed everywhere: see sp_cache_get(). */
-	atomic_store_explicit(&way[1].check, old_check, memory_order_relaxed);
-	atomic_store_explicit(&way[1].rule, old_rule, memory_order_relaxed);
-	atomic_store_explicit(&way[0].check, key ^ rule, memory_order_relaxed);
+	for (unsigned int i = SP_CACHE_WAYS - 1; i > 0; i--) {
+		atomic_store_explicit(
+			&way[i].check,
+			atomic_load_explicit(&way[i - 1].check, memory_order_relaxed),
+			memory_order_relaxed);
+		atomic_store_explicit(
+			&way[i].rule,
+			atomic_load_explicit(&way[i - 1].rule, memory_order_relaxed),
+			memory_order_relaxed);
+	}
+	atomic_store_explicit(&way[0].check, sp_cache_seal(run, rule),
+			      memory_order_relaxed);
 	atomic_store_explicit(&way[0].rule, rule, memory_order_relaxed);
 }
 

@@ -8,7 +8,7 @@
 #include "sp_compiler.h"
 
 /* gcc nests remembered states one deep; hand-written code rarely two. */
-#define STATES_MAX 4
+#define STATES_MAX 3
 #define OPS_MAX 20000
 
 enum {
@@ -46,8 +46,9 @@ struct machine {
 	const struct sp_cfi_function *function;
 	struct sp_cursor cursor;
 	uint64_t address, location;
+	uint64_t row_start; /* the last location at or before address */
 	bool is_done, is_bad;
-	uint32_t remembered;
+	uint8_t remembered;
 	struct sp_cfa_state current, initial;
 	struct sp_cfa_state stack[STATES_MAX];
 };
@@ -123,6 +124,8 @@ static void advance(struct machine *machine, uint64_t location)
 	machine->location = location;
 	if (location > machine->address)
 		machine->is_done = true;
+	else if (location > machine->row_start)
+		machine->row_start = location;
 }
 
 static void advance_by(struct machine *machine, uint64_t count)
@@ -308,7 +311,8 @@ static void run_one(struct machine *machine)
 	}
 }
 
-static void run(struct machine *machine, const uint8_t *ops, const uint8_t *ops_end)
+SP_SAMPLING static void run(struct machine *machine, const uint8_t *ops,
+			    const uint8_t *ops_end)
 {
 	machine->cursor = (struct sp_cursor){
 		.at = ops, .end = ops_end, .delta = machine->function->delta};
@@ -323,14 +327,15 @@ static void run(struct machine *machine, const uint8_t *ops, const uint8_t *ops_
 	}
 }
 
-bool sp_cfa_run(const struct sp_cfi_function *function, uint64_t address,
-		struct sp_cfa_state *state)
+SP_SAMPLING bool sp_cfa_run(const struct sp_cfi_function *function, uint64_t address,
+			    struct sp_cfa_state *state, struct sp_cfi_row *row)
 {
 	struct machine machine;
 
 	machine.function = function;
 	machine.address = address;
 	machine.location = 0;
+	machine.row_start = 0;
 	machine.is_done = false;
 	machine.is_bad = false;
 	machine.remembered = 0;
@@ -341,7 +346,13 @@ bool sp_cfa_run(const struct sp_cfi_function *function, uint64_t address,
 		return false;
 	machine.initial = machine.current;
 	machine.location = function->start;
+	machine.row_start = function->start;
 	run(&machine, function->ops, function->ops_end);
 	*state = machine.current;
-	return !machine.is_bad;
+	if (machine.is_bad)
+		return false;
+	row->start = machine.row_start;
+	row->end = machine.is_done && machine.location < function->end ? machine.location
+								       : function->end;
+	return true;
 }

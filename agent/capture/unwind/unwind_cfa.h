@@ -5,8 +5,8 @@
 #ifndef UNWIND_CFA_H
 #define UNWIND_CFA_H
 
+#include "unwind_cfi.h"
 #include "unwind_cursor.h"
-#include "unwind_rule.h"
 
 /* One FDE together with what its CIE says. */
 struct sp_cfi_function {
@@ -47,10 +47,11 @@ struct sp_cfa_state {
 
 /*
  * Context: signal; no system call. Runs the programs up to address, which lies in
- * function. False, *state untouched or not, when they cannot be followed.
+ * function; all of row is in the same state. False when they cannot be followed: then
+ * *row is untouched, *state perhaps.
  */
 bool sp_cfa_run(const struct sp_cfi_function *function, uint64_t address,
-		struct sp_cfa_state *state);
+		struct sp_cfa_state *state, struct sp_cfi_row *row);
 
 /* Context: signal; no system call. The rule that a state comes to. */
 uint64_t sp_cfa_pack(const struct sp_cfi_function *function,

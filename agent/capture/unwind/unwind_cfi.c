@@ -146,8 +146,9 @@ static bool read_cie(const struct sp_unwind_module *module, uint64_t offset,
 }
 
 /* Reads the FDE whose length word has been entered and whose id has been read. */
-static bool read_fde(const struct sp_unwind_module *module, struct sp_cursor *cursor,
-		     uint64_t cie_offset, struct sp_cfi_function *function)
+SP_SAMPLING static bool read_fde(const struct sp_unwind_module *module,
+				 struct sp_cursor *cursor, uint64_t cie_offset,
+				 struct sp_cfi_function *function)
 {
 	bool has_augmentation_data;
 
@@ -263,8 +264,9 @@ static bool search_fdes(const struct sp_unwind_module *module, uint64_t address,
 	return true;
 }
 
-SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,
-				      uint64_t address)
+SP_SAMPLING SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,
+						  uint64_t address,
+						  struct sp_cfi_row *row)
 {
 	struct sp_cfi_function function;
 	struct sp_cfa_state state;
@@ -272,6 +274,7 @@ SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,
 	uint64_t fde_offset, cie_offset;
 	bool is_64bit;
 
+	*row = (struct sp_cfi_row){address, address + 1};
 	if (module->fdes ? !search_fdes(module, address, &fde_offset)
 			 : !search_hdr(module, address, &fde_offset))
 		return SP_RULE_NONE;
@@ -284,8 +287,11 @@ SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,
 		return SP_RULE_BAD;
 	if (address < function.start || address >= function.end)
 		return SP_RULE_NONE;
-	if (!sp_cfa_run(&function, address, &state))
+	if (!sp_cfa_run(&function, address, &state, row))
 		return SP_RULE_BAD;
+	/* An expression may ask for the pc. */
+	if (state.is_cfa_expression)
+		*row = (struct sp_cfi_row){address, address + 1};
 	return sp_cfa_pack(&function, &state, address);
 }
 

@@ -7,11 +7,18 @@
 
 #include "unwind_rule.h"
 
+/* Host addresses that one rule is for. */
+struct sp_cfi_row {
+	uint64_t start, end;
+};
+
 /*
  * Context: signal; no system call. The rule for the instruction at address, which
- * lies in module: a kind other than SP_RULE_EMPTY, always.
+ * lies in module: a kind other than SP_RULE_EMPTY, always. row: where else it is the
+ * same, as far as that was seen on the way; address itself at least.
  */
-uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module, uint64_t address);
+uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module, uint64_t address,
+			  struct sp_cfi_row *row);
 
 /*
  * Context: signal. The linker's sorted table of functions in .eh_frame_hdr, pairs of

@@ -4,6 +4,8 @@
  */
 #include "unwind_cfa.h"
 
+#include "sp_compiler.h"
+
 #define OP_BREG0 0x70
 
 /* The expression that skip_expression() passed at that offset. */
@@ -133,8 +135,8 @@ static bool is_signal_trampoline(const struct sp_cfi_function *function,
 	       cfa->added == 0;
 }
 
-uint64_t sp_cfa_pack(const struct sp_cfi_function *function,
-		     const struct sp_cfa_state *state, uint64_t address)
+SP_SAMPLING uint64_t sp_cfa_pack(const struct sp_cfi_function *function,
+				 const struct sp_cfa_state *state, uint64_t address)
 {
 	struct sp_expr_value cfa;
 	uint64_t rule;

@@ -124,7 +124,7 @@ static bool is_known_to_loader(uint64_t address)
 	       _dl_find_object((void *)(uintptr_t)address, &object) == 0;
 }
 
-enum sp_walk_find sp_walk_find_other(struct sp_walk *walk, uint64_t address)
+SP_SAMPLING enum sp_walk_find sp_walk_find_other(struct sp_walk *walk, uint64_t address)
 {
 	const struct sp_unwind_module *module = walk->previous;
 

@@ -102,17 +102,18 @@ static inline uint64_t sp_walk_encode(const struct sp_unwind_module *module,
 }
 
 static inline uint64_t sp_walk_find_rule(const struct sp_unwind_module *module,
-					 uint64_t address, uint64_t key)
+					 uint64_t address, uint64_t frame)
 {
+	struct sp_cfi_row row;
 	uint64_t rule;
 
-	/* Modules beyond the last id have none of their own, hence no key. */
-	if (sp_unlikely(module->id == SP_MODULE_NONE))
-		return sp_cfi_find_rule(module, address);
-	rule = sp_cache_get(key);
+	/* Modules beyond the last id have none of their own. */
+	if (sp_unlikely(!sp_cache_can_keep(frame)))
+		return sp_cfi_find_rule(module, address, &row);
+	rule = sp_cache_get(frame);
 	if (sp_unlikely(rule == SP_RULE_EMPTY)) {
-		rule = sp_cfi_find_rule(module, address);
-		sp_cache_put(key, rule);
+		rule = sp_cfi_find_rule(module, address, &row);
+		sp_cache_put(frame, rule, address - row.start, row.end - 1 - address);
 	}
 	return rule;
 }
