@@ -278,6 +278,29 @@ START_TEST(address_of_a_block_that_is_resized_may_be_another_block_s)
 }
 END_TEST
 
+/* Who takes a freed address finds an empty place, and need not look at the entry of who
+ * had it, which is a line of memory of its own; nor while a block is resized. */
+START_TEST(addresses_that_were_given_back_lead_nowhere)
+{
+	_Atomic uint32_t *place;
+	struct sp_heap_hold hold;
+
+	make(PAGE, 1, 16);
+	place = sp_heap_index_slot(PAGE);
+	ck_assert_ptr_nonnull(place);
+	ck_assert_uint_ne(atomic_load(place), 0);
+	free_all(PAGE, 1, 16);
+	ck_assert_uint_eq(atomic_load(place), 0);
+
+	make(PAGE, 1, 16);
+	hold = sp_heap_hold(at(PAGE));
+	ck_assert_uint_eq(atomic_load(place), 0);
+	sp_heap_release(hold, false);
+	ck_assert_uint_ne(atomic_load(place), 0);
+	free_all(PAGE, 1, 16);
+}
+END_TEST
+
 /* --- the filter --- */
 
 #define SAMPLED_RATE_BYTES UINT64_C(4096)
@@ -435,6 +458,7 @@ int main(void)
 	tcase_add_test(exact, table_does_not_grow_unnoticed_for_want_of_the_consumer);
 	tcase_add_test(exact, last_entries_are_used_where_there_is_no_more_storage);
 	tcase_add_test(exact, address_of_a_block_that_is_resized_may_be_another_block_s);
+	tcase_add_test(exact, addresses_that_were_given_back_lead_nowhere);
 	tcase_add_checked_fixture(table, setup_sampled, teardown);
 	add_table_tests(table);
 	tcase_add_test(table, blocks_beyond_those_of_a_bucket_lie_on_other_levels);
