@@ -3,6 +3,8 @@
  */
 #include "test_span_capture_fixture.h"
 
+#include "span_table.h"
+
 /* --- wrong use --- */
 
 START_TEST(exit_without_enter_is_counted)
@@ -117,6 +119,38 @@ START_TEST(no_span_is_a_span_that_does_nothing)
 }
 END_TEST
 
+/* An index, a descriptor, an identifier of its own: what a program takes for a handle. */
+START_TEST(small_number_is_no_span)
+{
+	uint64_t number, span = create("span", SP_SPAN_NONE);
+
+	for (number = 1; number <= 3; number++) {
+		sp_span_close(number);
+		sp_span_enter(number, 0);
+		sp_span_exit(number);
+		sp_span_follows(number, span);
+		sp_span_follows(span, number);
+	}
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 12);
+	ck_assert_ptr_null(current_name());
+	ck_assert_uint_eq(state_of(span), SP_SPAN_OPEN);
+}
+END_TEST
+
+/* Another thread has taken it, and not come to filling it in. */
+START_TEST(entry_that_is_being_made_is_no_span)
+{
+	uint32_t index = UINT32_MAX;
+	struct sp_span *span = sp_span_take(&index);
+
+	ck_assert_ptr_nonnull(span);
+	ck_assert_ptr_null(sp_span_find(index + 1));
+	sp_span_enter(index + 1, 0);
+	ck_assert_ptr_null(current_name());
+	ck_assert_uint_eq(lost(SP_LOSS_SPAN_MISUSE), 1);
+}
+END_TEST
+
 START_TEST(span_may_follow_another)
 {
 	uint64_t cause = create("cause", SP_SPAN_NONE);
@@ -201,6 +235,8 @@ int main(void)
 	tcase_add_test(tc, closed_span_is_not_used_again);
 	tcase_add_test(tc, old_handle_never_reaches_the_entrys_next_span);
 	tcase_add_test(tc, no_span_is_a_span_that_does_nothing);
+	tcase_add_test(tc, small_number_is_no_span);
+	tcase_add_test(tc, entry_that_is_being_made_is_no_span);
 	tcase_add_test(tc, span_may_follow_another);
 	tcase_add_test(tc, entries_are_used_again_as_soon_as_they_are_free);
 	tcase_add_test(tc, spans_without_room_are_counted);

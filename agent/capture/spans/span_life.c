@@ -69,7 +69,7 @@ void sp_span_close_at(uint64_t handle, uint64_t now_ticks)
 	uint64_t use = span ? atomic_load_explicit(&span->use, memory_order_relaxed) : 0;
 
 	do {
-		if (use >> 32 != handle >> 32 || use & SP_SPAN_USE_CLOSING) {
+		if (!span || use >> 32 != handle >> 32 || use & SP_SPAN_USE_CLOSING) {
 			sp_span_count_misuse(handle);
 			return;
 		}

@@ -56,14 +56,16 @@ static inline struct sp_span *sp_span_at(uint32_t index)
 /* NULL: no such span any more. */
 static inline struct sp_span *sp_span_find(uint64_t handle)
 {
-	uint32_t number = (uint32_t)handle;
+	uint32_t index = (uint32_t)handle - 1, generation = (uint32_t)(handle >> 32);
 	struct sp_span *span;
 
-	if (!number || number > sp_recording_used(&sp_span_recording, SP_SECTION_SPANS))
+	/* An entry whose first span is not filled in yet has generation 0, and no span.
+	 */
+	if (!generation ||
+	    index >= sp_recording_used(&sp_span_recording, SP_SECTION_SPANS))
 		return NULL;
-	span = sp_span_at(number - 1);
-	return atomic_load_explicit(&span->generation, memory_order_acquire) ==
-			       (uint32_t)(handle >> 32)
+	span = sp_span_at(index);
+	return atomic_load_explicit(&span->generation, memory_order_acquire) == generation
 		       ? span
 		       : NULL;
 }
