@@ -281,6 +281,29 @@ START_TEST(cpu_time_is_the_threads_own)
 }
 END_TEST
 
+/* Of most stays: some are interrupted. */
+START_TEST(reading_the_clock_is_no_cpu_time_of_a_stay)
+{
+	uint64_t span = create("span", SP_SPAN_NONE), reading_ns = UINT64_MAX;
+	unsigned int short_stays = 0;
+
+	for (unsigned int i = 0; i < 1000; i++) {
+		uint64_t before = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+		uint64_t took = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID) - before;
+
+		reading_ns = took < reading_ns ? took : reading_ns;
+	}
+	for (unsigned int i = 0; i < 1000; i++) {
+		uint64_t before = cpu_of(span);
+
+		sp_span_enter(span, 0);
+		sp_span_exit(span);
+		short_stays += cpu_of(span) - before < reading_ns;
+	}
+	ck_assert_uint_ge(short_stays, 500);
+}
+END_TEST
+
 START_TEST(clock_of_cpu_time_is_only_read_when_wanted)
 {
 	const struct sp_span_settings settings = {.probability_millionths = 1000000,
@@ -421,6 +444,7 @@ int main(void)
 	tcase_add_test(tc, busy_time_is_that_of_all_stays);
 	tcase_add_test(tc, time_in_a_span_that_is_entered_again_counts_once);
 	tcase_add_test(tc, cpu_time_is_the_threads_own);
+	tcase_add_test(tc, reading_the_clock_is_no_cpu_time_of_a_stay);
 	tcase_add_test(tc, clock_of_cpu_time_is_only_read_when_wanted);
 	tcase_add_test(tc, allocations_are_the_innermost_spans);
 	tcase_add_test(tc, stays_so_far_can_be_counted_without_an_end);

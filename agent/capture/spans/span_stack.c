@@ -32,6 +32,23 @@ static void publish(const struct sp_span_thread *self, uint32_t label_set, uint3
 				      memory_order_relaxed);
 }
 
+/* What reading the thread's clock takes is between two readings as well: half of it on
+ * either side. It is none of the program's. */
+static uint64_t reading_ns;
+#define READINGS 32U
+
+void sp_span_stack_init(void)
+{
+	uint64_t before_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID), now_ns;
+
+	reading_ns = UINT64_MAX;
+	for (unsigned int i = 0; i < READINGS; i++, before_ns = now_ns) {
+		now_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+		if (now_ns - before_ns < reading_ns)
+			reading_ns = now_ns - before_ns;
+	}
+}
+
 static uint64_t thread_cpu_ns(void)
 {
 	return sp_span_settings.has_exact_cpu ? sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID)
@@ -253,7 +270,7 @@ static struct moment read_moment(void)
 /* What the thread's clock has gone on since the last look; the next one is from now. */
 static void add_cpu(struct sp_span_frame *frame, struct moment now)
 {
-	uint64_t before_ns;
+	uint64_t before_ns, spent_ns;
 
 	if (!sp_span_settings.has_exact_cpu)
 		return;
@@ -263,8 +280,10 @@ static void add_cpu(struct sp_span_frame *frame, struct moment now)
 	/* A jump has lost it. */
 	if (sp_unlikely(!before_ns))
 		return;
-	atomic_fetch_add_explicit(&frame->span->cpu_ns, now.cpu_ns - before_ns,
-				  memory_order_relaxed);
+	spent_ns = now.cpu_ns - before_ns;
+	if (sp_likely(spent_ns > reading_ns))
+		atomic_fetch_add_explicit(&frame->span->cpu_ns, spent_ns - reading_ns,
+					  memory_order_relaxed);
 }
 
 /* It may end a little later than now, if it was counted until then. */

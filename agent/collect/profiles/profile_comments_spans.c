@@ -50,7 +50,8 @@ static void say_values(struct sp_profile_comments *comments,
 	    "with no thread in it; wall is both");
 	say(comments,
 	    header->has_exact_span_cpu
-		    ? "cpu (exact): of the threads while they were in the span"
+		    ? "cpu (exact): of the threads while they were in the span, without "
+		      "what reading their clocks takes"
 		    : "cpu (estimate): from samples, as clocks are not read at each span "
 		      "(span:cpu=off)");
 	say(comments,
