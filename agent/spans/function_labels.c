@@ -18,8 +18,6 @@
 
 #pragma weak _dl_find_object
 
-#define VALUE_BYTES_MAX 64U
-
 /* Asks a library of the object that is the call's first argument; NULL: nothing. */
 typedef const char *(*ask_text)(uint64_t function, uint64_t object);
 
@@ -161,25 +159,31 @@ static size_t read_text(uint64_t address, char *value, size_t bytes_max)
 	return done;
 }
 
-void sp_function_label(const struct sp_function_label *label, uint64_t target,
-		       uint64_t span, const uint64_t arguments[6])
+bool sp_function_label_read(const struct sp_function_label *label, uint64_t target,
+			    const uint64_t arguments[6],
+			    char value[SP_FUNCTION_TEXT_BYTES])
 {
 	uint64_t text = label->text ? arguments[label->text - 1]
 				    : ask(label, target, arguments[0]);
-	size_t bytes_max = VALUE_BYTES_MAX, bytes;
-	char value[VALUE_BYTES_MAX + 1];
+	size_t bytes_max = SP_FUNCTION_TEXT_BYTES - 1, bytes;
 
 	if (!text)
-		return;
+		return false;
 	if (label->bytes && (int32_t)arguments[label->bytes - 1] >= 0 &&
 	    (uint32_t)arguments[label->bytes - 1] < bytes_max)
 		bytes_max = (uint32_t)arguments[label->bytes - 1];
 	bytes = read_text(text, value, bytes_max);
-	if (bytes == VALUE_BYTES_MAX)
+	if (bytes == SP_FUNCTION_TEXT_BYTES - 1)
 		bytes = sp_text_whole_bytes(value, bytes);
 	for (size_t i = 0; i < bytes; i++)
 		if ((unsigned char)value[i] < ' ')
 			value[i] = ' ';
 	value[bytes] = '\0';
+	return true;
+}
+
+void sp_function_label(const struct sp_function_label *label, uint64_t span,
+		       const char *value)
+{
 	sp_span_label(span, label->key, value);
 }

@@ -101,11 +101,28 @@ static bool is_interrupting(uint64_t stack_pointer)
 			  is_on_own_stack(slot, frame) && stack_pointer >= frame);
 }
 
+/* Reading the label takes long: that is before the span. */
+static SP_NOINLINE uint64_t begin_labelled(struct sp_function *function,
+					   const struct sp_function_call *call,
+					   uint32_t callsite, uint64_t stack_pointer)
+{
+	char value[SP_FUNCTION_TEXT_BYTES];
+	bool has_value = sp_function_label_read(
+		function->label,
+		atomic_load_explicit(&function->target, memory_order_relaxed),
+		call->arguments, value);
+	uint64_t span = sp_span_create_within(callsite, SP_SPAN_CURRENT, NULL);
+
+	if (has_value)
+		sp_function_label(function->label, span, value);
+	sp_span_enter(span, stack_pointer);
+	return span;
+}
+
 static uint64_t begin_span(struct sp_function *function, struct sp_function_call *call,
 			   uint64_t stack_pointer)
 {
 	uint32_t callsite = callsite_of(function);
-	uint64_t span;
 
 	if (sp_unlikely(callsite == UINT32_MAX))
 		return SP_SPAN_NONE;
@@ -113,13 +130,7 @@ static uint64_t begin_span(struct sp_function *function, struct sp_function_call
 	sp_span_unwind_to(stack_pointer + 1);
 	if (sp_likely(!function->label))
 		return sp_span_begin_within(callsite, stack_pointer);
-	/* Reading the label takes long: that is before the stay. */
-	span = sp_span_create_within(callsite, SP_SPAN_CURRENT, NULL);
-	sp_function_label(function->label,
-			  atomic_load_explicit(&function->target, memory_order_relaxed),
-			  span, call->arguments);
-	sp_span_enter(span, stack_pointer);
-	return span;
+	return begin_labelled(function, call, callsite, stack_pointer);
 }
 
 /* The loader fills the slot of a function that waited: then it is to be changed anew. */

@@ -111,9 +111,15 @@ struct sp_function *sp_function_at(uint32_t entry);
 /* The label that calls of this function get, NULL: none, or it is not recorded. */
 const struct sp_function_label *sp_function_label_of(const char *name);
 
-/* Reads the text, which may hold secrets: only for who asked for its key. */
-void sp_function_label(const struct sp_function_label *label, uint64_t target,
-		       uint64_t span, const uint64_t arguments[6]);
+#define SP_FUNCTION_TEXT_BYTES 65U
+
+/* Reads the text, which may hold secrets: only for who asked for its key. False: there
+ * is none. */
+bool sp_function_label_read(const struct sp_function_label *label, uint64_t target,
+			    const uint64_t arguments[6],
+			    char value[SP_FUNCTION_TEXT_BYTES]);
+void sp_function_label(const struct sp_function_label *label, uint64_t span,
+		       const char *value);
 
 #endif
 #endif

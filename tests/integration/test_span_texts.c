@@ -7,6 +7,7 @@
 #include "profile_decode.h"
 #include "real_program.h"
 #include "victim.h"
+#include "victim_profile.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,23 @@ START_TEST(argument_of_each_function_is_its_label)
 	assert_text(victim, "span_labels", "popen", "process.command", "exit 0", true);
 	assert_text(victim, "span_labels", "getaddrinfo", "server.address", "127.0.0.1",
 		    true);
+	victim_free(victim);
+}
+END_TEST
+
+/* What is asked sleeps for 1 s, before the call. */
+START_TEST(time_to_find_the_label_is_none_of_the_spans)
+{
+	struct victim *victim =
+		run(NAMES("span_labels"), "SPANPROF_SPANS=SSL_connect", KEYS);
+	struct profile *profile;
+
+	assert_text(victim, "span_labels", "SSL_connect", "server.address", "a.server",
+		    true);
+	profile = victim_read_profile(victim->profiles, "*.spans.pb.gz");
+	ck_assert_int_eq(profile_sum_leaf(profile, "spans", "SSL_connect"), 1);
+	ck_assert_int_lt(profile_sum_leaf(profile, "wall", "SSL_connect"), 1000000000);
+	profile_free(profile);
 	victim_free(victim);
 }
 END_TEST
@@ -333,6 +351,7 @@ END_TEST
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, argument_of_each_function_is_its_label);
+	tcase_add_test(tcase, time_to_find_the_label_is_none_of_the_spans);
 	tcase_add_test(tcase, long_and_broken_texts_are_cut);
 	tcase_add_loop_test(tcase, texts_are_not_read_unless_asked_for, 0,
 			    sizeof(other_keys) / sizeof(other_keys[0]));

@@ -4,6 +4,7 @@
  */
 #include <stddef.h>
 #include <stdlib.h>
+#include <time.h>
 
 void *last_block;
 
@@ -41,3 +42,19 @@ static int allocate(void)
 
 #include "span_label_functions.h"
 SECOND(redisCommand)
+
+int SSL_connect(void *object);
+int SSL_connect(void *object)
+{
+	return allocate() + (object == NULL);
+}
+
+/* What the object says of itself, after a while. */
+const char *SSL_get_servername(const void *object, int type);
+const char *SSL_get_servername(const void *object, int type)
+{
+	const struct timespec pause = {1, 0};
+
+	nanosleep(&pause, NULL);
+	return object && type == 0 ? "a.server" : NULL;
+}

@@ -34,6 +34,7 @@
 
 #include "span_label_functions.h"
 int redisCommand(void *object, const char *text);
+int SSL_connect(void *object);
 
 static int call_libc(void)
 {
@@ -66,6 +67,7 @@ int main(void)
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		result += calls[i]();
+	result += SSL_connect(&result);
 	/* As nobody should call them: what cannot be read is no label. */
 	result += PQexec(NULL, (const char *)16);
 	result += sqlite3_prepare_v2(NULL, "negative: to its end", -1);
