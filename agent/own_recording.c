@@ -55,6 +55,7 @@ int sp_own_recording_make(void)
 		.out_directory = sp_agent.options.out_dir,
 		.program = sp_agent.program,
 		.bytes_max = sp_agent.options.recording_bytes_max,
+		.wants_large_pages = sp_heap_capture_wants_large_pages(),
 	};
 	int err = sp_recording_create(&sp_capture.recording, &settings);
 

@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #define SP_PAGE_BYTES ((size_t)4096)
+/* That the processor finds by one entry, where the kernel has put them together. */
+#define SP_LARGE_PAGE_BYTES ((size_t)2 << 20)
 
 /*
  * Context: signal. Zeroed private pages, or NULL. They are left out of core

@@ -68,6 +68,7 @@ static void keep_storage_ahead(struct sp_collector *collector)
 	sp_heap_keep_ahead(collector->absorber);
 	sp_span_keep_ahead(collector->absorber);
 	sp_heap_filter_keep_ahead(recording);
+	sp_heap_capture_make_large_pages(recording);
 }
 
 void sp_collector_keep_ahead(struct sp_collector *collector)

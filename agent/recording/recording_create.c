@@ -60,8 +60,22 @@ static void put_section_table(struct sp_recording_header *header,
 	}
 }
 
+/* At a multiple of large pages; 0: anywhere. Should somebody else take it meanwhile, the
+ * kernel chooses another place. */
+static long place_for(uint64_t bytes, bool wants_large_pages)
+{
+	uint64_t spare_bytes = bytes + SP_LARGE_PAGE_BYTES;
+	void *found = wants_large_pages ? sp_pages_reserve(spare_bytes) : NULL;
+
+	if (!found)
+		return 0;
+	sp_pages_unmap(found, spare_bytes);
+	return (long)SP_ROUND_UP((uintptr_t)found, SP_LARGE_PAGE_BYTES);
+}
+
 /* fd -1: anonymous memory. */
 static int map_and_fill(struct sp_recording *recording, int fd,
+			const struct sp_recording_settings *settings,
 			uint64_t storage_bytes_max)
 {
 	struct sp_layout layout;
@@ -70,7 +84,8 @@ static int map_and_fill(struct sp_recording *recording, int fd,
 
 	sp_layout_compute(&layout, storage_bytes_max);
 	memory = sp_syscall6(
-		SYS_mmap, 0, (long)layout.total_bytes, PROT_READ | PROT_WRITE,
+		SYS_mmap, place_for(layout.total_bytes, settings->wants_large_pages),
+		(long)layout.total_bytes, PROT_READ | PROT_WRITE,
 		fd < 0 ? MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED, fd, 0);
 	if (memory < 0 && memory > -4096)
 		return (int)memory;
@@ -99,15 +114,17 @@ fail:
 	return err;
 }
 
-static int create_anonymous(struct sp_recording *recording, uint64_t storage_bytes_max)
+static int create_anonymous(struct sp_recording *recording,
+			    const struct sp_recording_settings *settings)
 {
+	uint64_t storage_bytes_max;
 	int err = -ENOMEM;
 
 	recording->is_file = false;
 	recording->path[0] = '\0';
-	storage_bytes_max = fit_storage(storage_bytes_max, layout_limit(false));
+	storage_bytes_max = fit_storage(settings->bytes_max, layout_limit(false));
 	for (; storage_bytes_max >= SP_RECORDING_BYTES_MIN; storage_bytes_max /= 2) {
-		err = map_and_fill(recording, -1, storage_bytes_max);
+		err = map_and_fill(recording, -1, settings, storage_bytes_max);
 		if (!err)
 			break;
 	}
@@ -172,7 +189,7 @@ static int create_in(struct sp_recording *recording, const char *directory,
 		if (!err)
 			err = (int)sp_syscall2(SYS_ftruncate, fd, layout.total_bytes);
 		if (!err)
-			err = map_and_fill(recording, fd, storage_bytes_max);
+			err = map_and_fill(recording, fd, settings, storage_bytes_max);
 		/* A small address space, or a small file system: try with half. */
 		if ((err != -ENOMEM && err != -EFBIG) ||
 		    storage_bytes_max / 2 < SP_RECORDING_BYTES_MIN)
@@ -249,7 +266,7 @@ int sp_recording_create(struct sp_recording *recording,
 	}
 	sp_signals_release(mask);
 	if (err)
-		err = create_anonymous(recording, settings->bytes_max);
+		err = create_anonymous(recording, settings);
 	if (!err)
 		init_rings_and_header(recording);
 	return err;

@@ -12,6 +12,8 @@ struct sp_recording_settings {
 	const char *out_directory;
 	const char *program; /* base name */
 	uint64_t bytes_max;
+	/* It is to lie where parts of it can become large pages. */
+	bool wants_large_pages;
 };
 
 /*

@@ -46,8 +46,10 @@ static inline void test_remove_folder(const char *folder)
 static inline int test_recording_make(struct sp_recording *recording,
 				      const char *directory, uint64_t bytes_max)
 {
-	const struct sp_recording_settings settings = {
-		.directory = directory, .program = "tested", .bytes_max = bytes_max};
+	const struct sp_recording_settings settings = {.directory = directory,
+						       .program = "tested",
+						       .bytes_max = bytes_max,
+						       .wants_large_pages = true};
 	struct sp_process_identity identity;
 	struct sp_recording_header *header;
 	int err = sp_recording_create(recording, &settings);

@@ -14,6 +14,7 @@ void sp_heap_exact_begin(const struct sp_recording *recording)
 {
 	sp_heap_index_begin();
 	sp_heap_entries_begin(recording);
+	sp_heap_large_pages_begin();
 }
 
 /* Is it that of another block, which begins less than 16 bytes off? No allocator that

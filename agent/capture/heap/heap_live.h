@@ -98,6 +98,11 @@ sp_heap_exact_find(const struct sp_recording *recording, const struct sp_heap_sp
 	return NULL;
 }
 
+/* --- heap_large_pages.c --- */
+
+/* Context: signal, before the recording's first use. */
+void sp_heap_large_pages_begin(void);
+
 /* --- either --- */
 
 /* A look-up or a claim will follow soon. */

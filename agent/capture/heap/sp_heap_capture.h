@@ -351,6 +351,12 @@ void sp_heap_capture_ask_absorb(void);
  * table is free again. */
 void sp_heap_capture_give_block_back(uint64_t entry);
 
+/* Context: signal. Is the recording's live table to be put together as below? */
+bool sp_heap_capture_wants_large_pages(void);
+
+/* Context: collector. What of the live table has paid for it becomes large pages. */
+void sp_heap_capture_make_large_pages(const struct sp_recording *recording);
+
 /* Context: signal, consumer lock held. Larger, when many sampled blocks live. */
 void sp_heap_filter_keep_ahead(const struct sp_recording *recording);
 
