@@ -92,7 +92,8 @@ START_TEST(time_in_our_functions_is_that_of_those_they_stand_for)
 {
 	struct victim_setup setup = {
 		.argv = (const char *const[]){"alloc_time", NULL},
-		.environment = (const char *const[]){hook_times[_i], NULL},
+		.environment = (const char *const[]){hook_times[_i],
+						     "SPANPROF_CPU_HZ=1000", NULL},
 	};
 	struct victim *victim = victim_run_both(&setup);
 	char path[PATH_MAX];
@@ -106,9 +107,13 @@ START_TEST(time_in_our_functions_is_that_of_those_they_stand_for)
 
 	ck_assert_msg((double)hooks_ns > 0.6 * (double)caller_ns, "%s: %lld of %lld ns",
 		      hook_times[_i], (long long)hooks_ns, (long long)caller_ns);
-	/* Of a sampled block nearly all is behind malloc(), which jumps there. */
+	/* Of a sampled block nearly all is behind malloc(), which jumps there; otherwise
+	 * a few per cent of the samples are in the two functions themselves. */
 	if (strstr(hook_times[_i], "jemalloc"))
-		ck_assert_int_gt(cpu_profile_with_both_ns(profile, "malloc", caller), 0);
+		ck_assert_int_gt(
+			cpu_profile_with_both_ns(profile, "malloc", caller) +
+				cpu_profile_with_both_ns(profile, "free", caller),
+			0);
 	/* Allocations are their caller's as ever. */
 	ck_assert_int_gt(heap_profile_with(heap, caller).alloc_objects, 0);
 	ck_assert_int_eq(heap_profile_with(heap, "malloc").alloc_objects, 0);
