@@ -47,6 +47,7 @@ static void find_stack(const struct sp_slot *slot, uint64_t stack_pointer,
 	bool is_above_us = stack_pointer - here < OWN_STACK_BYTES_MAX;
 
 	stack->delta = 0;
+	stack->is_outdated = false;
 	/* The signal frame lies below the red zone: what is above it is mapped. */
 	stack->low = stack_pointer - (is_above_us ? RED_ZONE_BYTES : 0);
 	stack->is_guarded = !(stack_pointer >= low && stack_pointer < high);
@@ -111,6 +112,7 @@ static uint32_t defer_stack(struct sp_cpu_record *sample,
 	memcpy(deferred->registers, regs->value, sizeof(deferred->registers));
 	deferred->stack_address = stack->low;
 	deferred->stack_bytes = stack_bytes;
+	deferred->closes = atomic_load_explicit(&sp_unwind_closes, memory_order_acquire);
 	memcpy(deferred->stack, (const void *)(uintptr_t)stack->low, stack_bytes);
 	return (uint32_t)(sizeof(*deferred) + stack_bytes);
 }

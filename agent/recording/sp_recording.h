@@ -41,7 +41,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 12U
+#define SP_RECORDING_VERSION 13U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
@@ -366,6 +366,7 @@ struct sp_deferred_stack {
 	uint64_t registers[17];
 	uint64_t stack_address;
 	uint64_t stack_bytes;
+	uint64_t closes; /* of libraries by then: sp_unwind_closes */
 	unsigned char stack[];
 };
 

@@ -35,6 +35,9 @@ struct sp_unwind_stack {
 	uint64_t low, high;
 	int64_t delta;
 	bool is_guarded;
+	/* A copy of some time ago: modules may have been unloaded since, and others may
+	 * lie in their places. Only what cannot be unloaded is believed. */
+	bool is_outdated;
 };
 
 /* One loaded object; private memory of the agent, immutable once published. */
@@ -51,6 +54,9 @@ struct sp_unwind_module {
 	 * link_map NULL: the loader did not know it. */
 	const void *link_map;
 	uint64_t loader_start, loader_end, loader_eh_frame;
+	/* And how many unloads had been noticed then: what takes the module's place may
+	 * look the same to the loader. 0: it is permanent. */
+	uint64_t unloads;
 	/*
 	 * Unwind data as found in memory at these host addresses, readable at
 	 * address + data_delta: 0 for permanent modules, else a private copy, so
@@ -87,6 +93,16 @@ struct sp_unwind_snapshot {
 
 /* Published by the module tracker (collect/modules.c); NULL until the first scan. */
 extern _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
+
+/*
+ * Calls of dlclose() that were begun and ended, so that whatever was unloaded between two
+ * looks has changed it, and those by which a module of the snapshot of then was gone.
+ */
+extern _Atomic uint64_t sp_unwind_closes, sp_unwind_unloads;
+
+/* Context: hook, after a dlclose(), and as one that keeps snapshots from being freed.
+ * No lock, no wait. */
+void sp_unwind_note_unloads(void);
 
 enum sp_unwind_end {
 	SP_UNWIND_OUTERMOST, /* complete: return address undefined, or entry function */

@@ -13,6 +13,8 @@
 
 #pragma weak _dl_find_object
 
+_Atomic uint64_t sp_unwind_closes, sp_unwind_unloads;
+
 /* uc_mcontext.gregs index of each DWARF register. */
 static const uint8_t greg_of_dwarf[SP_UNWIND_REGS] = {
 	REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI, REG_RBP, REG_RSP, REG_R8,
@@ -102,7 +104,7 @@ SP_COLD bool sp_walk_read_guarded(struct sp_walk *walk, uint64_t address, uint64
 	return true;
 }
 
-bool sp_walk_is_still_loaded(const struct sp_unwind_module *module, uint64_t address)
+static bool does_loader_know(const struct sp_unwind_module *module, uint64_t address)
 {
 	struct dl_find_object object;
 
@@ -114,6 +116,29 @@ bool sp_walk_is_still_loaded(const struct sp_unwind_module *module, uint64_t add
 	       (uint64_t)(uintptr_t)object.dlfo_map_start == module->loader_start &&
 	       (uint64_t)(uintptr_t)object.dlfo_map_end == module->loader_end &&
 	       (uint64_t)(uintptr_t)object.dlfo_eh_frame == module->loader_eh_frame;
+}
+
+bool sp_walk_is_still_loaded(const struct sp_unwind_module *module, uint64_t address)
+{
+	/* Acquire: pairs with who has noticed that a module is gone. */
+	return module->unloads ==
+		       atomic_load_explicit(&sp_unwind_unloads, memory_order_acquire) &&
+	       does_loader_know(module, address);
+}
+
+void sp_unwind_note_unloads(void)
+{
+	const struct sp_unwind_snapshot *snapshot =
+		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
+
+	for (uint32_t i = 0; snapshot && i < snapshot->count; i++) {
+		const struct sp_unwind_module *module = &snapshot->modules[i];
+
+		if (module->is_permanent || does_loader_know(module, module->text_start))
+			continue;
+		atomic_fetch_add_explicit(&sp_unwind_unloads, 1, memory_order_acq_rel);
+		return;
+	}
 }
 
 static bool is_known_to_loader(uint64_t address)
@@ -137,7 +162,7 @@ SP_SAMPLING enum sp_walk_find sp_walk_find_other(struct sp_walk *walk, uint64_t 
 			return sp_walk_is_in_text(module, address) ? SP_FIND_MODULE
 								   : SP_FIND_NOTHING;
 		/* Data don't run: another module has come to lie here. */
-		return sp_walk_is_in_text(module, address) &&
+		return sp_walk_is_in_text(module, address) && !walk->is_outdated &&
 				       sp_walk_is_still_loaded(module, address)
 			       ? SP_FIND_MODULE
 			       : SP_FIND_NOT_YET;

@@ -31,7 +31,8 @@ struct sp_walk_code {
 /* sp_walk_find() of code that is not in the module of the frame before. */
 enum sp_walk_find sp_walk_find_other(struct sp_walk *walk, uint64_t address);
 
-/* Whether the loader still says of address what it said when the module was read. */
+/* Whether the loader still says of address what it said when the module was read, and
+ * nothing was unloaded since. */
 bool sp_walk_is_still_loaded(const struct sp_unwind_module *module, uint64_t address);
 
 /*
@@ -67,6 +68,7 @@ static inline void sp_walk_begin(struct sp_walk *walk,
 	}
 	walk->stack_delta = stack->delta;
 	walk->is_guarded = stack->is_guarded;
+	walk->is_outdated = stack->is_outdated;
 	walk->is_live = stack->delta == 0;
 	walk->is_interrupted = true;
 	walk->stack_jumps_left = SP_WALK_STACK_JUMPS_MAX;

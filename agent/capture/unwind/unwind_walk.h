@@ -24,6 +24,7 @@ struct sp_walk {
 	uint64_t stack_low, stack_last; /* first and last word that may be read */
 	int64_t stack_delta;
 	bool is_guarded;
+	bool is_outdated;
 	bool is_live;		  /* the stack is that of a thread stopped right here */
 	bool is_interrupted;	  /* pc is an instruction, not a return address */
 	uint8_t stack_jumps_left; /* signal frames may change the stack, not for ever */

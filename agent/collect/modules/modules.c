@@ -65,7 +65,8 @@ struct sp_modules {
 	uint32_t found_count, found_capacity;
 	struct sp_unwind_range *code;
 	uint32_t code_count;
-	bool is_scanned; /* once at least */
+	bool is_scanned;  /* once at least */
+	uint64_t unloads; /* noticed before the last scan began */
 };
 
 static void ask_loader(uint64_t address, struct dl_find_object *loader)
@@ -265,7 +266,8 @@ static void find_permanent(struct sp_modules *modules)
 }
 
 /* What may differ from one scan to the next though the module is the same. */
-static void update_module(struct sp_unwind_module *module, const struct found *found)
+static void update_module(struct sp_unwind_module *module, const struct found *found,
+			  uint64_t unloads)
 {
 	module->text_start = found->image.text_start;
 	module->text_end = found->text_end;
@@ -274,6 +276,7 @@ static void update_module(struct sp_unwind_module *module, const struct found *f
 	module->loader_start = (uint64_t)(uintptr_t)found->loader.dlfo_map_start;
 	module->loader_end = (uint64_t)(uintptr_t)found->loader.dlfo_map_end;
 	module->loader_eh_frame = (uint64_t)(uintptr_t)found->loader.dlfo_eh_frame;
+	module->unloads = module->is_permanent ? 0 : unloads;
 }
 
 static struct tracked *create_tracked(const struct sp_modules *modules,
@@ -366,8 +369,10 @@ static struct tracked **find_place(struct sp_modules *modules, uint64_t start)
 static int scan(struct sp_modules *modules)
 {
 	bool is_changing = false;
-	int err = sp_maps_read(&modules->maps, "/proc/thread-self/maps");
+	int err;
 
+	modules->unloads = atomic_load(&sp_unwind_unloads);
+	err = sp_maps_read(&modules->maps, "/proc/thread-self/maps");
 	if (!err)
 		err = find_objects(modules);
 	if (err)
@@ -411,7 +416,7 @@ static struct sp_unwind_snapshot *build_snapshot(const struct sp_modules *module
 		if (!found->known)
 			continue;
 		*module = found->known->module;
-		update_module(module, found);
+		update_module(module, found, modules->unloads);
 		snapshot->count++;
 	}
 	snapshot->code = (const struct sp_unwind_range *)(snapshot->modules + count);

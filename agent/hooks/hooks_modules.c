@@ -1,0 +1,27 @@
+/*
+ * Libraries that the program closes: another one may come to lie in the place of what is
+ * then unloaded, and must not be taken for it. Context: hook, cold.
+ */
+#include "sp_hooks.h"
+
+#include "sp_capture.h"
+#include "sp_compiler.h"
+#include "sp_next.h"
+#include "sp_unwind.h"
+
+#include <dlfcn.h>
+
+/* Before, as another thread may open one as soon as it is done, and after: destructors
+ * run in what is being unloaded. */
+SP_EXPORT int dlclose(void *handle)
+{
+	int result;
+
+	atomic_fetch_add(&sp_unwind_closes, 1);
+	result = SP_NEXT(dlclose)(handle);
+	atomic_fetch_add(&sp_capture.handlers_running, 1);
+	sp_unwind_note_unloads();
+	atomic_fetch_sub(&sp_capture.handlers_running, 1);
+	atomic_fetch_add(&sp_unwind_closes, 1);
+	return result;
+}
