@@ -59,6 +59,7 @@ static struct {
 	_Atomic bool may_put_back;
 	int out_dir_fd;
 	bool has_told_anonymous, has_told_rights;
+	bool had_no_handler; /* since what was replaced waits for walks */
 } reporter;
 
 /* --- the asking side --- */
@@ -425,8 +426,14 @@ static void reclaim_modules(void)
 
 	if (!modules || !sp_modules_has_retired(modules) || !pass_barrier())
 		return;
-	sp_modules_reclaim(modules, atomic_load(&sp_capture.handlers_running) == 0 &&
-					    sp_heap_capture_is_idle());
+	if (sp_modules_await_walks(modules)) {
+		reporter.had_no_handler = false;
+		sp_heap_capture_watch_begin();
+	}
+	reporter.had_no_handler |= atomic_load(&sp_capture.handlers_running) == 0;
+	/* Both are looked at, each time. */
+	if (sp_heap_capture_was_idle() && reporter.had_no_handler)
+		sp_modules_reclaim(modules);
 }
 
 /* Nobody waits for us. The process ends with what its last thread says. */

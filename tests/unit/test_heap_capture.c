@@ -60,7 +60,8 @@ START_TEST(jump_beyond_a_sample_leaves_it_and_one_before_it_does_not)
 	ck_assert_uint_eq(sp_heap_self->sampling_at, mark);
 	sp_heap_before_jump(mark + 64);
 	ck_assert_uint_eq(sp_heap_self->sampling_at, 0);
-	ck_assert(sp_heap_capture_is_idle());
+	sp_heap_capture_watch_begin();
+	ck_assert(sp_heap_capture_was_idle());
 }
 END_TEST
 
@@ -312,9 +313,32 @@ START_TEST(nobody_waits_for_a_sample_that_a_thread_ended_in)
 {
 	make_blocks(1);
 	sp_heap_self->sampling_at = gone();
-	ck_assert(!sp_heap_capture_is_idle());
+	sp_heap_capture_watch_begin();
+	ck_assert(!sp_heap_capture_was_idle());
 	sp_heap_thread_end();
-	ck_assert(sp_heap_capture_is_idle());
+	ck_assert(sp_heap_capture_was_idle());
+}
+END_TEST
+
+/* Where each is at work half of the time all are idle at once next to never. */
+START_TEST(threads_need_not_be_idle_at_once)
+{
+	struct sp_heap_thread *first = sp_heap_self, *second;
+
+	/* As another thread has it. */
+	sp_heap_self = NULL;
+	begin_thread();
+	second = sp_heap_self;
+	ck_assert_ptr_ne(second, first);
+	sp_heap_capture_watch_begin();
+	first->sampling_at = gone();
+	ck_assert(!sp_heap_capture_was_idle());
+	first->sampling_at = 0;
+	second->sampling_at = gone();
+	ck_assert(sp_heap_capture_was_idle());
+	sp_heap_capture_watch_begin();
+	ck_assert(!sp_heap_capture_was_idle());
+	second->sampling_at = 0;
 }
 END_TEST
 
@@ -453,6 +477,7 @@ int main(void)
 	tcase_add_test(tests, jump_on_a_stack_without_bounds_leaves_memo_and_batches);
 	tcase_add_test(tests, free_that_a_thread_ended_in_is_finished);
 	tcase_add_test(tests, nobody_waits_for_a_sample_that_a_thread_ended_in);
+	tcase_add_test(tests, threads_need_not_be_idle_at_once);
 	tcase_add_test(tests, thread_in_the_place_of_an_ended_one_is_another);
 	tcase_add_test(tests,
 		       state_that_a_fork_has_wiped_is_ready_for_the_childs_threads);

@@ -49,6 +49,12 @@ static uint64_t rule_at(const struct sp_unwind_module *module, uint64_t address)
 	return sp_cfi_find_rule(module, address, &row);
 }
 
+static void reclaim(void)
+{
+	sp_modules_await_walks(modules);
+	sp_modules_reclaim(modules);
+}
+
 static void refresh(void)
 {
 	ck_assert_int_eq(sp_modules_refresh(modules), 0);
@@ -196,7 +202,7 @@ START_TEST(unloaded_library_is_gone_and_its_id_never_comes_back)
 	dlclose(handle);
 	refresh();
 	ck_assert_ptr_null(module_at(address));
-	sp_modules_reclaim(modules, true);
+	reclaim();
 	handle = dlopen(library, RTLD_NOW);
 	refresh();
 	ck_assert_uint_gt(module_at(dlsym(handle, "twice"))->id, id);
@@ -288,7 +294,8 @@ START_TEST(other_modules_keep_their_ids_while_libraries_come_and_go)
 		ck_assert_uint_eq(module_at(dlsym(RTLD_DEFAULT, "malloc"))->id, libc);
 		dlclose(handle);
 		refresh();
-		sp_modules_reclaim(modules, i % 3 == 0);
+		if (i % 3 == 0)
+			reclaim();
 	}
 }
 END_TEST
@@ -502,7 +509,7 @@ START_TEST(refresh_survives_libraries_that_come_and_go_meanwhile)
 	for (int i = 0; i < 400; i++) {
 		announced.count = announced.count > 400 ? 100 : announced.count;
 		refresh();
-		sp_modules_reclaim(modules, true);
+		reclaim();
 	}
 	atomic_store(&is_done, true);
 	pthread_join(thread, NULL);

@@ -59,7 +59,7 @@ struct sp_heap_thread {
 	uint32_t distances_left; /* of the next points, from the end */
 	uint64_t last_cell_hash; /* of the cell of the last sample; 0: none yet */
 	uint32_t last_cell;
-	uint32_t unused;
+	uint32_t idle_watch; /* by the collector: when it was last seen in no sample */
 	int64_t live_blocks; /* added to the filter less those removed: also by those
 			      * that had the state before */
 	union {
@@ -332,8 +332,12 @@ void sp_heap_capture_forked(void);
  * copy here, stays mapped, and there is none of the child's own unless in need. */
 bool sp_heap_capture_is_cut_off(void);
 
-/* Context: collector, behind a barrier in all threads. Is no thread taking a sample? */
-bool sp_heap_capture_is_idle(void);
+/* Context: collector. From here on it watches for each thread to be in no sample. */
+void sp_heap_capture_watch_begin(void);
+
+/* Context: collector, behind a barrier in all threads. Was each in none at some look
+ * since the watch began? A thread that is in one now may have begun it since. */
+bool sp_heap_capture_was_idle(void);
 
 /* Context: signal, consumer lock held. Copies the threads' counters to the recording. */
 void sp_heap_capture_publish(struct sp_recording *recording);

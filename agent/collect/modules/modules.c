@@ -58,7 +58,7 @@ struct sp_modules {
 	void *context;
 	sp_modules_loaded loaded; /* NULL: nobody wants to know */
 	struct tracked *tracked;  /* by address */
-	struct retired *retired;
+	struct retired *retired, *waiting;
 	struct sp_unwind_snapshot *published;
 	struct sp_maps maps;
 	struct found *found;
@@ -489,8 +489,8 @@ static int publish(struct sp_modules *modules)
 	}
 	snapshot->generation = ++generation;
 	modules->published = snapshot;
-	/* Sequentially consistent: a handler that starts after the caller looked for
-	 * handlers (sp_modules_reclaim) sees this snapshot. */
+	/* Sequentially consistent: a walk that begins after the caller looked for those
+	 * at work (sp_modules_await_walks) sees this snapshot. */
 	atomic_store(&sp_unwind_snapshot, snapshot);
 	retire_gone(modules);
 	return 0;
@@ -526,17 +526,24 @@ int sp_modules_refresh(struct sp_modules *modules)
 
 bool sp_modules_has_retired(const struct sp_modules *modules)
 {
-	return modules->retired != NULL;
+	return modules->retired || modules->waiting;
 }
 
-void sp_modules_reclaim(struct sp_modules *modules, bool is_quiet)
+bool sp_modules_await_walks(struct sp_modules *modules)
 {
-	if (!is_quiet)
-		return;
-	while (modules->retired) {
-		struct retired *retired = modules->retired;
+	if (modules->waiting)
+		return false;
+	modules->waiting = modules->retired;
+	modules->retired = NULL;
+	return modules->waiting != NULL;
+}
 
-		modules->retired = retired->next;
+void sp_modules_reclaim(struct sp_modules *modules)
+{
+	while (modules->waiting) {
+		struct retired *retired = modules->waiting;
+
+		modules->waiting = retired->next;
 		sp_frames_release(&retired->areas);
 		sp_heap_free(retired->snapshot);
 		sp_heap_free(retired);
@@ -549,7 +556,9 @@ void sp_modules_destroy(struct sp_modules *modules)
 		return;
 	if (modules->published)
 		atomic_store(&sp_unwind_snapshot, NULL);
-	sp_modules_reclaim(modules, true);
+	do
+		sp_modules_reclaim(modules);
+	while (sp_modules_await_walks(modules));
 	while (modules->tracked) {
 		struct tracked *tracked = modules->tracked;
 

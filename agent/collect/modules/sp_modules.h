@@ -62,10 +62,14 @@ void sp_modules_set_loaded(struct sp_modules *modules, sp_modules_loaded loaded)
 int sp_modules_refresh(struct sp_modules *modules);
 
 /*
- * Releases what earlier refreshes replaced, when no walk can still be using it.
- * is_quiet: at this moment, after the last refresh, no handler was running.
+ * What earlier refreshes replaced waits from here on for the walks that may be using it.
+ * False: something waits already, what was replaced since has to wait for that, or there
+ * is nothing.
  */
-void sp_modules_reclaim(struct sp_modules *modules, bool is_quiet);
+bool sp_modules_await_walks(struct sp_modules *modules);
+
+/* Releases what waits: no walk is at work that was when it began to. */
+void sp_modules_reclaim(struct sp_modules *modules);
 
 /* Context: collector. Is there anything to release? */
 bool sp_modules_has_retired(const struct sp_modules *modules);
