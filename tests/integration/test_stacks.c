@@ -107,13 +107,10 @@ START_TEST(time_in_our_functions_is_that_of_those_they_stand_for)
 
 	ck_assert_msg((double)hooks_ns > 0.6 * (double)caller_ns, "%s: %lld of %lld ns",
 		      hook_times[_i], (long long)hooks_ns, (long long)caller_ns);
-	/* Of a sampled block nearly all is behind malloc(), which jumps there; otherwise
-	 * a few per cent of the samples are in the two functions themselves. */
+	/* Of a sampled block nearly all is behind malloc(), which jumps there; one to
+	 * four per cent of the samples are in malloc() itself. */
 	if (strstr(hook_times[_i], "jemalloc"))
-		ck_assert_int_gt(
-			cpu_profile_with_both_ns(profile, "malloc", caller) +
-				cpu_profile_with_both_ns(profile, "free", caller),
-			0);
+		ck_assert_int_gt(cpu_profile_with_both_ns(profile, "malloc", caller), 0);
 	/* Allocations are their caller's as ever. */
 	ck_assert_int_gt(heap_profile_with(heap, caller).alloc_objects, 0);
 	ck_assert_int_eq(heap_profile_with(heap, "malloc").alloc_objects, 0);

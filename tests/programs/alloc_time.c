@@ -1,4 +1,4 @@
-/* alloc_time: takes blocks and gives them back for 600 ms of CPU time. */
+/* alloc_time: takes blocks and gives them back for 2.4 s of CPU time. */
 #include "burn.h"
 
 #define BLOCKS 64
@@ -26,7 +26,7 @@ void allocate_on(int64_t cpu_ns)
 
 int main(void)
 {
-	allocate_on(600 * NS_PER_MS);
+	allocate_on(2400 * NS_PER_MS);
 	puts("done");
 	return 0;
 }
