@@ -203,21 +203,52 @@ static void list_kept(const struct sp_recording *recording,
 				     sp_recording_used(recording, kinds[i]))};
 }
 
-/* In its place: where the program has limited its addresses there may be no others. */
-static void cut_off_range(const struct sp_recording *recording, uint64_t start,
+/* Elsewhere first: where memory is refused in the place of other memory, kernels before
+ * Linux 6.12 have unmapped that by then. */
+static bool replace_by_private(long at, long bytes)
+{
+	long copy = sp_syscall6(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (copy < 0 && copy > -4096)
+		return false;
+	if (sp_syscall6(SYS_mremap, copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at,
+			0) == at)
+		return true;
+	sp_syscall2(SYS_munmap, copy, bytes);
+	return false;
+}
+
+/* Where addresses, data or memory to be promised are limited: a file's pages count when
+ * they are written, and it takes the addresses of what it replaces. */
+static bool replace_by_file(long at, long bytes)
+{
+	long fd = -1;
+	bool is_done;
+
+	/* Else there would be a signal. */
+	if (sp_recording_limit(RLIMIT_FSIZE) >= (uint64_t)bytes)
+		fd = sp_syscall2(SYS_memfd_create, "spanprof", MFD_CLOEXEC);
+	if (fd < 0)
+		return false;
+	is_done = sp_syscall2(SYS_ftruncate, fd, bytes) == 0 &&
+		  sp_syscall6(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) == at;
+	sp_syscall1(SYS_close, fd);
+	return is_done;
+}
+
+/* False, and all is as it was. */
+static bool cut_off_range(const struct sp_recording *recording, uint64_t start,
 			  uint64_t end)
 {
-	const int flags = MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
 	long at = (long)(uintptr_t)sp_recording_at(recording, start);
 	long bytes = (long)(end - start);
 
-	/* Shared memory does not count against a limit on data. */
-	if (sp_syscall6(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags,
-			-1, 0) != at &&
-	    sp_syscall6(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | flags,
-			-1, 0) != at)
-		return;
+	if (!replace_by_private(at, bytes) && !replace_by_file(at, bytes))
+		return false;
 	sp_syscall3(SYS_madvise, at, bytes, MADV_DONTDUMP);
+	return true;
 }
 
 static void cut_off_kept_page(const struct sp_recording *recording, uint64_t start)
@@ -227,8 +258,8 @@ static void cut_off_kept_page(const struct sp_recording *recording, uint64_t sta
 	unsigned char *page = sp_recording_at(recording, start);
 
 	memcpy(content, page, SP_PAGE_BYTES);
-	cut_off_range(recording, start, start + SP_PAGE_BYTES);
-	memcpy(page, content, SP_PAGE_BYTES);
+	if (cut_off_range(recording, start, start + SP_PAGE_BYTES))
+		memcpy(page, content, SP_PAGE_BYTES);
 }
 
 static void cut_off_piece(const struct sp_recording *recording, const struct piece *piece,
