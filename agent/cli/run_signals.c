@@ -136,10 +136,13 @@ int sp_run_signals_wait(pid_t child, const struct sp_run_inherited *inherited)
 	for (;;) {
 		pid_t changed = waitpid(child, &status, WUNTRACED);
 
-		if (changed == child && WIFSTOPPED(status))
-			stop_by(WSTOPSIG(status));
-		else if (changed == child || errno != EINTR)
+		if (changed == child && WIFSTOPPED(status)) {
+			/* It may go on by now. */
+			if (may_be_stopped(child))
+				stop_by(WSTOPSIG(status));
+		} else if (changed == child || errno != EINTR) {
 			break;
+		}
 	}
 	program = 0;
 	return status;

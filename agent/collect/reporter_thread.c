@@ -190,8 +190,6 @@ static uint16_t announce_module(void *context, const struct sp_module_info *info
 
 static void refresh_modules(void)
 {
-	/* Handlers that saw the old snapshot may still run: look before it is replaced,
-	 * release what an earlier refresh replaced. */
 	if (!reporter.collector.modules)
 		return;
 	atomic_store_explicit(&sp_capture.wants_modules, false, memory_order_relaxed);

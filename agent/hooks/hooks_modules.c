@@ -6,6 +6,7 @@
 
 #include "sp_capture.h"
 #include "sp_compiler.h"
+#include "sp_held_signals.h"
 #include "sp_next.h"
 #include "sp_unwind.h"
 
@@ -15,13 +16,17 @@
  * run in what is being unloaded. */
 SP_EXPORT int dlclose(void *handle)
 {
+	uint64_t mask;
 	int result;
 
 	atomic_fetch_add(&sp_unwind_closes, 1);
 	result = SP_NEXT(dlclose)(handle);
+	/* A handler that jumps away would leave it counted for ever. */
+	mask = sp_signals_hold();
 	atomic_fetch_add(&sp_capture.handlers_running, 1);
 	sp_unwind_note_unloads();
 	atomic_fetch_sub(&sp_capture.handlers_running, 1);
+	sp_signals_release(mask);
 	atomic_fetch_add(&sp_unwind_closes, 1);
 	return result;
 }

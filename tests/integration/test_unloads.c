@@ -78,6 +78,8 @@ START_TEST(no_frame_is_named_after_another_library)
 	       (long long)heap.named[0], (long long)heap.named[1],
 	       (long long)heap.unnamed);
 	/* Both have been known at times: the names that are right are not none. */
+	ck_assert_int_gt(cpu.named[0], 0);
+	ck_assert_int_gt(cpu.named[1], 0);
 	ck_assert_int_gt(heap.named[0], 0);
 	ck_assert_int_gt(heap.named[1], 0);
 	victim_free(victim);

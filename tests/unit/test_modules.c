@@ -300,6 +300,30 @@ START_TEST(other_modules_keep_their_ids_while_libraries_come_and_go)
 }
 END_TEST
 
+/* Walks that began before the first was replaced may be over, those since may not. */
+START_TEST(what_is_replaced_later_waits_for_later_walks)
+{
+	void *handle;
+
+	reclaim();
+	reclaim();
+	ck_assert(!sp_modules_has_retired(modules));
+	ck_assert(!sp_modules_await_walks(modules));
+	ck_assert(compile_library(library_source, "-O1", library));
+	handle = dlopen(library, RTLD_NOW);
+	refresh();
+	ck_assert(sp_modules_await_walks(modules));
+	dlclose(handle);
+	refresh();
+	ck_assert(!sp_modules_await_walks(modules));
+	sp_modules_reclaim(modules);
+	ck_assert(sp_modules_has_retired(modules));
+	ck_assert(sp_modules_await_walks(modules));
+	sp_modules_reclaim(modules);
+	ck_assert(!sp_modules_has_retired(modules));
+}
+END_TEST
+
 START_TEST(file_loaded_twice_is_two_modules)
 {
 	void *base = dlopen("libm.so.6", RTLD_NOW);
@@ -538,6 +562,7 @@ int main(void)
 	tcase_add_test(tc, library_of_the_start_is_not_told);
 	tcase_add_test(tc, other_library_at_the_same_place_is_another_module);
 	tcase_add_test(tc, other_modules_keep_their_ids_while_libraries_come_and_go);
+	tcase_add_test(tc, what_is_replaced_later_waits_for_later_walks);
 	tcase_add_test(tc, file_loaded_twice_is_two_modules);
 	tcase_add_test(tc, deleted_file_keeps_its_name_and_its_data);
 	tcase_add_test(tc, elf_file_that_is_only_read_is_no_module);

@@ -95,8 +95,9 @@ struct sp_unwind_snapshot {
 extern _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
 
 /*
- * Calls of dlclose() that were begun and ended, so that whatever was unloaded between two
- * looks has changed it, and those by which a module of the snapshot of then was gone.
+ * Calls of dlclose() that were begun and ended, so that whatever they unloaded between
+ * two looks has changed it, and those by which a module of the snapshot of then was gone.
+ * What the loader drops by itself, as when a dlopen() fails, is not counted.
  */
 extern _Atomic uint64_t sp_unwind_closes, sp_unwind_unloads;
 

@@ -492,6 +492,8 @@ static int publish(struct sp_modules *modules)
 	/* Sequentially consistent: a walk that begins after the caller looked for those
 	 * at work (sp_modules_await_walks) sees this snapshot. */
 	atomic_store(&sp_unwind_snapshot, snapshot);
+	/* Of what was closed meanwhile only the snapshot before was asked. */
+	sp_unwind_note_unloads();
 	retire_gone(modules);
 	return 0;
 }
