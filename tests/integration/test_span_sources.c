@@ -375,9 +375,18 @@ END_TEST
 static const struct label_of_function crc32_thread = {"crc32_z", "thread", "crc32"};
 static const struct label_of_function adler32_thread = {"adler32_z", "thread", "adler32"};
 
+/* What the interpreter does between them goes on under either name. */
+static bool is_of_either(const struct profile *profile, const label_sample *sample,
+			 const void *context)
+{
+	(void)context;
+	return profile_sample_has(profile, sample, "crc32_z") ||
+	       profile_sample_has(profile, sample, "adler32_z");
+}
+
 START_TEST(thread_that_is_named_by_its_number_has_that_name_at_once)
 {
-	const struct label_rule rule = {NULL, label_has_function, label_has_value,
+	const struct label_rule rule = {is_of_either, label_has_function, label_has_value,
 					&crc32_thread};
 	struct victim *victim;
 
@@ -401,7 +410,7 @@ END_TEST
 /* By a system call that nobody sees, as any process may. */
 START_TEST(thread_that_is_named_behind_our_back_has_that_name_soon)
 {
-	const struct label_rule rule = {NULL, label_has_function, label_has_value,
+	const struct label_rule rule = {is_of_either, label_has_function, label_has_value,
 					&adler32_thread};
 	struct victim *victim;
 
