@@ -47,7 +47,7 @@ static void find_stack(const struct sp_slot *slot, uint64_t stack_pointer,
 	bool is_above_us = stack_pointer - here < OWN_STACK_BYTES_MAX;
 
 	stack->delta = 0;
-	stack->is_outdated = false;
+	stack->closes = UINT64_MAX;
 	/* The signal frame lies below the red zone: what is above it is mapped. */
 	stack->low = stack_pointer - (is_above_us ? RED_ZONE_BYTES : 0);
 	stack->is_guarded = !(stack_pointer >= low && stack_pointer < high);

@@ -16,7 +16,7 @@ uint32_t sp_deferred_stack_finish(void *context, const struct sp_deferred_stack 
 		.high = stack->stack_address + stack->stack_bytes,
 		.delta = (int64_t)((uint64_t)(uintptr_t)stack->stack -
 				   stack->stack_address),
-		.is_outdated = stack->closes != atomic_load(&sp_unwind_closes),
+		.closes = stack->closes,
 	};
 	struct sp_unwind_result result;
 

@@ -12,8 +12,8 @@
 
 #include <dlfcn.h>
 
-/* Before, as another thread may open one as soon as it is done, and after: destructors
- * run in what is being unloaded. */
+/* Counted before, as another thread may open one as soon as it is done, and after:
+ * destructors run in what is being unloaded. */
 SP_EXPORT int dlclose(void *handle)
 {
 	uint64_t mask;
@@ -21,12 +21,14 @@ SP_EXPORT int dlclose(void *handle)
 
 	atomic_fetch_add(&sp_unwind_closes, 1);
 	result = SP_NEXT(dlclose)(handle);
+	/* Before the look: whoever publishes a snapshot that it does not meet sees this.
+	 */
+	atomic_fetch_add(&sp_unwind_closes, 1);
 	/* A handler that jumps away would leave it counted for ever. */
 	mask = sp_signals_hold();
 	atomic_fetch_add(&sp_capture.handlers_running, 1);
-	sp_unwind_note_unloads();
+	sp_unwind_mark_unloaded();
 	atomic_fetch_sub(&sp_capture.handlers_running, 1);
 	sp_signals_release(mask);
-	atomic_fetch_add(&sp_unwind_closes, 1);
 	return result;
 }

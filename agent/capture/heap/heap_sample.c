@@ -263,7 +263,7 @@ static void find_stack(const struct sp_heap_thread *self, uint64_t stack_pointer
 					    memory_order_relaxed);
 	}
 	stack->delta = 0;
-	stack->is_outdated = false;
+	stack->closes = UINT64_MAX;
 	stack->low = stack_pointer;
 	stack->is_guarded = !(stack_pointer >= low && stack_pointer < high);
 	stack->high = stack->is_guarded ? stack_pointer : high;

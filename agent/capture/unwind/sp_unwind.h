@@ -35,9 +35,10 @@ struct sp_unwind_stack {
 	uint64_t low, high;
 	int64_t delta;
 	bool is_guarded;
-	/* A copy of some time ago: modules may have been unloaded since, and others may
-	 * lie in their places. Only what cannot be unloaded is believed. */
-	bool is_outdated;
+	/* sp_unwind_closes when it was as it is here: modules may have been unloaded
+	 * since, and others may lie in their places. Of those that may go only what was
+	 * there by then is believed. UINT64_MAX: it is so now. */
+	uint64_t closes;
 };
 
 /* One loaded object; private memory of the agent, immutable once published. */
@@ -54,9 +55,14 @@ struct sp_unwind_module {
 	 * link_map NULL: the loader did not know it. */
 	const void *link_map;
 	uint64_t loader_start, loader_end, loader_eh_frame;
-	/* And how many unloads had been noticed then: what takes the module's place may
-	 * look the same to the loader. 0: it is permanent. */
-	uint64_t unloads;
+	/*
+	 * And only while nobody has marked it as gone: what takes its place may look the
+	 * same to the loader. The mark, which is shared by all snapshots that have the
+	 * module, must be mark_seen. closes: sp_unwind_closes when it was there, and
+	 * since when it has not been marked.
+	 */
+	_Atomic uint64_t *mark;
+	uint64_t mark_seen, closes;
 	/*
 	 * Unwind data as found in memory at these host addresses, readable at
 	 * address + data_delta: 0 for permanent modules, else a private copy, so
@@ -95,15 +101,18 @@ struct sp_unwind_snapshot {
 extern _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
 
 /*
- * Calls of dlclose() that were begun and ended, so that whatever they unloaded between
- * two looks has changed it, and those by which a module of the snapshot of then was gone.
- * What the loader drops by itself, as when a dlopen() fails, is not counted.
+ * Grows when a dlclose() begins, and when the loader has done its part of it: whatever is
+ * unloaded between two looks has changed it. What the loader drops by itself, as when a
+ * dlopen() fails, is not counted.
  */
-extern _Atomic uint64_t sp_unwind_closes, sp_unwind_unloads;
+extern _Atomic uint64_t sp_unwind_closes;
 
-/* Context: hook, after a dlclose(), and as one that keeps snapshots from being freed.
- * No lock, no wait. */
-void sp_unwind_note_unloads(void);
+/*
+ * Context: hook, after a dlclose() that is counted, and as one that keeps snapshots from
+ * being freed. No lock, no wait. Marks the modules of the snapshot that are gone, and no
+ * others.
+ */
+void sp_unwind_mark_unloaded(void);
 
 enum sp_unwind_end {
 	SP_UNWIND_OUTERMOST, /* complete: return address undefined, or entry function */

@@ -13,7 +13,10 @@
 
 #pragma weak _dl_find_object
 
-_Atomic uint64_t sp_unwind_closes, sp_unwind_unloads;
+/* So that no mark is what a module has that waits for its mark to grow by 1. */
+#define MARK_GONE 2
+
+_Atomic uint64_t sp_unwind_closes;
 
 /* uc_mcontext.gregs index of each DWARF register. */
 static const uint8_t greg_of_dwarf[SP_UNWIND_REGS] = {
@@ -120,24 +123,24 @@ static bool does_loader_know(const struct sp_unwind_module *module, uint64_t add
 
 bool sp_walk_is_still_loaded(const struct sp_unwind_module *module, uint64_t address)
 {
-	/* Acquire: pairs with who has noticed that a module is gone. */
-	return module->unloads ==
-		       atomic_load_explicit(&sp_unwind_unloads, memory_order_acquire) &&
+	/* Acquire: pairs with who has found that it is gone. */
+	return module->mark_seen ==
+		       atomic_load_explicit(module->mark, memory_order_acquire) &&
 	       does_loader_know(module, address);
 }
 
-void sp_unwind_note_unloads(void)
+void sp_unwind_mark_unloaded(void)
 {
-	const struct sp_unwind_snapshot *snapshot =
-		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
+	/* Sequentially consistent, as the count of the close before: a snapshot that is
+	 * published later was published by who has seen that. */
+	const struct sp_unwind_snapshot *snapshot = atomic_load(&sp_unwind_snapshot);
 
 	for (uint32_t i = 0; snapshot && i < snapshot->count; i++) {
 		const struct sp_unwind_module *module = &snapshot->modules[i];
 
-		if (module->is_permanent || does_loader_know(module, module->text_start))
-			continue;
-		atomic_fetch_add_explicit(&sp_unwind_unloads, 1, memory_order_acq_rel);
-		return;
+		if (!module->is_permanent &&
+		    !does_loader_know(module, module->text_start))
+			atomic_fetch_add(module->mark, MARK_GONE);
 	}
 }
 
@@ -162,7 +165,8 @@ SP_SAMPLING enum sp_walk_find sp_walk_find_other(struct sp_walk *walk, uint64_t 
 			return sp_walk_is_in_text(module, address) ? SP_FIND_MODULE
 								   : SP_FIND_NOTHING;
 		/* Data don't run: another module has come to lie here. */
-		return sp_walk_is_in_text(module, address) && !walk->is_outdated &&
+		return sp_walk_is_in_text(module, address) &&
+				       module->closes <= walk->closes &&
 				       sp_walk_is_still_loaded(module, address)
 			       ? SP_FIND_MODULE
 			       : SP_FIND_NOT_YET;

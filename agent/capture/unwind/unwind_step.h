@@ -32,7 +32,7 @@ struct sp_walk_code {
 enum sp_walk_find sp_walk_find_other(struct sp_walk *walk, uint64_t address);
 
 /* Whether the loader still says of address what it said when the module was read, and
- * nothing was unloaded since. */
+ * nobody has marked it as gone since. */
 bool sp_walk_is_still_loaded(const struct sp_unwind_module *module, uint64_t address);
 
 /*
@@ -68,7 +68,7 @@ static inline void sp_walk_begin(struct sp_walk *walk,
 	}
 	walk->stack_delta = stack->delta;
 	walk->is_guarded = stack->is_guarded;
-	walk->is_outdated = stack->is_outdated;
+	walk->closes = stack->closes;
 	walk->is_live = stack->delta == 0;
 	walk->is_interrupted = true;
 	walk->stack_jumps_left = SP_WALK_STACK_JUMPS_MAX;

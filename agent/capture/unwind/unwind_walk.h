@@ -23,8 +23,8 @@ struct sp_walk {
 	const struct sp_unwind_module *previous; /* the one before that */
 	uint64_t stack_low, stack_last; /* first and last word that may be read */
 	int64_t stack_delta;
+	uint64_t closes; /* sp_unwind_stack.closes */
 	bool is_guarded;
-	bool is_outdated;
 	bool is_live;		  /* the stack is that of a thread stopped right here */
 	bool is_interrupted;	  /* pc is an instruction, not a return address */
 	uint8_t stack_jumps_left; /* signal frames may change the stack, not for ever */

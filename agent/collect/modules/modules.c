@@ -1,20 +1,13 @@
 /*
- * Follows what is loaded: compares the mappings with the modules known so far,
- * announces new ones, publishes a snapshot and keeps what it replaced until no walk
- * uses it. Context: collector (one thread); no lock of the loader. A module keeps
- * its id exactly as long as the same object stays at the same place.
+ * Follows what is loaded: compares the mappings with the modules known so far and
+ * announces new ones. Context: collector (one thread); no lock of the loader. A module
+ * keeps its id exactly as long as the same object stays at the same place.
  */
-#include "sp_modules.h"
-
-#include "modules_elf.h"
-#include "modules_frames.h"
-#include "modules_maps.h"
 #include "modules_startup.h"
+#include "modules_state.h"
 #include "sp_compiler.h"
 #include "sp_heap.h"
-#include "sp_unwind.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -23,51 +16,10 @@
 
 #define MODULES_MAX 16384U
 #define CODE_RANGES_MAX 16384U
-/* The objects read anew in one scan may change under it; then it starts over. */
+/* The objects read anew in one scan may change under it; then it starts over. So does
+ * all of it when something was closed before new modules could be published. */
 #define SCANS_MAX 3
-
-struct tracked {
-	struct tracked *next;
-	struct sp_unwind_module module;
-	struct sp_frames_areas areas;
-	struct sp_elf_image image;
-	uint64_t device, inode;
-	bool is_seen;
-	bool is_told; /* to whom wants to know what is loaded */
-};
-
-struct retired {
-	struct retired *next;
-	struct sp_unwind_snapshot *snapshot;
-	struct sp_frames_areas areas;
-};
-
-/* An object found in one scan. */
-struct found {
-	const struct sp_map *map;
-	struct sp_elf_image image;
-	uint64_t text_end;
-	bool is_text_readable;
-	bool is_permanent;
-	struct dl_find_object loader; /* dlfo_link_map NULL: unknown to the loader */
-	struct tracked *known;
-};
-
-struct sp_modules {
-	sp_modules_announce announce;
-	void *context;
-	sp_modules_loaded loaded; /* NULL: nobody wants to know */
-	struct tracked *tracked;  /* by address */
-	struct retired *retired, *waiting;
-	struct sp_unwind_snapshot *published;
-	struct sp_maps maps;
-	struct found *found;
-	uint32_t found_count, found_capacity;
-	struct sp_unwind_range *code;
-	uint32_t code_count;
-	bool is_scanned;  /* once at least */
-	uint64_t unloads; /* noticed before the last scan began */
-};
+#define ROUNDS_MAX 2
 
 static void ask_loader(uint64_t address, struct dl_find_object *loader)
 {
@@ -87,7 +39,7 @@ static bool is_same_loader(const struct dl_find_object *a, const struct dl_find_
  * must be mapped where the headers say: a file that is merely read through mmap()
  * has headers too. Text may have been moved to other memory (large pages).
  */
-static bool find_text(const struct sp_maps *maps, uint32_t first, struct found *found)
+static bool find_text(const struct sp_maps *maps, uint32_t first, struct sp_found *found)
 {
 	const struct sp_elf_image *image = &found->image;
 	const struct sp_map *at = &maps->maps[first];
@@ -121,7 +73,7 @@ static bool is_candidate(const struct sp_maps *maps, const struct sp_map *map)
 static bool recall_image(const struct sp_modules *modules, const struct sp_map *map,
 			 struct sp_elf_image *image)
 {
-	for (const struct tracked *at = modules->tracked; at; at = at->next) {
+	for (const struct sp_tracked *at = modules->tracked; at; at = at->next) {
 		if (at->module.start != map->start)
 			continue;
 		if (!at->module.is_permanent || at->device != map->device ||
@@ -133,10 +85,10 @@ static bool recall_image(const struct sp_modules *modules, const struct sp_map *
 	return false;
 }
 
-static struct tracked *find_tracked(const struct sp_modules *modules,
-				    const struct found *found)
+static struct sp_tracked *find_tracked(const struct sp_modules *modules,
+				       const struct sp_found *found)
 {
-	for (struct tracked *at = modules->tracked; at; at = at->next) {
+	for (struct sp_tracked *at = modules->tracked; at; at = at->next) {
 		if (at->module.start == found->image.start &&
 		    at->module.end == found->image.end &&
 		    at->module.base == found->image.base &&
@@ -147,10 +99,10 @@ static struct tracked *find_tracked(const struct sp_modules *modules,
 	return NULL;
 }
 
-static struct found *add_found(struct sp_modules *modules)
+static struct sp_found *add_found(struct sp_modules *modules)
 {
 	uint32_t wanted = modules->found_capacity ? modules->found_capacity * 2 : 64;
-	struct found *bigger;
+	struct sp_found *bigger;
 
 	if (modules->found_count < modules->found_capacity)
 		return &modules->found[modules->found_count++];
@@ -201,7 +153,7 @@ static int find_objects(struct sp_modules *modules)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < maps->count; i++) {
 		const struct sp_map *map = &maps->maps[i];
-		struct found found = {.map = map};
+		struct sp_found found = {.map = map};
 
 		if (map->start < covered)
 			continue;
@@ -209,7 +161,7 @@ static int find_objects(struct sp_modules *modules)
 		    (recall_image(modules, map, &found.image) ||
 		     sp_elf_read_image(map, &found.image)) &&
 		    find_text(maps, i, &found)) {
-			struct found *added = add_found(modules);
+			struct sp_found *added = add_found(modules);
 
 			ask_loader(found.image.text_start, &found.loader);
 			if (added)
@@ -227,12 +179,12 @@ static bool holds(const struct sp_elf_image *image, uint64_t address)
 	return address >= image->start && address < image->end;
 }
 
-static bool is_main(const struct found *found)
+static bool is_main(const struct sp_found *found)
 {
 	return holds(&found->image, getauxval(AT_PHDR));
 }
 
-static bool is_agent(const struct found *found)
+static bool is_agent(const struct sp_found *found)
 {
 	/* In a test program, or the command, we are part of the program. */
 	return holds(&found->image, (uint64_t)(uintptr_t)&sp_modules_refresh) &&
@@ -249,7 +201,7 @@ static void find_permanent(struct sp_modules *modules)
 	if (!objects)
 		return;
 	for (uint32_t i = 0; i < modules->found_count; i++) {
-		const struct found *found = &modules->found[i];
+		const struct sp_found *found = &modules->found[i];
 
 		objects[i] = (struct sp_startup_object){
 			.image = &found->image,
@@ -265,24 +217,10 @@ static void find_permanent(struct sp_modules *modules)
 	sp_heap_free(objects);
 }
 
-/* What may differ from one scan to the next though the module is the same. */
-static void update_module(struct sp_unwind_module *module, const struct found *found,
-			  uint64_t unloads)
+static struct sp_tracked *create_tracked(const struct sp_modules *modules,
+					 const struct sp_found *found)
 {
-	module->text_start = found->image.text_start;
-	module->text_end = found->text_end;
-	module->is_text_readable = found->is_text_readable;
-	module->link_map = found->loader.dlfo_link_map;
-	module->loader_start = (uint64_t)(uintptr_t)found->loader.dlfo_map_start;
-	module->loader_end = (uint64_t)(uintptr_t)found->loader.dlfo_map_end;
-	module->loader_eh_frame = (uint64_t)(uintptr_t)found->loader.dlfo_eh_frame;
-	module->unloads = module->is_permanent ? 0 : unloads;
-}
-
-static struct tracked *create_tracked(const struct sp_modules *modules,
-				      const struct found *found)
-{
-	struct tracked *tracked = sp_heap_zalloc(sizeof(*tracked));
+	struct sp_tracked *tracked = sp_heap_zalloc(sizeof(*tracked));
 
 	if (!tracked)
 		return NULL;
@@ -294,6 +232,7 @@ static struct tracked *create_tracked(const struct sp_modules *modules,
 	tracked->module.base = found->image.base;
 	tracked->module.is_permanent = found->is_permanent;
 	tracked->module.is_agent = is_agent(found);
+	tracked->module.mark = &tracked->mark;
 	if (!sp_frames_prepare(&found->image, sp_maps_path(&modules->maps, found->map),
 			       &tracked->module, &tracked->areas)) {
 		sp_heap_free(tracked);
@@ -302,14 +241,14 @@ static struct tracked *create_tracked(const struct sp_modules *modules,
 	return tracked;
 }
 
-static void free_tracked(struct tracked *tracked)
+void sp_tracked_free(struct sp_tracked *tracked)
 {
 	sp_frames_release(&tracked->areas);
 	sp_heap_free(tracked);
 }
 
-static void announce(struct sp_modules *modules, const struct found *found,
-		     struct tracked *tracked)
+static void announce(struct sp_modules *modules, const struct sp_found *found,
+		     struct sp_tracked *tracked)
 {
 	struct sp_module_info info = {
 		.base = found->image.base,
@@ -331,10 +270,10 @@ static void announce(struct sp_modules *modules, const struct found *found,
  * what the loader says of it were read one after the other, another object may
  * have taken its place: then nothing is kept. True when it may be tried again.
  */
-static bool read_new(struct sp_modules *modules, struct found *found,
-		     struct tracked **link)
+static bool read_new(struct sp_modules *modules, struct sp_found *found,
+		     struct sp_tracked **link)
 {
-	struct tracked *tracked = create_tracked(modules, found);
+	struct sp_tracked *tracked = create_tracked(modules, found);
 	struct dl_find_object loader;
 	struct sp_elf_image image;
 
@@ -344,7 +283,7 @@ static bool read_new(struct sp_modules *modules, struct found *found,
 	if (!is_same_loader(&loader, &found->loader) ||
 	    !sp_elf_read_image(found->map, &image) ||
 	    image.fingerprint != found->image.fingerprint) {
-		free_tracked(tracked);
+		sp_tracked_free(tracked);
 		return true;
 	}
 	announce(modules, found, tracked);
@@ -356,9 +295,9 @@ static bool read_new(struct sp_modules *modules, struct found *found,
 }
 
 /* Where in the list, kept by address, a module that starts at start belongs. */
-static struct tracked **find_place(struct sp_modules *modules, uint64_t start)
+static struct sp_tracked **find_place(struct sp_modules *modules, uint64_t start)
 {
-	struct tracked **link = &modules->tracked;
+	struct sp_tracked **link = &modules->tracked;
 
 	while (*link && (*link)->module.start < start)
 		link = &(*link)->next;
@@ -371,7 +310,12 @@ static int scan(struct sp_modules *modules)
 	bool is_changing = false;
 	int err;
 
-	modules->unloads = atomic_load(&sp_unwind_unloads);
+	/* What is marked, and then what is closed, from here on is noticed. */
+	for (struct sp_tracked *at = modules->tracked; at; at = at->next) {
+		at->is_seen = false;
+		at->mark_before = atomic_load(&at->mark);
+	}
+	modules->closes = atomic_load(&sp_unwind_closes);
 	err = sp_maps_read(&modules->maps, "/proc/thread-self/maps");
 	if (!err)
 		err = find_objects(modules);
@@ -379,10 +323,8 @@ static int scan(struct sp_modules *modules)
 		return err;
 	if (!modules->is_scanned)
 		find_permanent(modules);
-	for (struct tracked *at = modules->tracked; at; at = at->next)
-		at->is_seen = false;
 	for (uint32_t i = 0; i < modules->found_count; i++) {
-		struct found *found = &modules->found[i];
+		struct sp_found *found = &modules->found[i];
 
 		found->known = find_tracked(modules, found);
 		if (found->known)
@@ -394,116 +336,12 @@ static int scan(struct sp_modules *modules)
 	return is_changing ? -EAGAIN : 0;
 }
 
-/* The snapshot that the last scan comes to, or NULL. */
-static struct sp_unwind_snapshot *build_snapshot(const struct sp_modules *modules)
-{
-	uint32_t count = 0;
-	size_t modules_bytes, code_bytes;
-	struct sp_unwind_snapshot *snapshot;
-
-	for (uint32_t i = 0; i < modules->found_count; i++)
-		count += modules->found[i].known != NULL;
-	modules_bytes = count * sizeof(snapshot->modules[0]);
-	code_bytes = modules->code_count * sizeof(snapshot->code[0]);
-	snapshot = sp_heap_zalloc(sizeof(*snapshot) + modules_bytes + code_bytes);
-	if (!snapshot)
-		return NULL;
-	/* Objects were found in the order of their addresses. */
-	for (uint32_t i = 0; i < modules->found_count; i++) {
-		const struct found *found = &modules->found[i];
-		struct sp_unwind_module *module = &snapshot->modules[snapshot->count];
-
-		if (!found->known)
-			continue;
-		*module = found->known->module;
-		update_module(module, found, modules->unloads);
-		snapshot->count++;
-	}
-	snapshot->code = (const struct sp_unwind_range *)(snapshot->modules + count);
-	snapshot->code_count = modules->code_count;
-	memcpy(snapshot->modules + count, modules->code, code_bytes);
-	return snapshot;
-}
-
-static bool is_same_snapshot(const struct sp_unwind_snapshot *a,
-			     const struct sp_unwind_snapshot *b)
-{
-	return a->count == b->count && a->code_count == b->code_count &&
-	       memcmp(a->modules, b->modules, a->count * sizeof(a->modules[0])) == 0 &&
-	       memcmp(a->code, b->code, a->code_count * sizeof(a->code[0])) == 0;
-}
-
-static struct retired *retire(struct sp_modules *modules)
-{
-	struct retired *retired = sp_heap_zalloc(sizeof(*retired));
-
-	if (retired) {
-		retired->next = modules->retired;
-		modules->retired = retired;
-	}
-	return retired;
-}
-
-/* Takes the modules that are gone off the list. Those whose data cannot be put on
- * the list of retired things, for want of memory, stay. */
-static void retire_gone(struct sp_modules *modules)
-{
-	struct tracked **link = &modules->tracked;
-
-	while (*link) {
-		struct tracked *tracked = *link;
-		struct retired *retired;
-
-		if (tracked->is_seen) {
-			link = &tracked->next;
-			continue;
-		}
-		retired = retire(modules);
-		if (!retired)
-			return;
-		retired->areas = tracked->areas;
-		*link = tracked->next;
-		sp_heap_free(tracked);
-	}
-}
-
-static int publish(struct sp_modules *modules)
-{
-	static uint64_t generation; /* goes on in a fork child */
-	struct sp_unwind_snapshot *snapshot = build_snapshot(modules);
-	struct retired *retired = NULL;
-
-	if (!snapshot)
-		return -ENOMEM;
-	if (modules->published && is_same_snapshot(snapshot, modules->published)) {
-		sp_heap_free(snapshot);
-		return 0;
-	}
-	if (modules->published) {
-		retired = retire(modules);
-		if (!retired) {
-			sp_heap_free(snapshot);
-			return -ENOMEM;
-		}
-		retired->snapshot = modules->published;
-	}
-	snapshot->generation = ++generation;
-	modules->published = snapshot;
-	/* Sequentially consistent: a walk that begins after the caller looked for those
-	 * at work (sp_modules_await_walks) sees this snapshot. */
-	atomic_store(&sp_unwind_snapshot, snapshot);
-	/* Of what was closed meanwhile only the snapshot before was asked. */
-	sp_unwind_note_unloads();
-	retire_gone(modules);
-	return 0;
-}
-
 /* The loader lists a module after it has filled in all addresses. */
 static void tell_loaded(struct sp_modules *modules)
 {
 	for (uint32_t i = 0; i < modules->found_count && modules->loaded; i++) {
-		const struct found *found = &modules->found[i];
-		struct tracked *known = found->known;
+		const struct sp_found *found = &modules->found[i];
+		struct sp_tracked *known = found->known;
 
 		if (known && !known->is_told && !known->module.is_permanent &&
 		    found->loader.dlfo_link_map)
@@ -512,44 +350,28 @@ static void tell_loaded(struct sp_modules *modules)
 	}
 }
 
-int sp_modules_refresh(struct sp_modules *modules)
+/* Scans until nothing changes meanwhile, or often enough, and publishes. */
+static int scan_and_publish(struct sp_modules *modules)
 {
 	int err = -EAGAIN;
 
 	for (int scans = 0; scans < SCANS_MAX && err == -EAGAIN; scans++)
 		err = scan(modules);
-	/* What still changes is left to the next refresh. */
 	if (err && err != -EAGAIN)
 		return err;
 	modules->is_scanned = true;
 	tell_loaded(modules);
-	return publish(modules);
+	return sp_modules_publish(modules);
 }
 
-bool sp_modules_has_retired(const struct sp_modules *modules)
+int sp_modules_refresh(struct sp_modules *modules)
 {
-	return modules->retired || modules->waiting;
-}
+	int err = -EAGAIN;
 
-bool sp_modules_await_walks(struct sp_modules *modules)
-{
-	if (modules->waiting)
-		return false;
-	modules->waiting = modules->retired;
-	modules->retired = NULL;
-	return modules->waiting != NULL;
-}
-
-void sp_modules_reclaim(struct sp_modules *modules)
-{
-	while (modules->waiting) {
-		struct retired *retired = modules->waiting;
-
-		modules->waiting = retired->next;
-		sp_frames_release(&retired->areas);
-		sp_heap_free(retired->snapshot);
-		sp_heap_free(retired);
-	}
+	for (int rounds = 0; rounds < ROUNDS_MAX && err == -EAGAIN; rounds++)
+		err = scan_and_publish(modules);
+	/* What still changes is left to the next refresh. */
+	return err == -EAGAIN ? 0 : err;
 }
 
 void sp_modules_destroy(struct sp_modules *modules)
@@ -562,10 +384,10 @@ void sp_modules_destroy(struct sp_modules *modules)
 		sp_modules_reclaim(modules);
 	while (sp_modules_await_walks(modules));
 	while (modules->tracked) {
-		struct tracked *tracked = modules->tracked;
+		struct sp_tracked *tracked = modules->tracked;
 
 		modules->tracked = tracked->next;
-		free_tracked(tracked);
+		sp_tracked_free(tracked);
 	}
 	sp_heap_free(modules->published);
 	sp_heap_free(modules->found);
