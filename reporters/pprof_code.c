@@ -220,7 +220,7 @@ static int put_module_frames(struct sp_pprof_writer *writer,
 		};
 	}
 	/* Short of memory it still gives names, if poor ones. */
-	(void)sp_symbols_resolve(writer->symbols, module, queries, count);
+	(void)sp_known_names_resolve(writer->names, module, queries, count);
 	for (size_t i = 0; i < count; i++) {
 		uint64_t address = module->base + queries[i].offset;
 		/* One address outside of its mapping makes pprof give up on all. */
@@ -246,7 +246,7 @@ static void put_jit_frames(struct sp_pprof_writer *writer,
 
 	for (uint32_t i = group->first; i < group->end; i++) {
 		uint64_t address = sp_frame_offset(writer->frames.frames[i]);
-		const char *name = sp_symbols_resolve_jit(writer->symbols,
+		const char *name = sp_symbols_resolve_jit(writer->names->symbols,
 							  writer->view->pid, address);
 
 		if (!name && unnamed_function_id == 0)

@@ -265,19 +265,19 @@ static int put_profile(struct sp_pprof_writer *writer)
 	return err ? err : put_samples(writer);
 }
 
-static int write_profile(const struct sp_profile_view *view, struct sp_sink *sink)
+static int write_profile(const struct sp_profile_view *view, struct sp_known_names *names,
+			 struct sp_sink *sink)
 {
-	struct sp_pprof_writer writer = {
-		.view = view, .no_stack = sp_frame_pseudo(SP_PSEUDO_INCOMPLETE)};
+	struct sp_pprof_writer writer = {.view = view,
+					 .names = names,
+					 .no_stack =
+						 sp_frame_pseudo(SP_PSEUDO_INCOMPLETE)};
 	int err, close_err;
 
 	if (view->value_type_count > SP_VIEW_VALUES_MAX)
 		return -EINVAL;
 	sp_frame_table_init(&writer.frames);
 	sp_label_keys_init(&writer.label_keys);
-	writer.symbols = sp_symbols_create();
-	if (!writer.symbols)
-		return -ENOMEM;
 	err = collect(&writer);
 	if (err)
 		goto out;
@@ -291,7 +291,6 @@ static int write_profile(const struct sp_profile_view *view, struct sp_sink *sin
 out:
 	sp_heap_free(writer.location_ids);
 	sp_frame_table_fini(&writer.frames);
-	sp_symbols_destroy(writer.symbols);
 	return err;
 }
 

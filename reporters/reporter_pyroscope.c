@@ -194,6 +194,7 @@ static bool is_empty(struct cursor *cursor)
 static int write_view(const struct pyroscope *reporter,
 		      const struct sp_profile_view *view)
 {
+	struct sp_known_names names;
 	struct sp_file_sink file;
 	char name[NAME_MAX + 1];
 	struct sp_text text;
@@ -208,7 +209,10 @@ static int write_view(const struct pyroscope *reporter,
 	err = sp_file_sink_open(&file, reporter->config.dir_fd, name);
 	if (err)
 		return err;
-	err = sp_reporter_pprof.write_profile(view, &file.sink);
+	err = sp_known_names_init(&names);
+	if (!err)
+		err = sp_reporter_pprof.write_profile(view, &names, &file.sink);
+	sp_known_names_fini(&names);
 	if (err) {
 		sp_file_sink_abort(&file);
 		return err;

@@ -8,15 +8,15 @@
 #define SP_PPROF_WRITER_H
 
 #include "sp_frame_table.h"
+#include "sp_known_names.h"
 #include "sp_label_keys.h"
 #include "sp_profile_stream.h"
 #include "sp_profile_view.h"
-#include "sp_symbols.h"
 
 struct sp_pprof_writer {
 	const struct sp_profile_view *view;
 	struct sp_profile_stream *stream;
-	struct sp_symbols *symbols;
+	struct sp_known_names *names;
 	struct sp_frame_table frames; /* a location's id is its frame's index + 1 */
 	struct sp_label_keys label_keys;
 	uint64_t last_function_id;

@@ -9,6 +9,7 @@
 #ifndef SP_REPORTER_H
 #define SP_REPORTER_H
 
+#include "sp_known_names.h"
 #include "sp_profile_view.h"
 #include "sp_sink.h"
 
@@ -90,8 +91,10 @@ struct sp_sample_batch {
 struct sp_reporter_ops {
 	const char *name;      /* as in the registry */
 	const char *extension; /* "pb.gz" */
-	/* Writes one whole profile. 0 or -errno. */
-	int (*write_profile)(const struct sp_profile_view *view, struct sp_sink *sink);
+	/* Writes one whole profile. names may know some of its code from others of the
+	 * process, and then knows the rest, too. 0 or -errno. */
+	int (*write_profile)(const struct sp_profile_view *view,
+			     struct sp_known_names *names, struct sp_sink *sink);
 
 	int (*init)(void **state, const struct sp_reporter_config *config);
 	int (*span_created)(void *state, const struct sp_span_info *span);

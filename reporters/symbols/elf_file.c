@@ -22,8 +22,9 @@
 #define HEADER_WINDOW_BYTES ((size_t)16384)
 #define FIRST_NAME_BYTES ((size_t)256)
 #define KEPT_NAMES_BYTES_MAX (UINT64_C(4) << 20)
-/* To read so many bytes more takes as long as a call for one name. */
-#define NAME_WORTH_BYTES UINT64_C(2048)
+/* To read so many bytes more, into memory that is fresh, takes as long as a call for one
+ * name; two or three addresses share one. */
+#define NAME_WORTH_BYTES UINT64_C(512)
 
 long sp_elf_read(const struct sp_elf_file *file, uint64_t offset, void *bytes,
 		 size_t size_bytes)

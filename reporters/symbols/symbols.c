@@ -307,9 +307,10 @@ static int name_queries(struct sp_symbols *symbols, const struct work *work,
 			struct sp_symbol_query *queries, size_t count)
 {
 	const struct sp_symbol_candidate *before = NULL;
+	const struct sp_symbol_query *neighbour = queries;
 	int err = 0;
 
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < count; neighbour = &queries[i++]) {
 		const struct sp_symbol_candidate *symbol = naming_symbol(work, i);
 		uint64_t start = work->starts[i] == SP_FDE_NONE ? queries[i].offset
 								: work->starts[i];
@@ -318,9 +319,9 @@ static int name_queries(struct sp_symbols *symbols, const struct work *work,
 		/* Neighbours are mostly in the same function. */
 		if (symbol && before && before->name_offset == symbol->name_offset &&
 		    before->table == symbol->table && before->start == symbol->start) {
-			queries[i].name = queries[i - 1].name;
-			queries[i].system_name = queries[i - 1].system_name;
-			queries[i].start_offset = queries[i - 1].start_offset;
+			queries[i].name = neighbour->name;
+			queries[i].system_name = neighbour->system_name;
+			queries[i].start_offset = neighbour->start_offset;
 			continue;
 		}
 		before = symbol;

@@ -3,6 +3,7 @@
  */
 #include "pprof_fixture.h"
 
+#include "pprof_once.h"
 #include "sp_symbols.h"
 
 #include <inttypes.h>
@@ -114,7 +115,7 @@ void pprof_teardown(void)
 int pprof_write(void)
 {
 	memory_sink_empty(&sink);
-	return sp_reporter_pprof.write_profile(&memory.view, &sink.sink);
+	return pprof_write_once(&memory.view, &sink.sink);
 }
 
 void report(void)

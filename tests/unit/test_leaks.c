@@ -70,10 +70,13 @@ static uint32_t add_class_of(uint32_t cell)
 static void tell(void)
 {
 	struct sp_heap_profile *heap = sp_heap_profile_create(&recording);
+	struct sp_known_names names;
 	ssize_t bytes;
 
 	ck_assert_ptr_nonnull(heap);
-	sp_leaks_tell(heap);
+	ck_assert_int_eq(sp_known_names_init(&names), 0);
+	sp_leaks_tell(heap, &names);
+	sp_known_names_fini(&names);
 	sp_heap_profile_destroy(heap);
 	bytes = read(pipe_fds[0], told, sizeof(told) - 1);
 	told[bytes < 0 ? 0 : bytes] = '\0';
@@ -208,19 +211,22 @@ END_TEST
 
 START_TEST(without_memory_that_is_told)
 {
+	struct sp_known_names names;
 	struct sp_heap_profile *heap;
 
 	add_block(test_heap_add_cell(&recording), 20);
 	heap = sp_heap_profile_create(&recording);
 	ck_assert_ptr_nonnull(heap);
+	ck_assert_int_eq(sp_known_names_init(&names), 0);
 	for (size_t allowed = 0; allowed < 6; allowed++) {
 		test_heap_refuse_after(allowed);
-		sp_leaks_tell(heap);
+		sp_leaks_tell(heap, &names);
 		test_heap_refuse_after(SIZE_MAX);
 		ck_assert_int_gt(read(pipe_fds[0], told, sizeof(told) - 1), 0);
 		if (allowed == 0)
 			ck_assert_ptr_nonnull(strstr(told, "no memory to list leaks"));
 	}
+	sp_known_names_fini(&names);
 	sp_heap_profile_destroy(heap);
 	ck_assert_uint_eq(test_heap_used_bytes(), 0);
 }

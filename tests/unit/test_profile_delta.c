@@ -7,6 +7,7 @@
 #include "sp_profile_read.h"
 
 #include "pprof_fixture.h"
+#include "pprof_once.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -57,8 +58,7 @@ static struct sp_view_sample *add(struct memory_view *view, int64_t count, uint6
 static void write_view(const struct memory_view *view, struct memory_sink *out)
 {
 	memory_sink_init(out);
-	ck_assert_int_eq(
-		sp_reporter_find("pprof")->write_profile(&view->view, &out->sink), 0);
+	ck_assert_int_eq(pprof_write_once(&view->view, &out->sink), 0);
 }
 
 static Perftools__Profiles__Profile *read_bytes(const void *bytes, size_t size_bytes)

@@ -3,6 +3,8 @@
  */
 #include "test_profile_heap_fixture.h"
 
+#include "pprof_once.h"
+
 #include <stdlib.h>
 
 START_TEST(empty_heap_has_no_samples)
@@ -351,8 +353,7 @@ static struct profile *decode(enum sp_heap_view which)
 	char error[256] = "";
 
 	memory_sink_init(&sink);
-	ck_assert_int_eq(
-		sp_reporter_find("pprof")->write_profile(view_of(which), &sink.sink), 0);
+	ck_assert_int_eq(pprof_write_once(view_of(which), &sink.sink), 0);
 	decoded = profile_decode(sink.data, sink.size_bytes, error, sizeof(error));
 	ck_assert_msg(decoded != NULL, "%s", error);
 	ck_assert_msg(profile_check(decoded, error, sizeof(error)), "%s", error);

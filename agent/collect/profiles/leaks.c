@@ -28,6 +28,7 @@ struct leak {
 struct leaks {
 	const struct sp_heap_values *values;
 	const struct sp_profile_view *view;
+	struct sp_known_names *known;
 	struct sp_frame_table stacks; /* keys: where the stacks lie */
 	struct leak *all;	      /* by index in stacks */
 	struct leak *largest[STACKS_SHOWN];
@@ -112,8 +113,7 @@ static const struct sp_view_module *find_module(const struct sp_profile_view *vi
 	return NULL;
 }
 
-static const char *name_outside(const struct leaks *leaks, struct sp_symbols *symbols,
-				uint64_t frame)
+static const char *name_outside(const struct leaks *leaks, uint64_t frame)
 {
 	const char *name;
 
@@ -121,12 +121,13 @@ static const char *name_outside(const struct leaks *leaks, struct sp_symbols *sy
 		return sp_pseudo_frame_name(sp_frame_offset(frame));
 	if (sp_frame_module(frame) != SP_MODULE_NONE)
 		return "[unknown module]";
-	name = sp_symbols_resolve_jit(symbols, leaks->view->pid, sp_frame_offset(frame));
+	name = sp_symbols_resolve_jit(leaks->known->symbols, leaks->view->pid,
+				      sp_frame_offset(frame));
 	return name ? name : "[jit]";
 }
 
 /* Frames are sorted by module, then by offset. */
-static void find_names(struct leaks *leaks, struct sp_symbols *symbols)
+static void find_names(struct leaks *leaks)
 {
 	const struct sp_frame_table *frames = &leaks->frames;
 	uint32_t end;
@@ -141,16 +142,16 @@ static void find_names(struct leaks *leaks, struct sp_symbols *symbols)
 			leaks->names[end].offset = sp_frame_offset(frames->frames[end]);
 			if (!module)
 				leaks->names[end].name =
-					name_outside(leaks, symbols, frames->frames[end]);
+					name_outside(leaks, frames->frames[end]);
 		}
 		/* Short of memory it still gives names, if poor ones. */
 		if (module)
-			(void)sp_symbols_resolve(symbols, module, &leaks->names[first],
-						 end - first);
+			(void)sp_known_names_resolve(leaks->known, module,
+						     &leaks->names[first], end - first);
 	}
 }
 
-static int name_frames(struct leaks *leaks, struct sp_symbols *symbols)
+static int name_frames(struct leaks *leaks)
 {
 	for (uint32_t i = 0; i < leaks->largest_count; i++) {
 		const struct leak *leak = leaks->largest[i];
@@ -167,7 +168,7 @@ static int name_frames(struct leaks *leaks, struct sp_symbols *symbols)
 		sp_heap_zalloc((leaks->frames.count + (size_t)1) * sizeof(*leaks->names));
 	if (!leaks->names)
 		return -ENOMEM;
-	find_names(leaks, symbols);
+	find_names(leaks);
 	return 0;
 }
 
@@ -223,14 +224,14 @@ static void tell_leak(const struct leaks *leaks, const struct leak *leak)
 									  : "");
 }
 
-static int tell(struct leaks *leaks, struct sp_symbols *symbols)
+static int tell(struct leaks *leaks)
 {
 	int err = sum_stacks(leaks);
 
 	if (err)
 		return err;
 	find_largest(leaks);
-	err = name_frames(leaks, symbols);
+	err = name_frames(leaks);
 	if (err)
 		return err;
 	tell_sum(leaks);
@@ -239,22 +240,20 @@ static int tell(struct leaks *leaks, struct sp_symbols *symbols)
 	return 0;
 }
 
-void sp_leaks_tell(const struct sp_heap_profile *profile)
+void sp_leaks_tell(const struct sp_heap_profile *profile, struct sp_known_names *names)
 {
-	struct sp_symbols *symbols = sp_symbols_create();
 	struct leaks leaks = {
 		.values = sp_heap_profile_values(profile),
 		.view = sp_heap_profile_view(profile, SP_HEAP_VIEW_LEAKS),
+		.known = names,
 	};
 
 	sp_frame_table_init(&leaks.stacks);
 	sp_frame_table_init(&leaks.frames);
-	if (!symbols || tell(&leaks, symbols) != 0)
+	if (tell(&leaks) != 0)
 		sp_log_error("no memory to list leaks");
 	sp_frame_table_fini(&leaks.frames);
 	sp_frame_table_fini(&leaks.stacks);
 	sp_heap_free(leaks.names);
 	sp_heap_free(leaks.all);
-	if (symbols)
-		sp_symbols_destroy(symbols);
 }

@@ -5,8 +5,9 @@
 #define SP_LEAKS_H
 
 #include "profile_heap.h"
+#include "sp_known_names.h"
 
 /* The sum, and the stacks with the most of it, largest first, a line each. */
-void sp_leaks_tell(const struct sp_heap_profile *profile);
+void sp_leaks_tell(const struct sp_heap_profile *profile, struct sp_known_names *names);
 
 #endif

@@ -10,22 +10,31 @@
 #include "profile_spans.h"
 #include "sp_compiler.h"
 #include "sp_file_sink.h"
+#include "sp_known_names.h"
 #include "sp_reporter.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
 #include <string.h>
 
-static int write_file(const struct sp_profile_view *view, int dir_fd, bool may_replace,
-		      char *name)
+/* All profiles that are written at one time. */
+struct writing {
+	const struct sp_recording *recording;
+	struct sp_known_names names;
+	int dir_fd;
+	struct sp_write_summary *summary;
+};
+
+static int write_file(struct writing *writing, const struct sp_profile_view *view,
+		      bool may_replace, char *name)
 {
 	const struct sp_reporter_ops *reporter = sp_reporter_find("pprof");
 	struct sp_file_sink file;
-	int err = sp_file_sink_open(&file, dir_fd, name);
+	int err = sp_file_sink_open(&file, writing->dir_fd, name);
 
 	if (err)
 		return err;
-	err = reporter->write_profile(view, &file.sink);
+	err = reporter->write_profile(view, &writing->names, &file.sink);
 	if (err) {
 		sp_file_sink_abort(&file);
 		return err;
@@ -64,11 +73,11 @@ static bool name_like_others(const struct sp_write_summary *summary,
 }
 
 /* The name of the first write stays. */
-static void write_kind(const struct sp_recording *recording,
-		       const struct sp_profile_view *view, int dir_fd,
-		       struct sp_write_summary *summary, enum sp_profile_kind kind)
+static void write_kind(struct writing *writing, const struct sp_profile_view *view,
+		       enum sp_profile_kind kind)
 {
-	const struct sp_recording_header *header = recording->header;
+	const struct sp_recording_header *header = writing->recording->header;
+	struct sp_write_summary *summary = writing->summary;
 	const char *extension = sp_reporter_find("pprof")->extension;
 	char name[NAME_MAX + 1];
 	bool is_again = summary->kinds[kind].file[0] != '\0';
@@ -82,16 +91,16 @@ static void write_kind(const struct sp_recording *recording,
 					   sp_profile_kind_name(kind), extension, name,
 					   sizeof(name));
 	if (!err)
-		err = write_file(view, dir_fd, is_again, name);
+		err = write_file(writing, view, is_again, name);
 	if (!err)
 		memcpy(summary->kinds[kind].file, name, sizeof(name));
 	summary->kinds[kind].error = err;
 }
 
-static void write_cpu(const struct sp_recording *recording, int dir_fd,
-		      struct sp_write_summary *summary)
+static void write_cpu(struct writing *writing)
 {
-	struct sp_cpu_profile *profile = sp_cpu_profile_create(recording);
+	struct sp_cpu_profile *profile = sp_cpu_profile_create(writing->recording);
+	struct sp_write_summary *summary = writing->summary;
 	const struct sp_cpu_totals *totals;
 
 	if (!profile) {
@@ -102,8 +111,7 @@ static void write_cpu(const struct sp_recording *recording, int dir_fd,
 	summary->samples = totals->samples;
 	summary->cpu_ns = totals->cpu_ns;
 	summary->lost_samples += totals->lost_samples;
-	write_kind(recording, sp_cpu_profile_view(profile), dir_fd, summary,
-		   SP_PROFILE_CPU);
+	write_kind(writing, sp_cpu_profile_view(profile), SP_PROFILE_CPU);
 	sp_cpu_profile_destroy(profile);
 }
 
@@ -117,9 +125,8 @@ static void take_heap_totals(const struct sp_heap_totals *totals,
 	summary->lost_samples += totals->lost_samples;
 }
 
-static void write_heap(const struct sp_recording *recording,
-		       const struct sp_heap_profile *profile, int dir_fd,
-		       bool wants_leaks, struct sp_write_summary *summary)
+static void write_heap(struct writing *writing, const struct sp_heap_profile *profile,
+		       bool wants_leaks)
 {
 	static const struct {
 		enum sp_profile_kind kind;
@@ -132,28 +139,29 @@ static void write_heap(const struct sp_recording *recording,
 		{SP_PROFILE_LEAKS, SP_HEAP_VIEW_LEAKS, false},
 	};
 	const struct sp_heap_totals *totals = &sp_heap_profile_values(profile)->totals;
+	const struct sp_recording_header *header = writing->recording->header;
+	struct sp_write_summary *summary = writing->summary;
 
 	take_heap_totals(totals, summary);
-	summary->is_heap_exact = recording->header->heap_rate_bytes <= 1;
-	summary->heap_coverage = sp_atomic_value(&recording->header->heap_coverage);
+	summary->is_heap_exact = header->heap_rate_bytes <= 1;
+	summary->heap_coverage = sp_atomic_value(&header->heap_coverage);
 	for (size_t i = 0; i < SP_ARRAY_COUNT(files); i++) {
 		if (files[i].is_optional && totals->of[SP_HEAP_ALLOC_OBJECTS] <= 0)
 			continue;
 		if (files[i].kind == SP_PROFILE_LEAKS && !wants_leaks)
 			continue;
-		write_kind(recording, sp_heap_profile_view(profile, files[i].view),
-			   dir_fd, summary, files[i].kind);
+		write_kind(writing, sp_heap_profile_view(profile, files[i].view),
+			   files[i].kind);
 	}
 	if (wants_leaks)
-		sp_leaks_tell(profile);
+		sp_leaks_tell(profile, &writing->names);
 }
 
-static void write_spans(const struct sp_recording *recording,
-			const struct sp_heap_profile *heap, int dir_fd,
-			struct sp_write_summary *summary)
+static void write_spans(struct writing *writing, const struct sp_heap_profile *heap)
 {
 	struct sp_span_profile *profile = sp_span_profile_create(
-		recording, heap ? sp_heap_profile_values(heap) : NULL);
+		writing->recording, heap ? sp_heap_profile_values(heap) : NULL);
+	struct sp_write_summary *summary = writing->summary;
 	const struct sp_span_totals *totals;
 
 	if (!profile) {
@@ -162,17 +170,36 @@ static void write_spans(const struct sp_recording *recording,
 	}
 	totals = sp_span_profile_totals(profile);
 	summary->spans = totals->of[SP_SPAN_SPANS] + totals->open_spans;
-	write_kind(recording, sp_span_profile_view(profile), dir_fd, summary,
-		   SP_PROFILE_SPANS);
+	write_kind(writing, sp_span_profile_view(profile), SP_PROFILE_SPANS);
 	sp_span_profile_destroy(profile);
+}
+
+static void write_all(struct writing *writing, bool wants_leaks)
+{
+	const struct sp_recording *recording = writing->recording;
+	struct sp_heap_profile *heap = NULL;
+
+	if (recording->header->cpu_period_ns)
+		write_cpu(writing);
+	if (recording->header->heap_rate_bytes) {
+		heap = sp_heap_profile_create(recording);
+		if (heap)
+			write_heap(writing, heap, wants_leaks);
+		else
+			writing->summary->kinds[SP_PROFILE_HEAP].error = -ENOMEM;
+	}
+	if (sp_span_values_has_any(recording))
+		write_spans(writing, heap);
+	if (heap)
+		sp_heap_profile_destroy(heap);
 }
 
 void sp_collector_write(const struct sp_recording *recording, int dir_fd,
 			unsigned int wishes, struct sp_write_summary *summary)
 {
-	struct sp_heap_profile *heap = NULL;
+	struct writing writing = {
+		.recording = recording, .dir_fd = dir_fd, .summary = summary};
 
-	summary->error = 0;
 	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS; kind++)
 		summary->kinds[kind].error = 0;
 	summary->lost_samples = 0;
@@ -180,18 +207,8 @@ void sp_collector_write(const struct sp_recording *recording, int dir_fd,
 		sp_atomic_value(&recording->header->losses[SP_LOSS_SPAN_NO_ROOM]);
 	summary->found_sources = atomic_load_explicit(&recording->header->found_sources,
 						      memory_order_relaxed);
-	if (recording->header->cpu_period_ns)
-		write_cpu(recording, dir_fd, summary);
-	if (recording->header->heap_rate_bytes) {
-		heap = sp_heap_profile_create(recording);
-		if (heap)
-			write_heap(recording, heap, dir_fd, wishes & SP_WRITE_LEAKS,
-				   summary);
-		else
-			summary->kinds[SP_PROFILE_HEAP].error = -ENOMEM;
-	}
-	if (sp_span_values_has_any(recording))
-		write_spans(recording, heap, dir_fd, summary);
-	if (heap)
-		sp_heap_profile_destroy(heap);
+	summary->error = sp_known_names_init(&writing.names);
+	if (!summary->error)
+		write_all(&writing, wishes & SP_WRITE_LEAKS);
+	sp_known_names_fini(&writing.names);
 }

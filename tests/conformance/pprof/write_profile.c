@@ -13,6 +13,7 @@
  */
 #include "../../unit/test_heap_fixture.h"
 #include "memory_view.h"
+#include "pprof_once.h"
 #include "sp_collector.h"
 #include "sp_file_sink.h"
 
@@ -108,7 +109,7 @@ static int write_view(const struct sp_profile_view *view, int dir_fd, const char
 	err = sp_file_sink_open(&file, dir_fd, name);
 	if (err)
 		return err;
-	err = reporter->write_profile(view, &file.sink);
+	err = pprof_write_once(view, &file.sink);
 	if (err) {
 		sp_file_sink_abort(&file);
 		return err;
