@@ -20,6 +20,7 @@
 #include "sp_heap_capture.h"
 #include "sp_hooks.h"
 #include "sp_log.h"
+#include "sp_next.h"
 #include "sp_pages.h"
 #include "sp_process_identity.h"
 #include "sp_signal.h"
@@ -286,7 +287,7 @@ static void start(void)
 
 	if (!sp_start_options_read() || is_data_scarce() || !prepare_capture())
 		return;
-	sp_clock_init();
+	sp_clock_init((sp_clock_function *)sp_next_find_in_vdso("__vdso_clock_gettime"));
 	prepare_heap();
 	prepare_spans();
 	note_earlier_cpu();

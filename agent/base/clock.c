@@ -1,6 +1,6 @@
 /*
- * The time-stamp counter: what the processor says of it, and what it shows beside the
- * kernel's clock. Context: signal.
+ * Who is asked for the kernel's clocks, and the time-stamp counter: what the processor
+ * says of it, and what it shows beside the kernel's clock. Context: signal.
  */
 #include "sp_clock.h"
 
@@ -9,6 +9,13 @@
 #define READS 5U
 
 bool sp_clock_has_steady_cycles;
+
+static int ask_kernel(clockid_t clock, struct timespec *now)
+{
+	return (int)sp_syscall2(SYS_clock_gettime, clock, now);
+}
+
+sp_clock_function *sp_clock_gettime = ask_kernel;
 
 void sp_clock_read_both(uint64_t *monotonic_ns, uint64_t *cycles)
 {
@@ -27,8 +34,10 @@ void sp_clock_read_both(uint64_t *monotonic_ns, uint64_t *cycles)
 	}
 }
 
-void sp_clock_init(void)
+void sp_clock_init(sp_clock_function *of_vdso)
 {
+	if (of_vdso)
+		sp_clock_gettime = of_vdso;
 	/* The loader has asked the processor already; a virtual one takes several
 	 * microseconds for each question. */
 	sp_clock_has_steady_cycles = CPU_FEATURE_PRESENT(INVARIANT_TSC);

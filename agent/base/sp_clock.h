@@ -13,18 +13,23 @@
 
 #define SP_NS_PER_SECOND UINT64_C(1000000000)
 
+/* 0 or -errno; errno is kept. */
+typedef int sp_clock_function(clockid_t clock, struct timespec *now);
+
+/*
+ * What the C library's clock_gettime() calls. Not that itself: a program, or a library
+ * in front of it (libfaketime), may have one of its own, which tells other times and has
+ * locks that our signal would find held by the thread it interrupts.
+ */
+extern sp_clock_function *sp_clock_gettime;
+
 static inline uint64_t sp_clock_read_ns(clockid_t clock)
 {
 	struct timespec now = {0, 0};
 
-	/* clock_gettime() keeps errno when it succeeds, but a clock of a thread that
-	 * has ended fails; the raw call keeps errno then too. */
-	if (clock < 0) {
-		if (sp_syscall2(SYS_clock_gettime, clock, &now) < 0)
-			return 0;
-	} else if (clock_gettime(clock, &now) != 0) {
+	/* The clock of a thread that has ended fails. */
+	if (sp_clock_gettime(clock, &now) != 0)
 		return 0;
-	}
 	return (uint64_t)now.tv_sec * SP_NS_PER_SECOND + (uint64_t)now.tv_nsec;
 }
 
@@ -79,8 +84,9 @@ void sp_clock_read_both(uint64_t *monotonic_ns, uint64_t *cycles);
  * sp_clock_init() it is taken not to. */
 extern bool sp_clock_has_steady_cycles;
 
-/* Context: init. */
-void sp_clock_init(void);
+/* Context: init. of_vdso is __vdso_clock_gettime(), or NULL: each reading of a clock is a
+ * system call then, as it is until this call. */
+void sp_clock_init(sp_clock_function *of_vdso);
 
 /* The clock of spans: the time-stamp counter where it is steady, else nanoseconds. */
 static inline uint64_t sp_clock_ticks(void)

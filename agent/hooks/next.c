@@ -332,6 +332,15 @@ static bool is_vdso(const struct link_map *object)
 	return object->l_addr != 0 && object->l_addr == getauxval(AT_SYSINFO_EHDR);
 }
 
+SP_COLD void *sp_next_find_in_vdso(const char *name)
+{
+	const struct link_map *object = _r_debug.r_map;
+
+	while (object != NULL && !is_vdso(object))
+		object = object->l_next;
+	return object != NULL ? sp_next_find_in(object, name, NULL) : NULL;
+}
+
 static const struct link_map *find_behind(const struct link_map *object, const char *name,
 					  const char *version, void **found)
 {

@@ -47,6 +47,10 @@ bool sp_next_is_startup(const struct link_map *object);
 void *sp_next_find_in(const struct link_map *object, const char *name,
 		      const char *version);
 
+/* Context: hook. The kernel's own object, which no other look-up enters: the function
+ * that it has by that name; NULL where it has none or there is no such object. */
+void *sp_next_find_in_vdso(const char *name);
+
 /* Context: hook. Does the object ask others for a symbol whose name is wanted? */
 bool sp_next_has_import(const struct link_map *object,
 			bool (*is_wanted)(const char *name));

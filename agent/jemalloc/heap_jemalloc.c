@@ -339,6 +339,19 @@ ssize_t sp_je_no_link(const char *path, char *target, size_t target_bytes)
 	return -1;
 }
 
+int sp_je_clock_gettime(clockid_t clock, struct timespec *now);
+
+/* Not one of the program's own, see sp_clock_gettime. */
+int sp_je_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int err = sp_clock_gettime(clock, now);
+
+	if (!err)
+		return 0;
+	errno = -err;
+	return -1;
+}
+
 int sp_je_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 /* Of all fork handlers these are registered first, so that the others may allocate. */

@@ -39,7 +39,7 @@ static inline uint64_t read_ticks(void)
 static inline void begin_spans(const struct sp_span_settings *settings,
 			       uint64_t bytes_max)
 {
-	sp_clock_init();
+	sp_clock_init(NULL);
 	ck_assert_int_eq(test_recording_make(recorded(), "/proc/nonexistent", bytes_max),
 			 0);
 	absorber = calloc(1, sizeof(*absorber));

@@ -1,0 +1,48 @@
+/*
+ * A program may have a clock_gettime() of its own, in itself or by a preloaded library
+ * such as libfaketime. The profiler keeps out of it: its locks may be held by the thread
+ * that our signal interrupts, and its times are not those of the processors.
+ */
+#include "cpu_profile.h"
+#include "victim.h"
+
+static const char *const allocators[] = {"SPANPROF_ALLOCATOR=system",
+					 "SPANPROF_ALLOCATOR=jemalloc"};
+
+START_TEST(programs_own_clock_is_never_entered_by_us)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"own_clock", "800", NULL},
+		.environment = (const char *const[]){allocators[_i], NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+	double self_ns, total_ns, waited_ns;
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	ck_assert_int_eq(victim_number(victim->output, "entered_twice"), 0);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_int_gt(cpu_profile_samples(profile), 5);
+	self_ns = (double)victim_number(victim->output, "self_cpu_ns");
+	waited_ns = (double)victim_cpu_ns(&victim->usage);
+	total_ns = (double)cpu_profile_total_ns(profile);
+	ck_assert_msg(total_ns > 0.99 * self_ns && total_ns < 1.01 * waited_ns,
+		      "%.0f ns, the program's %.0f ns, wait4 %.0f ns", total_ns, self_ns,
+		      waited_ns);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
+static void add(TCase *tcase)
+{
+	tcase_add_loop_test(tcase, programs_own_clock_is_never_entered_by_us, 0,
+			    sizeof(allocators) / sizeof(allocators[0]));
+}
+
+int main(void)
+{
+	return victim_main("own_clock", add);
+}
