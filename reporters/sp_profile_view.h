@@ -32,6 +32,7 @@ struct sp_view_module {
 	uint64_t text_start, text_end, text_file_offset;
 	const uint8_t *build_id;
 	uint32_t build_id_bytes;
+	uint64_t fingerprint; /* sp_elf_fingerprint(); 0: not known */
 	const char *path;
 };
 

@@ -179,6 +179,7 @@ static uint16_t announce_module(void *context, const struct sp_module_info *info
 		.text_end = info->text_end,
 		.text_file_offset = info->text_file_offset,
 		.build_id_bytes = info->build_id_bytes,
+		.fingerprint = info->fingerprint,
 		.flags = (info->is_main ? SP_MODULE_FLAG_MAIN : 0) |
 			 (info->is_agent ? SP_MODULE_FLAG_AGENT : 0) |
 			 (strcmp(info->path, "[vdso]") == 0 ? SP_MODULE_FLAG_VDSO : 0),

@@ -298,8 +298,9 @@ struct sp_module_record {
 	uint64_t path; /* offset in strings */
 	uint8_t build_id[32];
 	uint32_t build_id_bytes;
-	uint32_t flags; /* SP_MODULE_FLAG_* */
-	uint64_t unused[5];
+	uint32_t flags;	      /* SP_MODULE_FLAG_* */
+	uint64_t fingerprint; /* sp_elf_fingerprint(); 0: not known */
+	uint64_t unused[4];
 };
 _Static_assert(sizeof(struct sp_module_record) == 120,
 	       "module size is part of the layout");

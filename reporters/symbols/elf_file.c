@@ -6,6 +6,7 @@
  */
 #include "sp_elf_file.h"
 
+#include "sp_elf_fingerprint.h"
 #include "sp_heap.h"
 #include "sp_syscall.h"
 
@@ -105,6 +106,21 @@ bool sp_elf_has_build_id(const struct sp_elf_file *file, const uint8_t *build_id
 {
 	return file->build_id_bytes > 0 && file->build_id_bytes == build_id_bytes &&
 	       memcmp(file->build_id, build_id, build_id_bytes) == 0;
+}
+
+bool sp_elf_has_fingerprint(const struct sp_elf_file *file, uint64_t fingerprint)
+{
+	Elf64_Phdr headers[SP_ELF_FINGERPRINT_HEADERS_MAX];
+	Elf64_Ehdr elf;
+	size_t bytes;
+
+	if (sp_elf_read(file, 0, &elf, sizeof(elf)) != (long)sizeof(elf) ||
+	    elf.e_phentsize != sizeof(headers[0]) ||
+	    elf.e_phnum > SP_ELF_FINGERPRINT_HEADERS_MAX)
+		return false;
+	bytes = elf.e_phnum * sizeof(headers[0]);
+	return sp_elf_read(file, elf.e_phoff, headers, bytes) == (long)bytes &&
+	       sp_elf_fingerprint(&elf, headers, elf.e_phnum, NULL, 0) == fingerprint;
 }
 
 const struct sp_elf_range *sp_elf_code_around(const struct sp_elf_file *file,

@@ -96,6 +96,9 @@ bool sp_elf_locate(const struct sp_elf_file *file, uint64_t address, uint64_t si
 bool sp_elf_has_build_id(const struct sp_elf_file *file, const uint8_t *build_id,
 			 uint32_t build_id_bytes);
 
+/* Are its headers those of that sp_elf_fingerprint(), of a module without a build id? */
+bool sp_elf_has_fingerprint(const struct sp_elf_file *file, uint64_t fingerprint);
+
 /* The executable section around an address, or NULL. */
 const struct sp_elf_range *sp_elf_code_around(const struct sp_elf_file *file,
 					      uint64_t address);

@@ -39,7 +39,7 @@ void sp_symbols_set_places(struct sp_symbols *symbols, const char *debug_root,
 /*
  * Names count addresses of one module in one pass over its symbol tables (cost
  * grows with the table once, not with each address). queries are sorted by
- * offset. A file whose build id is not the module's was replaced since: it gives
+ * offset. A file of another build than the module's was replaced since: it gives
  * no names. The name of an address does not depend on what else is asked. 0, -EINVAL
  * when queries are not sorted, or -ENOMEM; names are then the best that could be
  * had: "module+0x<offset>", and "[unnamed]" when there is no memory even for that.

@@ -76,11 +76,20 @@ void sp_symbols_set_places(struct sp_symbols *symbols, const char *debug_root,
 		symbols->perf_map_directory = perf_map_directory;
 }
 
+/* Can another file be told from the one that ran? */
+static bool is_known(const struct sp_view_module *module)
+{
+	return module->build_id_bytes > 0 || module->fingerprint != 0;
+}
+
 static bool is_the_one(const struct sp_elf_file *file,
 		       const struct sp_view_module *module)
 {
-	return module->build_id_bytes == 0 ||
-	       sp_elf_has_build_id(file, module->build_id, module->build_id_bytes);
+	if (module->build_id_bytes > 0)
+		return sp_elf_has_build_id(file, module->build_id,
+					   module->build_id_bytes);
+	return module->fingerprint == 0 ||
+	       sp_elf_has_fingerprint(file, module->fingerprint);
 }
 
 /* The vDSO is no file; every process of one kernel has the same. */
@@ -119,8 +128,7 @@ static int open_by_path(struct work *work, const struct sp_view_module *module)
 		return -ENOENT;
 	memcpy(work->path, module->path, length + 1);
 	err = sp_elf_open(&work->own, work->path);
-	if (err == -ENOENT && module->build_id_bytes > 0 &&
-	    length > sizeof(deleted) - 1 &&
+	if (err == -ENOENT && is_known(module) && length > sizeof(deleted) - 1 &&
 	    strcmp(work->path + length - (sizeof(deleted) - 1), deleted) == 0) {
 		/* Replaced while it ran, perhaps by the very same build. */
 		work->path[length - (sizeof(deleted) - 1)] = '\0';
@@ -141,8 +149,7 @@ static int open_running(struct sp_elf_file *file, const struct sp_view_module *m
 				  : sp_elf_open_image(file, module->base);
 
 	/* In another process, which recovers a recording, it is something else. */
-	if (!err &&
-	    !sp_elf_has_build_id(file, module->build_id, module->build_id_bytes)) {
+	if (!err && !is_the_one(file, module)) {
 		sp_elf_close(file);
 		err = -ENOENT;
 	}
@@ -156,7 +163,7 @@ static int open_own(struct work *work, const struct sp_view_module *module)
 	if (module->is_vdso)
 		return open_vdso(&work->own, module);
 	err = open_by_path(work, module);
-	if (err && module->build_id_bytes > 0)
+	if (err && is_known(module))
 		err = open_running(&work->own, module);
 	return err;
 }

@@ -5,6 +5,7 @@
  */
 #include "sp_symbols.h"
 
+#include "sp_elf_fingerprint.h"
 #include "symbols_module.h"
 #include "test_heap.h"
 
@@ -14,6 +15,9 @@
 static const uint8_t build_id[20] = {0xab, 0xcd, 3,  4,	 5,  6,	 7,  8,	 9,  10,
 				     11,   12,	 13, 14, 15, 16, 17, 18, 19, 20};
 static const uint8_t other_id[20] = {0xab, 0xcd, 99};
+/* The linker's: this program's first byte. */
+extern const char __ehdr_start[] __attribute__((visibility("hidden")));
+
 #define DEBUG_DIRECTORY ".build-id/ab"
 #define DEBUG_FILE DEBUG_DIRECTORY "/cd030405060708090a0b0c0d0e0f1011121314.debug"
 
@@ -81,6 +85,28 @@ START_TEST(deleted_file_is_looked_up_again_by_build_id)
 }
 END_TEST
 
+static uint64_t fingerprint_of(const uint8_t *file)
+{
+	Elf64_Ehdr header;
+	Elf64_Phdr programs[SP_ELF_FINGERPRINT_HEADERS_MAX];
+
+	memcpy(&header, file, sizeof(header));
+	ck_assert_uint_le(header.e_phnum, SP_ELF_FINGERPRINT_HEADERS_MAX);
+	memcpy(programs, file + header.e_phoff, header.e_phnum * sizeof(programs[0]));
+	return sp_elf_fingerprint(&header, programs, header.e_phnum, NULL, 0);
+}
+
+START_TEST(file_without_build_id_is_known_by_its_headers)
+{
+	tiny_add(&elf, "foo", FOO, 0x40, TINY_FUNCTION);
+	module.fingerprint = fingerprint_of(elf.bytes);
+	expect(FOO + 1, "foo", FOO);
+	/* Another build: one section more. */
+	((Elf64_Ehdr *)(void *)elf.bytes)->e_shnum++;
+	expect(FOO + 1, "tiny.so+0x2101", FOO + 1);
+}
+END_TEST
+
 __attribute__((noinline)) void running_function(void);
 
 void running_function(void)
@@ -110,6 +136,20 @@ START_TEST(running_program_is_read_though_its_file_is_gone)
 
 	become_running(&file, &query);
 	ck_assert_uint_gt(file.build_id_bytes, 0);
+	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
+	ck_assert_str_eq(query.name, "running_function");
+	sp_elf_close(&file);
+}
+END_TEST
+
+START_TEST(running_program_without_build_id_is_read_though_its_file_is_gone)
+{
+	struct sp_symbol_query query = {0};
+	struct sp_elf_file file;
+
+	become_running(&file, &query);
+	module.build_id_bytes = 0;
+	module.fingerprint = fingerprint_of((const uint8_t *)__ehdr_start);
 	ck_assert_int_eq(sp_symbols_resolve(symbols, &module, &query, 1), 0);
 	ck_assert_str_eq(query.name, "running_function");
 	sp_elf_close(&file);
@@ -352,7 +392,10 @@ int main(void)
 	tcase_add_test(tc, file_with_another_build_id_was_replaced_and_names_nothing);
 	tcase_add_test(tc, file_that_lost_its_build_id_names_nothing);
 	tcase_add_test(tc, deleted_file_is_looked_up_again_by_build_id);
+	tcase_add_test(tc, file_without_build_id_is_known_by_its_headers);
 	tcase_add_test(tc, running_program_is_read_though_its_file_is_gone);
+	tcase_add_test(tc,
+		       running_program_without_build_id_is_read_though_its_file_is_gone);
 	tcase_add_test(tc, another_program_that_runs_names_nothing);
 	tcase_add_test(tc, loaded_library_is_read_from_memory_though_its_file_is_gone);
 	tcase_add_test(tc, debug_file_is_found_by_build_id);

@@ -6,6 +6,7 @@
 #include "modules_elf.h"
 
 #include "sp_compiler.h"
+#include "sp_elf_fingerprint.h"
 #include "sp_guarded.h"
 #include "sp_pages.h"
 #include "sp_syscall.h"
@@ -15,12 +16,9 @@
 #include <fcntl.h>
 #include <string.h>
 
-#define HEADERS_MAX 64
 #define NOTE_BYTES_MAX 1024
 #define SECTIONS_MAX 512
 #define SECTION_NAME_BYTES 16
-#define FNV_START UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME UINT64_C(0x100000001b3)
 
 /* Headers come from memory, or from the file they were loaded from. */
 struct source {
@@ -80,25 +78,9 @@ static void open_source(struct source *source, int fd, uint64_t start)
 		source->head_bytes = sizeof(source->head);
 }
 
-/* By words: each object that a program begins with is read twice. */
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size_bytes)
-{
-	const uint8_t *bytes = data;
-	size_t done = 0;
-	uint64_t word;
-
-	for (; size_bytes - done >= sizeof(word); done += sizeof(word)) {
-		memcpy(&word, bytes + done, sizeof(word));
-		hash = (hash ^ word) * FNV_PRIME;
-		hash ^= hash >> 32;
-	}
-	for (; done < size_bytes; done++)
-		hash = (hash ^ bytes[done]) * FNV_PRIME;
-	return hash;
-}
-
 /* The number of program headers, or 0. */
-static uint32_t read_headers(const struct source *source, Elf64_Phdr headers[HEADERS_MAX],
+static uint32_t read_headers(const struct source *source,
+			     Elf64_Phdr headers[SP_ELF_FINGERPRINT_HEADERS_MAX],
 			     Elf64_Ehdr *elf)
 {
 	if (!read_source(source, 0, elf, sizeof(*elf)))
@@ -109,7 +91,7 @@ static uint32_t read_headers(const struct source *source, Elf64_Phdr headers[HEA
 	    (elf->e_type != ET_DYN && elf->e_type != ET_EXEC))
 		return 0;
 	if (elf->e_phentsize != sizeof(Elf64_Phdr) || elf->e_phnum == 0 ||
-	    elf->e_phnum > HEADERS_MAX ||
+	    elf->e_phnum > SP_ELF_FINGERPRINT_HEADERS_MAX ||
 	    !read_source(source, elf->e_phoff, headers,
 			 elf->e_phnum * sizeof(Elf64_Phdr)))
 		return 0;
@@ -168,15 +150,6 @@ static void read_build_id(const struct source *source, const Elf64_Phdr *headers
 					  : header->p_offset,
 			   header, image);
 	}
-}
-
-static void fingerprint(const Elf64_Ehdr *elf, const Elf64_Phdr *headers, uint32_t count,
-			struct sp_elf_image *image)
-{
-	uint64_t hash = hash_bytes(FNV_START, elf, sizeof(*elf));
-
-	hash = hash_bytes(hash, headers, count * sizeof(*headers));
-	image->fingerprint = hash_bytes(hash, image->build_id, image->build_id_bytes);
 }
 
 /* Extent, base and text of an image whose first mapping is at start. */
@@ -250,7 +223,7 @@ static void place_eh_frame(const Elf64_Phdr *headers, uint32_t count,
 bool sp_elf_read_image(const struct sp_map *first, struct sp_elf_image *image)
 {
 	struct source source;
-	Elf64_Phdr headers[HEADERS_MAX];
+	Elf64_Phdr headers[SP_ELF_FINGERPRINT_HEADERS_MAX];
 	Elf64_Ehdr elf;
 	uint32_t count;
 
@@ -276,14 +249,15 @@ bool sp_elf_read_image(const struct sp_map *first, struct sp_elf_image *image)
 	}
 	place_eh_frame(headers, count, image);
 	read_build_id(&source, headers, count, image);
-	fingerprint(&elf, headers, count, image);
+	image->fingerprint = sp_elf_fingerprint(&elf, headers, count, image->build_id,
+						image->build_id_bytes);
 	return true;
 }
 
 int sp_elf_open_file(const char *path, const struct sp_elf_image *image)
 {
 	struct sp_elf_image of_file = {0};
-	Elf64_Phdr headers[HEADERS_MAX];
+	Elf64_Phdr headers[SP_ELF_FINGERPRINT_HEADERS_MAX];
 	struct source source;
 	Elf64_Ehdr elf;
 	uint32_t count;
@@ -297,7 +271,8 @@ int sp_elf_open_file(const char *path, const struct sp_elf_image *image)
 	count = read_headers(&source, headers, &elf);
 	if (count) {
 		read_build_id(&source, headers, count, &of_file);
-		fingerprint(&elf, headers, count, &of_file);
+		of_file.fingerprint = sp_elf_fingerprint(
+			&elf, headers, count, of_file.build_id, of_file.build_id_bytes);
 	}
 	if (count && of_file.fingerprint == image->fingerprint)
 		return (int)fd;

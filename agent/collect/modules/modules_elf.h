@@ -19,7 +19,7 @@ struct sp_elf_image {
 	uint64_t dynamic_address, dynamic_bytes;
 	uint8_t build_id[SP_BUILD_ID_BYTES_MAX];
 	uint32_t build_id_bytes;
-	uint64_t fingerprint; /* of headers and build id */
+	uint64_t fingerprint; /* sp_elf_fingerprint() */
 };
 
 /* Reads the headers at the start of a mapping. False when there are none that we

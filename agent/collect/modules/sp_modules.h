@@ -27,8 +27,9 @@ struct sp_module_info {
 	uint64_t text_file_offset;
 	uint8_t build_id[SP_BUILD_ID_BYTES_MAX];
 	uint32_t build_id_bytes;
-	bool is_main;  /* the program itself: mapping[0] in pprof */
-	bool is_agent; /* ourselves, but where we are part of the program */
+	uint64_t fingerprint; /* sp_elf_fingerprint() */
+	bool is_main;	      /* the program itself: mapping[0] in pprof */
+	bool is_agent;	      /* ourselves, but where we are part of the program */
 	const char *path;
 };
 

@@ -34,6 +34,7 @@ struct sp_view_module *sp_profile_modules(const struct sp_recording *recording,
 				record->build_id_bytes <= sizeof(record->build_id)
 					? record->build_id_bytes
 					: 0,
+			.fingerprint = record->fingerprint,
 			.path = sp_recording_string(recording, record->path),
 		};
 	}
