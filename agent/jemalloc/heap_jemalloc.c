@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -339,17 +340,39 @@ ssize_t sp_je_no_link(const char *path, char *target, size_t target_bytes)
 	return -1;
 }
 
+/*
+ * What it asks the kernel it asks no function of the C library's name: that may be one
+ * of the program's, or of a library in front of it (libfaketime, libuid_wrapper), which
+ * may be at work on the thread that we interrupt, or be over at the program's end.
+ */
 int sp_je_clock_gettime(clockid_t clock, struct timespec *now);
+long sp_je_syscall(long number, ...);
 
-/* Not one of the program's own, see sp_clock_gettime. */
+static long as_c_library(long result)
+{
+	if (result >= 0)
+		return result;
+	errno = (int)-result;
+	return -1;
+}
+
 int sp_je_clock_gettime(clockid_t clock, struct timespec *now)
 {
-	int err = sp_clock_gettime(clock, now);
+	return (int)as_c_library(sp_clock_gettime(clock, now));
+}
 
-	if (!err)
-		return 0;
-	errno = -err;
-	return -1;
+/* None of its calls has more than three arguments. */
+long sp_je_syscall(long number, ...)
+{
+	va_list arguments;
+	long a, b, c;
+
+	va_start(arguments, number);
+	a = va_arg(arguments, long);
+	b = va_arg(arguments, long);
+	c = va_arg(arguments, long);
+	va_end(arguments);
+	return as_c_library(sp_syscall3(number, a, b, c));
 }
 
 int sp_je_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));

@@ -1,7 +1,9 @@
 /*
- * A program may have a clock_gettime() of its own, in itself or by a preloaded library
- * such as libfaketime. The profiler keeps out of it: its locks may be held by the thread
- * that our signal interrupts, and its times are not those of the processors.
+ * A program may have functions of its own by names of the C library's, in itself or by a
+ * preloaded library: a clock_gettime(), as libfaketime, a syscall(), as libuid_wrapper.
+ * The profiler keeps out of them: their locks may be held by the thread that our signal
+ * interrupts, they may be over when the program ends, and their times are not those of
+ * the processors.
  */
 #include "cpu_profile.h"
 #include "victim.h"
@@ -9,10 +11,10 @@
 static const char *const allocators[] = {"SPANPROF_ALLOCATOR=system",
 					 "SPANPROF_ALLOCATOR=jemalloc"};
 
-START_TEST(programs_own_clock_is_never_entered_by_us)
+START_TEST(programs_own_functions_are_never_entered_by_us)
 {
 	struct victim_setup setup = {
-		.argv = (const char *const[]){"own_clock", "800", NULL},
+		.argv = (const char *const[]){"own_functions", "800", NULL},
 		.environment = (const char *const[]){allocators[_i], NULL},
 	};
 	struct victim *victim = victim_run(&setup);
@@ -38,11 +40,11 @@ END_TEST
 
 static void add(TCase *tcase)
 {
-	tcase_add_loop_test(tcase, programs_own_clock_is_never_entered_by_us, 0,
+	tcase_add_loop_test(tcase, programs_own_functions_are_never_entered_by_us, 0,
 			    sizeof(allocators) / sizeof(allocators[0]));
 }
 
 int main(void)
 {
-	return victim_main("own_clock", add);
+	return victim_main("own_functions", add);
 }

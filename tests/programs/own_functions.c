@@ -1,0 +1,75 @@
+/*
+ * own_functions CPU_MS: a program with functions of its own by names of the C library's:
+ * a clock_gettime() that tells ten times the time and that nobody may enter while a
+ * thread is in it, as that of libfaketime, and a syscall() that ends the program when
+ * another thread than its own calls it, as that of libuid_wrapper does at the program's
+ * end. Most of its CPU time is spent in the first. Tells how often somebody entered that
+ * twice (entered_twice), and what the kernel's own clock says of its CPU time
+ * (self_cpu_ns).
+ */
+#include "burn.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+#define FASTER 10
+#define CALLED_BY_ANOTHER 3
+
+static volatile sig_atomic_t is_inside;
+static volatile sig_atomic_t entered_twice;
+
+static long kernel(long number, long a, long b, long c)
+{
+	long result;
+
+	__asm__ volatile("syscall"
+			 : "=a"(result)
+			 : "0"(number), "D"(a), "S"(b), "d"(c)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+static int64_t kernels_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	kernel(SYS_clock_gettime, clock, (long)&now, 0);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+long syscall(long number, ...)
+{
+	(void)number;
+	if (kernel(SYS_gettid, 0, 0, 0) != kernel(SYS_getpid, 0, 0, 0))
+		kernel(SYS_exit_group, CALLED_BY_ANOTHER, 0, 0);
+	return -1;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int64_t faster_ns;
+
+	if (is_inside)
+		entered_twice++;
+	is_inside = 1;
+	faster_ns = kernels_ns(clock) * FASTER;
+	now->tv_sec = faster_ns / 1000000000;
+	now->tv_nsec = faster_ns % 1000000000;
+	is_inside = 0;
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	int64_t cpu_ns = number_argument(argc, argv, 1, 500) * NS_PER_MS;
+	struct timespec now;
+
+	while (kernels_ns(CLOCK_THREAD_CPUTIME_ID) < cpu_ns) {
+		for (int i = 0; i < 1000; i++)
+			clock_gettime(CLOCK_MONOTONIC, &now);
+		free(malloc((size_t)now.tv_nsec % 100000));
+	}
+	tell("self_cpu_ns", kernels_ns(CLOCK_PROCESS_CPUTIME_ID));
+	tell("entered_twice", entered_twice);
+	return 0;
+}
