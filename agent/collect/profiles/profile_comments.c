@@ -70,9 +70,13 @@ void sp_comments_begin(struct sp_profile_comments *comments, const char *kind,
 		end--;
 	sp_comment_begin(&line, comments);
 	sp_text_string(&line, "command: ");
-	for (size_t i = 0; i < end; i++)
-		sp_text_char(&line,
-			     header->command_line[i] ? header->command_line[i] : ' ');
+	for (size_t i = 0; i < end; i++) {
+		unsigned char c = (unsigned char)header->command_line[i];
+
+		/* NUL ends an argument; scripts as arguments have lines, a comment is
+		 * one. */
+		sp_text_char(&line, c < ' ' || c == 0x7f ? ' ' : (char)c);
+	}
 	sp_comment_begin(&line, comments);
 	sp_text_string(&line, "process: ");
 	sp_text_decimal(&line, header->pid);
