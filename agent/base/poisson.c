@@ -51,17 +51,25 @@ uint64_t sp_random_begin(uint64_t seed, uint64_t number)
 /* --- series, their terms in pairs: what does not wait for each other is done at once ---
  */
 
+/* Two numbers that go through the same instructions. */
+typedef double two_doubles __attribute__((vector_size(16)));
+typedef uint64_t two_words __attribute__((vector_size(16)));
+
+#define TWICE(number) ((two_doubles){(number), (number)})
+
 /* log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)]: 2 atanh(f / (2 + f)), whose series
  * converges fast there, and which keeps the precision of a tiny f. */
-static double log_near_1(double f)
+static inline two_doubles log_near_1(two_doubles f)
 {
-	double s = f / (2.0 + f);
-	double z = s * s, z2 = z * z, z4 = z2 * z2;
-	double low = (1.0 / 3 + z * (1.0 / 5)) + z2 * (1.0 / 7 + z * (1.0 / 9));
-	double high = (1.0 / 11 + z * (1.0 / 13)) + z2 * (1.0 / 15 + z * (1.0 / 17));
-	double rest = 1.0 / 19 + z * (1.0 / 21);
+	two_doubles s = f / (TWICE(2.0) + f);
+	two_doubles z = s * s, z2 = z * z, z4 = z2 * z2;
+	two_doubles low = (TWICE(1.0 / 3) + z * TWICE(1.0 / 5)) +
+			  z2 * (TWICE(1.0 / 7) + z * TWICE(1.0 / 9));
+	two_doubles high = (TWICE(1.0 / 11) + z * TWICE(1.0 / 13)) +
+			   z2 * (TWICE(1.0 / 15) + z * TWICE(1.0 / 17));
+	two_doubles rest = TWICE(1.0 / 19) + z * TWICE(1.0 / 21);
 
-	return 2.0 * s * (1.0 + z * (low + z4 * (high + z4 * rest)));
+	return (s + s) * (TWICE(1.0) + z * (low + z4 * (high + z4 * rest)));
 }
 
 /* 1 / n!: steps from the one before. */
@@ -89,57 +97,84 @@ static double exp_below_1(double r)
 	return r + r2 * (low + r4 * (high + r4 * rest));
 }
 
-/* The compiler's own way asks for the top bit, which of random numbers is any. */
-static double to_double(uint64_t number)
-{
-	return (double)(int64_t)(number >> 32) * 0x1p32 + (double)(uint32_t)number;
-}
-
 #define MANTISSA_BITS 52
 #define EXPONENT_OF_1 UINT64_C(1023)
 
+/* Less than 2^52, in the mantissa of a number whose last place is 1; and what is added so
+ * for the upper half of a word, whose last place is 2^32. */
+#define ONES UINT64_C(0x4330000000000000) /* 2^52 */
+#define ONES_DOUBLE 0x1p52
+#define UPPER_ONES UINT64_C(0x4530000000000000) /* 2^84 */
+#define UPPER_ONES_DOUBLE 0x1p84
+
+static inline two_doubles to_doubles(two_words words)
+{
+	two_doubles lower =
+		(two_doubles)((words & UINT32_MAX) | ONES) - TWICE(ONES_DOUBLE);
+	two_doubles upper =
+		(two_doubles)(words >> 32 | UPPER_ONES) - TWICE(UPPER_ONES_DOUBLE);
+
+	return upper + lower;
+}
+
 /*
- * -log of a number that is uniform in (0, 1): the middle of the random'th of 2^64 equal
+ * -log of numbers that are uniform in (0, 1): the middle of the random'th of 2^64 equal
  * parts, counted from 1 downwards. Both ends are as fine as that: small values come
  * from near 1 and are taken by their distance from it.
  */
-static double exponential_of(uint64_t random)
+static inline two_doubles exponentials_of(two_words random)
 {
-	double below_1 = (to_double(random) + 0.5) * TWO_TO_MINUS_64;
-	double above_0 = (to_double(~random) + 0.5) * TWO_TO_MINUS_64;
+	two_doubles below_1 = (to_doubles(random) + TWICE(0.5)) * TWICE(TWO_TO_MINUS_64);
+	two_doubles above_0 = (to_doubles(~random) + TWICE(0.5)) * TWICE(TWO_TO_MINUS_64);
 	/* It is 2^-halvings times what lies in [sqrt(1/2), sqrt(2)). */
-	int64_t halvings =
-		(int64_t)(sp_double_to_bits(SQRT_HALF) - sp_double_to_bits(above_0) +
-			  ((UINT64_C(1) << MANTISSA_BITS) - 1)) >>
+	two_words halvings =
+		(sp_double_to_bits(SQRT_HALF) + ((UINT64_C(1) << MANTISSA_BITS) - 1) -
+		 (two_words)above_0) >>
 		MANTISSA_BITS;
-	double near_1 = sp_double_from_bits(sp_double_to_bits(above_0) +
-					    ((uint64_t)halvings << MANTISSA_BITS));
+	two_doubles near_1 =
+		(two_doubles)((two_words)above_0 + (halvings << MANTISSA_BITS));
 	/* Chosen as numbers, for no processor could guess which. */
-	uint64_t f =
-		halvings ? sp_double_to_bits(near_1 - 1.0) : sp_double_to_bits(-below_1);
+	two_words is_whole = -((halvings - 1) >> 63);
+	two_words f = (~is_whole & (two_words)(near_1 - TWICE(1.0))) |
+		      (is_whole & (two_words)(-below_1));
 
-	return (double)halvings * LN2 - log_near_1(sp_double_from_bits(f));
+	return ((two_doubles)(halvings | ONES) - TWICE(ONES_DOUBLE)) * TWICE(LN2) -
+	       log_near_1((two_doubles)f);
 }
 
-static inline uint64_t distance_of(uint64_t random, uint64_t rate_bytes)
+/* Rounded up. */
+static inline uint64_t to_whole(double distance_bytes)
 {
-	double distance_bytes = exponential_of(random) * (double)rate_bytes;
-	uint64_t whole_bytes;
+	int64_t whole_bytes;
 
 	if (distance_bytes >= (double)LARGEST_DISTANCE)
 		return LARGEST_DISTANCE;
-	whole_bytes = (uint64_t)distance_bytes;
-	return (double)whole_bytes < distance_bytes ? whole_bytes + 1 : whole_bytes;
+	whole_bytes = (int64_t)distance_bytes;
+	return (uint64_t)whole_bytes + ((double)whole_bytes < distance_bytes);
 }
 
+/* Of two at a time; where one is left, the other is of nobody. */
 void sp_poisson_distances(uint64_t *random_state, uint64_t rate_bytes,
 			  uint64_t *distances_bytes, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++)
-		distances_bytes[i] =
-			rate_bytes <= 1
-				? 1
-				: distance_of(sp_random_next(random_state), rate_bytes);
+	two_doubles rate = TWICE((double)rate_bytes);
+
+	for (uint32_t i = 0; i < count; i += 2) {
+		uint64_t first, second;
+		two_doubles bytes;
+
+		if (rate_bytes <= 1) {
+			distances_bytes[i] = distances_bytes[i + (i + 1 < count)] = 1;
+			continue;
+		}
+		first = second = sp_random_next(random_state);
+		if (i + 1 < count)
+			second = sp_random_next(random_state);
+		bytes = exponentials_of((two_words){first, second}) * rate;
+		distances_bytes[i] = to_whole(bytes[0]);
+		if (i + 1 < count)
+			distances_bytes[i + 1] = to_whole(bytes[1]);
+	}
 }
 
 uint64_t sp_poisson_distance(uint64_t *random_state, uint64_t rate_bytes)
