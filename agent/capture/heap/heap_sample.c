@@ -335,9 +335,11 @@ find_cell(struct sp_heap_thread *self, size_t size_bytes, uint32_t label_set)
 	place.snapshot = atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
 	sp_unwind_regs_here(&place.regs);
 	find_stack(self, place.regs.value[SP_DWARF_RSP], &place.stack);
-	cell = sp_heap_shortcut_find(self, &place, size_class_bytes, label_set);
-	if (sp_likely(cell != SP_HEAP_CELL_DROPPED))
-		return cell;
+	if (sp_heap_global.is_exact) {
+		cell = sp_heap_shortcut_find(self, &place, size_class_bytes, label_set);
+		if (sp_likely(cell != SP_HEAP_CELL_DROPPED))
+			return cell;
+	}
 	return find_cell_by_walk(self, &place, size_class_bytes, label_set);
 }
 

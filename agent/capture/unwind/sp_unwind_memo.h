@@ -76,7 +76,8 @@ struct sp_unwind_proof {
 		const struct sp_unwind_module *module;
 		uint64_t address;
 	} modules[SP_UNWIND_PROOF_MODULES];
-	struct sp_unwind_word words[SP_UNWIND_PROOF_WORDS]; /* from the leaf on */
+	/* From the leaf on; the last may be there several times. */
+	struct sp_unwind_word words[SP_UNWIND_PROOF_WORDS];
 };
 
 /* Of the last walk. False, and the proof is of nothing: it has none. */

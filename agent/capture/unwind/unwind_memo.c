@@ -85,15 +85,14 @@ static inline bool is_met(const struct sp_walk *walk, const struct sp_memo_entry
 SP_UNSANITIZED static inline uint32_t verify_words(const struct sp_memo_entry *entries,
 						   uint32_t count)
 {
-	for (uint32_t i = 0; i + 1 < count; i++) {
-		const struct sp_memo_entry *entry = &entries[i];
+	const struct sp_memo_entry *entry = entries, *last = entries + (count - 1);
 
+	for (; entry < last; entry++) {
 		if (sp_memo_word_at(sp_memo_rsp_of(entry->key) - SP_RULE_WORD_BYTES) !=
-		    entry->pc)
-			return i + 1;
-		if (entry->rbp_slot > SP_MEMO_RBP_UNUSED &&
-		    sp_memo_word_at(entry->rbp_slot) != entry->rbp)
-			return i + 1;
+			    entry->pc ||
+		    (entry->rbp_slot > SP_MEMO_RBP_UNUSED &&
+		     sp_memo_word_at(entry->rbp_slot) != entry->rbp))
+			return (uint32_t)(entry - entries) + 1;
 	}
 	return count;
 }
@@ -312,9 +311,32 @@ static inline void remember(struct sp_unwind_memo *memo, struct sp_walk *walk,
 	memo->spliceable_count = plain;
 }
 
-struct sp_unwind_memo_result sp_unwind_memo_walk(
-	struct sp_unwind_memo *memo, const struct sp_unwind_snapshot *snapshot,
-	const struct sp_unwind_regs *regs, const struct sp_unwind_stack *stack)
+/* Would a walk from here end at its first look, as all is as it was? So it is with most
+ * blocks of a loop, which are spared what a walk needs to begin and to end. */
+static inline bool is_last_stack(const struct sp_unwind_memo *memo,
+				 const struct sp_unwind_snapshot *snapshot,
+				 const struct sp_unwind_regs *regs,
+				 const struct sp_unwind_stack *stack)
+{
+	uint32_t count = memo->spliceable_count;
+	const struct sp_memo_entry *leaf;
+
+	if (!count || count != memo->entry_count || count > memo->depth_frames_max ||
+	    !snapshot || snapshot->generation != memo->generation ||
+	    stack->high != memo->stack_high || stack->is_guarded || stack->delta != 0 ||
+	    regs->value[SP_DWARF_RSP] < stack->low)
+		return false;
+	leaf = &memo->entries[count - 1];
+	return leaf->key == (regs->value[SP_DWARF_RSP] << 1 | 1) &&
+	       leaf->pc == regs->value[SP_DWARF_RA] &&
+	       (leaf->rbp_slot == SP_MEMO_RBP_UNUSED ||
+		leaf->rbp == regs->value[SP_DWARF_RBP]) &&
+	       verify(memo, count) == count;
+}
+
+static SP_NOINLINE struct sp_unwind_memo_result
+walk_anew(struct sp_unwind_memo *memo, const struct sp_unwind_snapshot *snapshot,
+	  const struct sp_unwind_regs *regs, const struct sp_unwind_stack *stack)
 {
 	struct sp_unwind_memo_result result = {.end = SP_UNWIND_FULL};
 	uint32_t max_frames = memo->depth_frames_max;
@@ -375,6 +397,18 @@ struct sp_unwind_memo_result sp_unwind_memo_walk(
 		 result.end);
 	result.hash = memo->entries[memo->entry_count - 1].hash;
 	return result;
+}
+
+struct sp_unwind_memo_result sp_unwind_memo_walk(
+	struct sp_unwind_memo *memo, const struct sp_unwind_snapshot *snapshot,
+	const struct sp_unwind_regs *regs, const struct sp_unwind_stack *stack)
+{
+	if (sp_likely(is_last_stack(memo, snapshot, regs, stack)))
+		return (struct sp_unwind_memo_result){
+			.hash = memo->entries[memo->entry_count - 1].hash,
+			.end = SP_UNWIND_OUTERMOST,
+			.spliced_frames = memo->entry_count};
+	return walk_anew(memo, snapshot, regs, stack);
 }
 
 uint64_t *sp_unwind_memo_room(struct sp_unwind_memo *memo)
