@@ -116,45 +116,74 @@ static struct sp_heap_batch *find_line(struct sp_heap_thread *self, uint32_t cel
 	return NULL;
 }
 
-/* The line's sum with something added. */
-static uint64_t sum_with(const struct sp_heap_batch_line *line, enum sp_heap_sum which,
-			 double addend)
+/* Objects and bytes, which lie side by side among the sums. */
+typedef double sum_pair __attribute__((vector_size(16), aligned(8), may_alias));
+
+_Static_assert(SP_HEAP_SUM_BYTES == SP_HEAP_SUM_OBJECTS + 1 &&
+		       SP_HEAP_SUM_SHORT_BYTES == SP_HEAP_SUM_SHORT_OBJECTS + 1 &&
+		       SP_HEAP_SUM_PEAK_BYTES == SP_HEAP_SUM_PEAK_OBJECTS + 1,
+	       "bytes come right behind objects");
+
+/* A line's sums, between reading and writing them. */
+struct line_sums {
+	uint64_t samples, peak_epoch;
+	double births, cross_objects;
+	sum_pair freed, short_lived, peak;
+};
+
+static inline sum_pair pair_at(const struct sp_heap_batch_line *line,
+			       enum sp_heap_sum objects)
 {
-	return sp_double_to_bits(
-		sp_double_from_bits(sp_atomic_value(&line->sums[which])) + addend);
+	return *(const sum_pair *)(const void *)&line->sums[objects];
 }
 
-/* Each is read, added to and written once: sums that were copied and then changed where
- * they lie would be waited for on their way through memory. */
-static void add_sums(uint64_t *sums, const struct sp_heap_batch_line *line,
-		     const struct sp_heap_freed *freed)
+static inline double sum_at(const struct sp_heap_batch_line *line, enum sp_heap_sum which)
 {
-	double objects = freed->objects, bytes = freed->bytes;
-	bool is_short = freed->age_births < sp_heap_global.short_births;
-	uint64_t epoch = sp_atomic_value(&line->sums[SP_HEAP_SUM_PEAK_EPOCH]);
+	return sp_double_from_bits(sp_atomic_value(&line->sums[which]));
+}
 
-	sums[SP_HEAP_SUM_SAMPLES] = sp_atomic_value(&line->sums[SP_HEAP_SUM_SAMPLES]) + 1;
-	sums[SP_HEAP_SUM_OBJECTS] = sum_with(line, SP_HEAP_SUM_OBJECTS, objects);
-	sums[SP_HEAP_SUM_BYTES] = sum_with(line, SP_HEAP_SUM_BYTES, bytes);
-	sums[SP_HEAP_SUM_BIRTHS] =
-		sum_with(line, SP_HEAP_SUM_BIRTHS, objects * (double)freed->age_births);
-	sums[SP_HEAP_SUM_SHORT_OBJECTS] =
-		sum_with(line, SP_HEAP_SUM_SHORT_OBJECTS, is_short ? objects : 0);
-	sums[SP_HEAP_SUM_SHORT_BYTES] =
-		sum_with(line, SP_HEAP_SUM_SHORT_BYTES, is_short ? bytes : 0);
-	sums[SP_HEAP_SUM_CROSS_OBJECTS] =
-		sum_with(line, SP_HEAP_SUM_CROSS_OBJECTS, freed->is_cross ? objects : 0);
-	if (freed->is_at_peak && epoch != freed->epoch) {
-		sums[SP_HEAP_SUM_PEAK_EPOCH] = freed->epoch;
-		sums[SP_HEAP_SUM_PEAK_OBJECTS] = sp_double_to_bits(objects);
-		sums[SP_HEAP_SUM_PEAK_BYTES] = sp_double_to_bits(bytes);
-		return;
+/* What the line's sums are with that block. */
+static inline struct line_sums sums_with(const struct sp_heap_batch_line *line,
+					 const struct sp_heap_freed *freed)
+{
+	const sum_pair none = {0, 0}, block = {freed->objects, freed->bytes};
+	uint64_t epoch = sp_atomic_value(&line->sums[SP_HEAP_SUM_PEAK_EPOCH]);
+	struct line_sums sums = {
+		.samples = sp_atomic_value(&line->sums[SP_HEAP_SUM_SAMPLES]) + 1,
+		.peak_epoch = epoch,
+		.births = sum_at(line, SP_HEAP_SUM_BIRTHS) +
+			  freed->objects * (double)(int64_t)freed->age_births,
+		.cross_objects = sum_at(line, SP_HEAP_SUM_CROSS_OBJECTS) +
+				 (freed->is_cross ? freed->objects : 0),
+		.freed = pair_at(line, SP_HEAP_SUM_OBJECTS) + block,
+		.short_lived = pair_at(line, SP_HEAP_SUM_SHORT_OBJECTS),
+		.peak = pair_at(line, SP_HEAP_SUM_PEAK_OBJECTS),
+	};
+
+	if (freed->age_births < sp_heap_global.short_births)
+		sums.short_lived += block;
+	if (sp_unlikely(freed->is_at_peak)) {
+		sums.peak_epoch = freed->epoch;
+		sums.peak = (epoch == freed->epoch ? sums.peak : none) + block;
 	}
-	sums[SP_HEAP_SUM_PEAK_EPOCH] = epoch;
-	sums[SP_HEAP_SUM_PEAK_OBJECTS] =
-		sum_with(line, SP_HEAP_SUM_PEAK_OBJECTS, freed->is_at_peak ? objects : 0);
-	sums[SP_HEAP_SUM_PEAK_BYTES] =
-		sum_with(line, SP_HEAP_SUM_PEAK_BYTES, freed->is_at_peak ? bytes : 0);
+	return sums;
+}
+
+/* Here and there from where they are, in processor registers: what was just written
+ * would be waited for on its way through memory. Halves of a pair are whole words to
+ * whoever reads them. */
+static inline __attribute__((always_inline)) void write_sums(void *words,
+							     const struct line_sums *sums)
+{
+	uint64_t *word = words;
+
+	word[SP_HEAP_SUM_SAMPLES] = sums->samples;
+	*(sum_pair *)(void *)&word[SP_HEAP_SUM_OBJECTS] = sums->freed;
+	word[SP_HEAP_SUM_BIRTHS] = sp_double_to_bits(sums->births);
+	*(sum_pair *)(void *)&word[SP_HEAP_SUM_SHORT_OBJECTS] = sums->short_lived;
+	word[SP_HEAP_SUM_CROSS_OBJECTS] = sp_double_to_bits(sums->cross_objects);
+	word[SP_HEAP_SUM_PEAK_EPOCH] = sums->peak_epoch;
+	*(sum_pair *)(void *)&word[SP_HEAP_SUM_PEAK_OBJECTS] = sums->peak;
 }
 
 static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
@@ -162,6 +191,7 @@ static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
 {
 	struct sp_heap_batch_line *line;
 	struct sp_heap_batch *batch;
+	struct line_sums sums;
 	uint64_t sequence;
 	uint32_t index;
 
@@ -170,7 +200,8 @@ static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
 		return false;
 	sequence = sp_atomic_value(&batch->sequence);
 	line = &batch->lines[index];
-	add_sums(batch->sums, line, freed);
+	sums = sums_with(line, freed);
+	write_sums(batch->sums, &sums);
 	batch->line = index;
 	batch->block = (uint64_t)(block - (struct sp_live_block *)sp_recording_item(
 						  &sp_capture.recording,
@@ -179,9 +210,7 @@ static bool add_free(struct sp_heap_thread *self, struct sp_live_block *block,
 	/* From here on it has happened. */
 	atomic_store_explicit(&batch->sequence, sequence + 1, memory_order_release);
 	atomic_signal_fence(memory_order_seq_cst);
-	for (uint32_t i = 0; i < SP_HEAP_SUMS; i++)
-		atomic_store_explicit(&line->sums[i], batch->sums[i],
-				      memory_order_relaxed);
+	write_sums(line->sums, &sums);
 	/* Left for another coroutine meanwhile, it is finished already.
 	 * Release: pairs with the hook that claims the entry. */
 	if (sp_likely(sp_atomic_value(&batch->sequence) == sequence + 1))
