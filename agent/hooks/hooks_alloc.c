@@ -64,6 +64,17 @@ static SP_NOINLINE void *malloc_at_hand(size_t size_bytes)
 	return sp_likely(ptr != NULL) ? ptr : sp_alloc_next.malloc(size_bytes);
 }
 
+/* Of a block whose page byte says for sure whether it is sampled. */
+static SP_NOINLINE void free_alone(void *ptr, uint32_t page_byte)
+{
+	sp_heap_self->frees++;
+	if (page_byte >= SP_BLOCK_CLASSES_MAX)
+		sp_heap_free_sampled(ptr);
+	if (!sp_block_cache_put(sp_block_cache_self, page_byte % SP_BLOCK_CLASSES_MAX,
+				ptr))
+		sp_alloc_next.free(ptr);
+}
+
 /* One look at the byte of its page tells the class of a block, and that it is no sampled
  * one. */
 static SP_NOINLINE void free_at_hand(void *ptr)
@@ -71,10 +82,19 @@ static SP_NOINLINE void free_at_hand(void *ptr)
 	struct sp_heap_thread *self = sp_heap_self;
 	struct sp_block_cache *cache = sp_block_cache_self;
 
-	if (sp_likely(self && cache && sp_alloc_jemalloc_owns(ptr)) &&
-	    sp_likely(sp_block_cache_put(cache, sp_block_page_byte(ptr), ptr)))
-		self->frees++;
-	else if (sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
+	if (sp_likely(self && cache && sp_alloc_jemalloc_owns(ptr))) {
+		uint32_t page_byte = sp_block_page_byte(ptr);
+
+		if (sp_likely(sp_block_cache_put(cache, page_byte, ptr))) {
+			self->frees++;
+			return;
+		}
+		if (sp_block_is_alone(page_byte)) {
+			free_alone(ptr, page_byte);
+			return;
+		}
+	}
+	if (sp_unlikely(!sp_heap_count_unsampled_free(ptr)))
 		give_back(ptr);
 	else
 		sp_alloc_next.free(ptr);

@@ -23,6 +23,8 @@
 /* In the byte above the class: so many or more, which is never counted down. */
 #define SP_BLOCK_SAMPLES_MAX 3U
 #define SP_BLOCK_PAGE_VALUES 256U /* of such a byte */
+/* Of blocks of a page and more no two begin in one page. */
+#define SP_BLOCK_ALONE_BYTES ((uint32_t)1 << SP_ALLOC_JEMALLOC_PAGE_SHIFT)
 /* All but jemalloc's smallest class, of 8 bytes, are multiples of it. */
 #define SP_BLOCK_STEP_BYTES SP_ALLOC_JEMALLOC_SMALLEST
 
@@ -70,6 +72,14 @@ static inline uint32_t sp_block_class_of(const void *ptr)
 	return sp_block_page_byte(ptr) % SP_BLOCK_CLASSES_MAX;
 }
 
+/* Of a byte: the page is that block's alone, and the byte says for sure whether it is a
+ * sampled one. Whoever has the block is the only one to change it. */
+static inline bool sp_block_is_alone(uint32_t page_byte)
+{
+	return sp_block_classes.bytes[page_byte % SP_BLOCK_CLASSES_MAX] >=
+	       SP_BLOCK_ALONE_BYTES;
+}
+
 /* Before it is handed out: its page may have been another class's. Blocks that are out
  * keep their page, and each other's notes are the same. */
 static inline void sp_block_note_class(const void *ptr, uint32_t block_class)
@@ -86,8 +96,12 @@ static inline void sp_block_note_class(const void *ptr, uint32_t block_class)
 		;
 }
 
-/* Of any block, also of others than jemalloc's: it is sampled, or is not any more. In a
- * fork child the parent's stay noted, which only costs a look. */
-void sp_block_note_sampled(const void *ptr, bool is_sampled);
+/* Of any block, also of others than jemalloc's: it is sampled, or is not any more. True:
+ * it is alone in its page, and sp_block_is_noted() will know. In a fork child the
+ * parent's stay noted, which only costs a look. */
+bool sp_block_note_sampled(const void *ptr, bool is_sampled);
+
+/* Of any block: it is alone in its page, and noted as sampled. */
+bool sp_block_is_noted(const void *ptr);
 
 #endif

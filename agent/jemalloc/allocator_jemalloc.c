@@ -251,7 +251,7 @@ SP_COLD bool sp_alloc_jemalloc_begin(struct sp_alloc_next *next)
 	sp_je_malloc_conf_2_conf_harder = SP_JEMALLOC_CONF_PROGRAM;
 	c_library = *next;
 	settle_c_library();
-	sp_heap_tell_sampled(sp_block_note_sampled);
+	sp_heap_tell_sampled(sp_block_note_sampled, sp_block_is_noted);
 	*next = (struct sp_alloc_next){
 		.malloc = serve_malloc,
 		.free = serve_free,

@@ -28,16 +28,11 @@ void sp_block_classes_find(void)
 	classes->count = block_class;
 }
 
-void sp_block_note_sampled(const void *ptr, bool is_sampled)
+/* By whomever has one of the page's blocks. */
+static void count_sampled(_Atomic uint8_t *page, uint8_t byte, bool is_sampled)
 {
-	_Atomic uint8_t *page;
-	uint8_t byte;
 	uint32_t samples;
 
-	if (!sp_alloc_jemalloc_owns(ptr))
-		return;
-	page = sp_block_page(ptr);
-	byte = atomic_load_explicit(page, memory_order_relaxed);
 	do {
 		samples = byte >> SP_BLOCK_CLASS_BITS;
 		if (samples == SP_BLOCK_SAMPLES_MAX || (!samples && !is_sampled))
@@ -47,4 +42,34 @@ void sp_block_note_sampled(const void *ptr, bool is_sampled)
 		page, &byte,
 		(uint8_t)(samples << SP_BLOCK_CLASS_BITS | byte % SP_BLOCK_CLASSES_MAX),
 		memory_order_relaxed, memory_order_relaxed));
+}
+
+bool sp_block_note_sampled(const void *ptr, bool is_sampled)
+{
+	_Atomic uint8_t *page;
+	uint8_t byte;
+
+	if (!sp_alloc_jemalloc_owns(ptr))
+		return false;
+	page = sp_block_page(ptr);
+	byte = atomic_load_explicit(page, memory_order_relaxed);
+	if (!sp_block_is_alone(byte)) {
+		count_sampled(page, byte, is_sampled);
+		return false;
+	}
+	byte %= SP_BLOCK_CLASSES_MAX;
+	if (is_sampled)
+		byte += SP_BLOCK_CLASSES_MAX;
+	atomic_store_explicit(page, byte, memory_order_relaxed);
+	return true;
+}
+
+bool sp_block_is_noted(const void *ptr)
+{
+	uint32_t byte;
+
+	if (!sp_alloc_jemalloc_owns(ptr))
+		return false;
+	byte = sp_block_page_byte(ptr);
+	return byte >= SP_BLOCK_CLASSES_MAX && sp_block_is_alone(byte);
 }

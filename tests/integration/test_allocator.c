@@ -224,6 +224,28 @@ START_TEST(every_sampled_block_is_seen_to_go)
 }
 END_TEST
 
+/* Of blocks whose memory was that of smaller and larger ones a moment ago, on other
+ * threads: none of them is told by what was noted of its address before. */
+START_TEST(handed_blocks_are_seen_to_go)
+{
+	struct victim *victim =
+		run(ARGV("heap_handed", "20000"), JEMALLOC, rates[_i], NULL);
+	struct heap_profile *profile = heap_profile_of(victim, "heap");
+	struct heap_sums fresh = heap_profile_with(profile, "handed_new");
+	struct heap_sums resized = heap_profile_with(profile, "handed_resized");
+
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	ck_assert_int_eq(fresh.inuse_objects, 0);
+	ck_assert_int_eq(resized.inuse_objects, 0);
+	ck_assert_int_gt(fresh.alloc_objects, 1000);
+	ck_assert_int_gt(resized.alloc_objects, 1000);
+	ck_assert(heap_profile_loss(profile, HEAP_LOSS_STALE) == 0);
+	heap_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 /* --- where it cannot serve --- */
 
 static void limit_address_space(void *unused)
@@ -453,6 +475,7 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, no_memory_is_survived_and_counted, 0, COUNT(sizes));
 	tcase_add_loop_test(tcase, counts_are_those_of_the_system_allocator, 0, RATES);
 	tcase_add_loop_test(tcase, every_sampled_block_is_seen_to_go, 0, RATES);
+	tcase_add_loop_test(tcase, handed_blocks_are_seen_to_go, 0, RATES);
 	tcase_add_test(tcase, limited_address_space_refuses);
 	tcase_add_test(tcase, allocator_of_the_program_refuses);
 	tcase_add_test(tcase, allocator_of_a_library_refuses);

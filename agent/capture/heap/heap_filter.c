@@ -223,10 +223,10 @@ static void fill(uintptr_t filter, const struct sp_recording *recording)
 	for (uint64_t i = 0; i < blocks; i++) {
 		uint64_t word =
 			atomic_load_explicit(&table[i].word, memory_order_acquire);
+		const void *ptr = (const void *)(uintptr_t)(word >> 2); // NOLINT
 
-		if ((word & SP_LIVE_STATE_MASK) == SP_LIVE_LIVE)
-			count_up(filter,
-				 (const void *)(uintptr_t)(word >> 2)); // NOLINT
+		if ((word & SP_LIVE_STATE_MASK) == SP_LIVE_LIVE && !sp_heap_is_noted(ptr))
+			count_up(filter, ptr);
 	}
 }
 

@@ -183,6 +183,13 @@ static struct sp_live_block *find(const void *ptr, struct sp_heap_spot *spot,
 	return sp_heap_live_find(&sp_capture.recording, spot, word);
 }
 
+/* The note was of a block that was at this address before, or of the parent's. */
+static void forget_note(const void *ptr)
+{
+	if (sp_heap_is_noted(ptr))
+		sp_heap_note(ptr, false);
+}
+
 void sp_heap_free_sampled(void *ptr)
 {
 	uintptr_t filter = sp_heap_filter_now();
@@ -193,8 +200,11 @@ void sp_heap_free_sampled(void *ptr)
 	if (!sp_heap_filter_may_be(filter, ptr))
 		return;
 	work = sp_heap_work_begin();
-	if (is_filter_ours())
+	if (is_filter_ours()) {
 		block = find(ptr, &spot, &word);
+		if (sp_unlikely(!block))
+			forget_note(ptr);
+	}
 	if (block && end_block(block, word)) {
 		sp_heap_filter_remove(filter, ptr);
 		sp_heap_exact_hide(&spot);
@@ -218,8 +228,11 @@ struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
 				  memory_order_relaxed, memory_order_relaxed))
 		hold.block = NULL;
 	/* Its address may be another block's before it is released. */
-	if (hold.block)
+	if (hold.block) {
 		sp_heap_exact_hide(&spot);
+		if (sp_heap_note(ptr, false))
+			hold.filter = SP_HEAP_FILTER_ALL;
+	}
 	sp_heap_work_end(work);
 	return hold;
 }
@@ -229,11 +242,13 @@ static void release(const struct sp_heap_hold *hold, bool is_gone)
 	void *ptr = (void *)(uintptr_t)(hold->word >> 2); // NOLINT
 
 	if (is_gone) {
-		if (end_block(hold->block, SP_LIVE_LIVE))
-			sp_heap_filter_remove(hold->filter, ptr);
+		if (end_block(hold->block, SP_LIVE_LIVE) &&
+		    !sp_heap_filter_is_constant(hold->filter))
+			sp_heap_filter_count_out(hold->filter, ptr);
 		return;
 	}
 	sp_heap_exact_show(&sp_capture.recording, hold->block, hold->word >> 2);
+	sp_heap_note(ptr, true);
 	atomic_store_explicit(&hold->block->word, hold->word, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
 	/* Whoever made a filter meanwhile did not see this address. */

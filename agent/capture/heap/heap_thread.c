@@ -96,9 +96,16 @@ int sp_heap_capture_init(const struct sp_heap_settings *settings)
 	return 0;
 }
 
-void sp_heap_tell_sampled(void (*note_sampled)(const void *ptr, bool is_sampled))
+void sp_heap_tell_sampled(bool (*note)(const void *ptr, bool is_sampled),
+			  bool (*is_noted)(const void *ptr))
 {
-	sp_heap_global.note_sampled = note_sampled;
+	sp_heap_global.note = note;
+	sp_heap_global.is_noted = is_noted;
+}
+
+bool sp_heap_is_noted(const void *ptr)
+{
+	return sp_heap_global.is_noted && sp_heap_global.is_noted(ptr);
 }
 
 /* --- the pool --- */

@@ -20,7 +20,8 @@ struct sp_heap_global {
 	/* Blocks were freed since the consumer last looked. */
 	_Atomic bool has_freed;
 	/* NULL, or of whoever wants to know; see sp_heap_tell_sampled(). */
-	void (*note_sampled)(const void *ptr, bool is_sampled);
+	bool (*note)(const void *ptr, bool is_sampled);
+	bool (*is_noted)(const void *ptr);
 	/* How many forks lie between this process and the first. */
 	uint32_t forks;
 };
@@ -105,13 +106,21 @@ static inline uintptr_t sp_heap_filter_now(void)
 	return atomic_load_explicit(&sp_alloc_line.filter, memory_order_acquire);
 }
 
+/* Of a block that is the calling thread's: sampled from here on, or not any more. True:
+ * no filter need know it. */
+static inline bool sp_heap_note(const void *ptr, bool is_sampled)
+{
+	return sp_unlikely(sp_heap_global.note != NULL) &&
+	       sp_heap_global.note(ptr, is_sampled);
+}
+
 static inline uintptr_t sp_heap_filter_add(const void *ptr, uintptr_t *in_the_making)
 {
 	uintptr_t filter = sp_heap_filter_now();
 
-	if (sp_unlikely(sp_heap_global.note_sampled != NULL))
-		sp_heap_global.note_sampled(ptr, true);
 	*in_the_making = SP_HEAP_FILTER_NONE;
+	if (sp_heap_note(ptr, true))
+		return SP_HEAP_FILTER_ALL;
 	return sp_heap_filter_is_constant(filter)
 		       ? filter
 		       : sp_heap_filter_count_in(ptr, in_the_making);
@@ -127,15 +136,15 @@ static inline void sp_heap_filter_check_added(const void *ptr, uintptr_t added,
 /* sp_heap_may_be_sampled() said yes; a closer look. Relaxed as there. */
 static inline bool sp_heap_filter_may_be(uintptr_t filter, const void *ptr)
 {
+	if (sp_unlikely(sp_heap_global.is_noted != NULL) && sp_heap_global.is_noted(ptr))
+		return true;
 	return sp_heap_filter_is_constant(filter) ? filter == SP_HEAP_FILTER_ALL
 						  : sp_heap_filter_has(filter, ptr);
 }
 
 static inline void sp_heap_filter_remove(uintptr_t filter, const void *ptr)
 {
-	if (sp_unlikely(sp_heap_global.note_sampled != NULL))
-		sp_heap_global.note_sampled(ptr, false);
-	if (!sp_heap_filter_is_constant(filter))
+	if (!sp_heap_note(ptr, false) && !sp_heap_filter_is_constant(filter))
 		sp_heap_filter_count_out(filter, ptr);
 }
 

@@ -117,6 +117,8 @@ void sp_heap_sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes);
 void sp_heap_note_failure(void);
 /* The filter knows this address: was it a sampled block? It ends here. */
 void sp_heap_free_sampled(void *ptr);
+/* Is it known to be a sampled one without a filter? */
+bool sp_heap_is_noted(const void *ptr);
 
 /* --- hot --- */
 
@@ -179,7 +181,8 @@ static inline bool sp_heap_may_be_sampled(const void *ptr)
 	if (sp_unlikely(filter <= SP_HEAP_FILTER_ALL))
 		return filter == SP_HEAP_FILTER_ALL ||
 		       (uintptr_t)ptr % SP_HEAP_NULL_STEP == 0;
-	return sp_heap_filter_asks(ptr);
+	return sp_heap_filter_asks(ptr) ||
+	       (sp_alloc_line.has_block_caches && sp_heap_is_noted(ptr));
 }
 
 /* Before the block is given back: afterwards its address may be another thread's. */
@@ -225,7 +228,7 @@ static inline bool sp_heap_count_unsampled_free_quick(void *ptr)
 struct sp_heap_hold {
 	struct sp_live_block *block; /* NULL: it is not a sampled one */
 	uint64_t word;
-	uintptr_t filter; /* that it is counted in */
+	uintptr_t filter; /* that it is counted in; a constant one: in none */
 	uint32_t forks;	  /* of the process that holds it */
 };
 
@@ -293,11 +296,13 @@ struct sp_heap_settings {
 int sp_heap_capture_init(const struct sp_heap_settings *settings);
 
 /*
- * Context: hook, at the process's first allocation. note_sampled() is called on the
- * calling thread in a hook: when a block is sampled, before the program has it, and when
- * it is none of the sampled any more.
+ * Context: hook, at the process's first allocation. note() is called on the calling
+ * thread in a hook: when a block is sampled, before the program has it, and when it is
+ * none of the sampled any more, while it is still the thread's. Where it returns true
+ * is_noted() knows the block, and the filter need not.
  */
-void sp_heap_tell_sampled(void (*note_sampled)(const void *ptr, bool is_sampled));
+void sp_heap_tell_sampled(bool (*note)(const void *ptr, bool is_sampled),
+			  bool (*is_noted)(const void *ptr));
 
 /* Context: signal, before the recording's first use. Makes it one with a heap, if there
  * are points. */
