@@ -243,11 +243,20 @@ static bool is_data_scarce(void)
 	return true;
 }
 
+static void note_runtime_dir(void)
+{
+	const char *directory = secure_getenv("XDG_RUNTIME_DIR");
+
+	if (directory && strlen(directory) < sizeof(sp_agent.runtime_dir))
+		strcpy(sp_agent.runtime_dir, directory);
+}
+
 static int make_recording(void)
 {
 	const struct sp_options *options = &sp_agent.options;
 	int err;
 
+	note_runtime_dir();
 	sp_collector_make_places(options);
 	err = sp_own_recording_make();
 	if (!err && sp_capture.recording.is_file && sp_capture.recording.wanted_error)

@@ -12,6 +12,7 @@
 #include "sp_recording.h"
 #include "sp_reporter_thread.h"
 
+#include <limits.h>
 #include <stdint.h>
 
 /* At the end of the process somebody waits for the profiles, but not for ever: a
@@ -29,6 +30,9 @@
 struct sp_agent {
 	struct sp_options options;
 	const char *program;
+	/* XDG_RUNTIME_DIR of the start, as a fork child may have overwritten its
+	 * environment, or be about to; "": none. */
+	char runtime_dir[PATH_MAX];
 	enum sp_heap_coverage heap_coverage;
 	struct sp_absorber absorber;
 	struct sp_reporter_setup reporter_setup;

@@ -51,7 +51,7 @@ int sp_own_recording_make(void)
 {
 	struct sp_recording_settings settings = {
 		.directory = sp_agent.options.recording_dir,
-		.runtime_directory = secure_getenv("XDG_RUNTIME_DIR"),
+		.runtime_directory = sp_agent.runtime_dir,
 		.out_directory = sp_agent.options.out_dir,
 		.program = sp_agent.program,
 		.bytes_max = sp_agent.options.recording_bytes_max,

@@ -161,8 +161,24 @@ START_TEST(child_that_nobody_knows_of_is_harmless)
 }
 END_TEST
 
+/* nginx clears it in all processes. */
+START_TEST(recording_of_a_child_without_environment_is_where_its_parents_was)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"fork_corners", "no_environment", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+
+	victim_assert_success(victim);
+	ck_assert_uint_eq(victim_count(victim->recordings, "fork_corners.*.spanprof"), 1);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
+	tcase_add_test(tcase,
+		       recording_of_a_child_without_environment_is_where_its_parents_was);
 	tcase_add_test(tcase, child_that_nobody_knows_of_is_harmless);
 	tcase_add_test(tcase, vfork_child_of_a_child_begins_no_recording);
 	tcase_add_test(tcase, child_of_a_small_stack_is_profiled);

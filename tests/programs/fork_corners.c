@@ -14,6 +14,7 @@
  *   vfork_first      a child whose own vfork child allocates before it does anything;
  *                    prints its number
  *   vfork_allocates  a vfork child allocates at length
+ *   no_environment   a child whose parent has cleared its environment is killed
  *   abort_and_jump   a child's handler of SIGABRT jumps out of abort(), and it goes on
  */
 #include "burn.h"
@@ -324,8 +325,26 @@ static int run_abort_and_jump(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : 4;
 }
 
+static int run_no_environment(void)
+{
+	int status = 0;
+	pid_t child;
+
+	clearenv();
+	child = fork();
+	if (child == 0) {
+		child_work();
+		raise(SIGKILL);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child)
+		return 1;
+	return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "no_environment") == 0)
+		return run_no_environment();
 	if (argc > 1 && strcmp(argv[1], "abort_and_jump") == 0)
 		return run_abort_and_jump();
 	if (argc > 1 && strcmp(argv[1], "small_stack") == 0)
