@@ -191,10 +191,16 @@ static uint16_t announce_module(void *context, const struct sp_module_info *info
 
 static void refresh_modules(void)
 {
+	uint32_t left_out;
+
 	if (!reporter.collector.modules)
 		return;
 	atomic_store_explicit(&sp_capture.wants_modules, false, memory_order_relaxed);
 	sp_modules_refresh(reporter.collector.modules);
+	left_out = sp_modules_take_left_out(reporter.collector.modules);
+	if (left_out)
+		sp_recording_count(reporter.collector.recording, SP_LOSS_NO_MODULE_ID,
+				   left_out);
 	reporter.setup.calls->modules_told();
 }
 

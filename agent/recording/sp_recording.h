@@ -90,7 +90,7 @@ enum sp_loss {
 	SP_LOSS_NO_TIMER,	/* threads without a timer (RLIMIT_SIGPENDING) */
 	SP_LOSS_GROUP_FULL,	/* threads whose entry function has no group */
 	SP_LOSS_NO_SPACE,	/* requests for storage that were refused */
-	SP_LOSS_NO_MODULE_ID,	/* modules beyond the module table */
+	SP_LOSS_NO_MODULE_ID,	/* modules beyond the table, or too many to follow */
 	SP_LOSS_DAMAGED,	/* records that could not be read */
 	SP_LOSS_HEAP_STACK,	/* blocks whose stack no longer fitted the tables */
 	SP_LOSS_HEAP_CUT,	/* blocks' stacks cut at the depth limit */

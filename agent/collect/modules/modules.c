@@ -149,6 +149,7 @@ static int find_objects(struct sp_modules *modules)
 	uint64_t covered = 0;
 
 	modules->found_count = 0;
+	modules->left_out_count = 0;
 	if (!reserve_code_ranges(modules))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < maps->count; i++) {
@@ -166,6 +167,8 @@ static int find_objects(struct sp_modules *modules)
 			ask_loader(found.image.text_start, &found.loader);
 			if (added)
 				*added = found;
+			else
+				modules->left_out_count++;
 			covered = found.image.end;
 			continue;
 		}
@@ -221,6 +224,7 @@ static struct sp_tracked *create_tracked(const struct sp_modules *modules,
 					 const struct sp_found *found)
 {
 	struct sp_tracked *tracked = sp_heap_zalloc(sizeof(*tracked));
+	int err;
 
 	if (!tracked)
 		return NULL;
@@ -233,8 +237,11 @@ static struct sp_tracked *create_tracked(const struct sp_modules *modules,
 	tracked->module.is_permanent = found->is_permanent;
 	tracked->module.is_agent = is_agent(found);
 	tracked->module.mark = &tracked->mark;
-	if (!sp_frames_prepare(&found->image, sp_maps_path(&modules->maps, found->map),
-			       &tracked->module, &tracked->areas)) {
+	err = sp_frames_prepare(&found->image, sp_maps_path(&modules->maps, found->map),
+				&tracked->module, &tracked->areas);
+	/* What the loader has finished and cannot be read is damaged: its frames have
+	 * names at least. */
+	if (err && (err == -ENOMEM || !found->loader.dlfo_link_map)) {
 		sp_heap_free(tracked);
 		return NULL;
 	}
@@ -373,6 +380,16 @@ int sp_modules_refresh(struct sp_modules *modules)
 		err = scan_and_publish(modules);
 	/* What still changes is left to the next refresh. */
 	return err == -EAGAIN ? 0 : err;
+}
+
+uint32_t sp_modules_take_left_out(struct sp_modules *modules)
+{
+	uint32_t before = modules->left_out_told;
+
+	if (modules->left_out_count <= before)
+		return 0;
+	modules->left_out_told = modules->left_out_count;
+	return modules->left_out_count - before;
 }
 
 void sp_modules_destroy(struct sp_modules *modules)

@@ -11,6 +11,8 @@
 #include "sp_syscall.h"
 #include "unwind_cfi.h"
 
+#include <errno.h>
+
 /* Beyond, a header is damaged rather than large. */
 #define DATA_BYTES_MAX (UINT64_C(512) << 20)
 #define FDES_MAX 8000000U
@@ -51,19 +53,22 @@ void sp_frames_release(struct sp_frames_areas *areas)
 	areas->count = 0;
 }
 
-/* Copies a piece of the module; *delta leads from its addresses to the copy. */
-static bool copy_data(struct sp_frames_areas *areas, uint64_t address,
-		      uint64_t size_bytes, int64_t *delta)
+/* Copies a piece of the module; *delta leads from its addresses to the copy. 0, -ENOMEM,
+ * or -EFAULT when it is not there. */
+static int copy_data(struct sp_frames_areas *areas, uint64_t address, uint64_t size_bytes,
+		     int64_t *delta)
 {
 	void *copy;
 
 	if (size_bytes > DATA_BYTES_MAX)
-		return false;
+		return -EFAULT;
 	copy = add_area(areas, size_bytes);
-	if (!copy || !sp_guarded_read(address, copy, size_bytes))
-		return false;
+	if (!copy)
+		return -ENOMEM;
+	if (!sp_guarded_read(address, copy, size_bytes))
+		return -EFAULT;
 	*delta = (int64_t)((uint64_t)(uintptr_t)copy - address);
-	return true;
+	return 0;
 }
 
 /* Where the entries of .eh_frame really end: its segment goes on with other data. */
@@ -78,24 +83,28 @@ static uint64_t entries_bytes(const struct sp_unwind_module *module)
 	return offset < module->eh_frame_bytes ? offset : module->eh_frame_bytes;
 }
 
-static bool use_eh_frame(const struct sp_elf_image *image,
-			 struct sp_unwind_module *module, struct sp_frames_areas *areas)
+static int use_eh_frame(const struct sp_elf_image *image, struct sp_unwind_module *module,
+			struct sp_frames_areas *areas)
 {
+	int err = 0;
+
 	module->hdr_address = image->hdr_address;
 	module->hdr_bytes = image->hdr_bytes;
 	module->eh_frame_address = image->eh_frame_address;
 	module->eh_frame_bytes = image->eh_frame_bytes;
 	if (module->is_permanent)
-		return true;
-	if (module->hdr_bytes &&
-	    !copy_data(areas, module->hdr_address, module->hdr_bytes, &module->hdr_delta))
-		return false;
-	if (!copy_data(areas, module->eh_frame_address, module->eh_frame_bytes,
-		       &module->eh_frame_delta))
-		return false;
+		return 0;
+	if (module->hdr_bytes)
+		err = copy_data(areas, module->hdr_address, module->hdr_bytes,
+				&module->hdr_delta);
+	if (!err)
+		err = copy_data(areas, module->eh_frame_address, module->eh_frame_bytes,
+				&module->eh_frame_delta);
+	if (err)
+		return err;
 	module->eh_frame_bytes = entries_bytes(module);
 	shrink_area(areas, module->eh_frame_bytes);
-	return true;
+	return 0;
 }
 
 static void sift_down(struct sp_unwind_fde *fdes, uint32_t root, uint32_t count)
@@ -154,37 +163,37 @@ static uint32_t list_functions(const struct sp_unwind_module *module,
 	return count;
 }
 
-static bool build_table(struct sp_unwind_module *module, struct sp_frames_areas *areas)
+static int build_table(struct sp_unwind_module *module, struct sp_frames_areas *areas)
 {
 	uint32_t count = list_functions(module, NULL, FDES_MAX);
 	struct sp_unwind_fde *fdes;
 
 	if (count == 0) {
 		module->eh_frame_bytes = 0;
-		return true;
+		return 0;
 	}
 	fdes = add_area(areas, count * sizeof(*fdes));
 	if (!fdes)
-		return false;
+		return -ENOMEM;
 	count = list_functions(module, fdes, count);
 	sort_fdes(fdes, count);
 	module->fdes = fdes;
 	module->fde_count = count;
-	return true;
+	return 0;
 }
 
 /* Unwind data that only the section headers of the file lead to. */
-static bool use_file(const struct sp_elf_image *image, const char *path,
-		     struct sp_unwind_module *module, struct sp_frames_areas *areas)
+static int use_file(const struct sp_elf_image *image, const char *path,
+		    struct sp_unwind_module *module, struct sp_frames_areas *areas)
 {
 	struct sp_elf_section section;
 	struct sp_elf_image in_memory = *image;
-	bool is_done = true;
+	int err = 0;
 	int fd = sp_elf_open_file(path, image);
 	void *copy;
 
 	if (fd < 0)
-		return true;
+		return 0;
 	/* A lone terminator, which is 4 bytes, is no data. */
 	if (sp_elf_find_section(fd, ".eh_frame", &section) && section.address &&
 	    section.size_bytes > 4) {
@@ -194,41 +203,50 @@ static bool use_file(const struct sp_elf_image *image, const char *path,
 		if (in_memory.eh_frame_address >= module->start &&
 		    in_memory.eh_frame_address < module->end &&
 		    section.size_bytes <= module->end - in_memory.eh_frame_address)
-			is_done = use_eh_frame(&in_memory, module, areas);
+			err = use_eh_frame(&in_memory, module, areas);
 	} else if (sp_elf_find_section(fd, ".debug_frame", &section) &&
 		   section.size_bytes <= DATA_BYTES_MAX) {
 		copy = add_area(areas, section.size_bytes);
-		is_done = copy && sp_elf_read_file(fd, section.file_offset, copy,
-						   section.size_bytes);
+		if (!copy)
+			err = -ENOMEM;
+		else if (!sp_elf_read_file(fd, section.file_offset, copy,
+					   section.size_bytes))
+			err = -EFAULT;
 		module->is_debug_frame = true;
 		module->eh_frame_address = (uint64_t)(uintptr_t)copy;
 		module->eh_frame_bytes = section.size_bytes;
 	}
 	sp_syscall1(SYS_close, fd);
-	return is_done;
+	return err;
 }
 
-static bool prepare(const struct sp_elf_image *image, const char *path,
-		    struct sp_unwind_module *module, struct sp_frames_areas *areas)
+static int prepare(const struct sp_elf_image *image, const char *path,
+		   struct sp_unwind_module *module, struct sp_frames_areas *areas)
 {
 	const uint8_t *table;
 	uint32_t count;
+	int err = image->eh_frame_bytes ? use_eh_frame(image, module, areas)
+					: use_file(image, path, module, areas);
 
-	if (image->eh_frame_bytes ? !use_eh_frame(image, module, areas)
-				  : !use_file(image, path, module, areas))
-		return false;
-	if (module->eh_frame_bytes == 0 || sp_cfi_find_table(module, &table, &count))
-		return true;
+	if (err || module->eh_frame_bytes == 0 ||
+	    sp_cfi_find_table(module, &table, &count))
+		return err;
 	module->hdr_bytes = 0;
 	return build_table(module, areas);
 }
 
-bool sp_frames_prepare(const struct sp_elf_image *image, const char *path,
-		       struct sp_unwind_module *module, struct sp_frames_areas *areas)
+int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
+		      struct sp_unwind_module *module, struct sp_frames_areas *areas)
 {
+	int err;
+
 	areas->count = 0;
-	if (prepare(image, path, module, areas))
-		return true;
-	sp_frames_release(areas);
-	return false;
+	err = prepare(image, path, module, areas);
+	if (err) {
+		sp_frames_release(areas);
+		module->hdr_bytes = 0;
+		module->eh_frame_bytes = 0;
+		module->is_debug_frame = false;
+	}
+	return err;
 }

@@ -23,11 +23,11 @@ struct sp_frames_areas {
  * Sets the unwind data of module, whose base and is_permanent are set: in place for
  * a permanent one, else copies. Where there is no search table, or only
  * .debug_frame in the file at path, a sorted one is built. A module without any
- * data keeps none. False when memory is short or the module went away; nothing is
- * then kept.
+ * data keeps none. 0, or, with none kept: -ENOMEM, or -EFAULT when they cannot be
+ * read, as they are damaged or the module is not there yet, or no more.
  */
-bool sp_frames_prepare(const struct sp_elf_image *image, const char *path,
-		       struct sp_unwind_module *module, struct sp_frames_areas *areas);
+int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
+		      struct sp_unwind_module *module, struct sp_frames_areas *areas);
 
 void sp_frames_release(struct sp_frames_areas *areas);
 

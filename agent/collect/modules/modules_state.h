@@ -53,6 +53,9 @@ struct sp_modules {
 	struct sp_maps maps;
 	struct sp_found *found; /* by address */
 	uint32_t found_count, found_capacity;
+	/* Objects of the last scan that found has no room for, and of how many somebody
+	 * has been told. */
+	uint32_t left_out_count, left_out_told;
 	struct sp_unwind_range *code;
 	uint32_t code_count;
 	bool is_scanned; /* once at least */

@@ -62,6 +62,10 @@ void sp_modules_set_loaded(struct sp_modules *modules, sp_modules_loaded loaded)
  */
 int sp_modules_refresh(struct sp_modules *modules);
 
+/* Modules that there is no room to follow: how many more there were at the last refresh
+ * than at any at which this was asked. */
+uint32_t sp_modules_take_left_out(struct sp_modules *modules);
+
 /*
  * What earlier refreshes replaced waits from here on for the walks that may be using it.
  * False: something waits already, what was replaced since has to wait for that, or there

@@ -107,7 +107,7 @@ static const char *const common_losses[SP_LOSS_COUNT] = {
 	[SP_LOSS_SPAN_NAMELESS] =
 		"samples with attributes of otel_thread_ctx_v1 whose keys had no names "
 		"yet, or never: their labels are left out",
-	[SP_LOSS_NO_MODULE_ID] = "modules beyond the module table",
+	[SP_LOSS_NO_MODULE_ID] = "modules too many to be named",
 	[SP_LOSS_DAMAGED] = "records that could not be read",
 };
 
