@@ -10,6 +10,7 @@
 #include "unwind_cfa.h"
 
 #define HDR_ENTRY_BYTES 8
+#define SEARCH_PARTS 8U
 
 static struct sp_cursor section_cursor(const struct sp_unwind_module *module,
 				       uint64_t offset)
@@ -208,7 +209,8 @@ static int32_t table_word(const uint8_t *table, uint32_t word)
 /*
  * The last entry of .eh_frame_hdr that starts at or before. The table is as long as the
  * module has functions, and after what the program did meanwhile nothing of it is in the
- * processor's caches: three entries are asked for at once, which takes as long as one.
+ * processor's caches: seven entries are asked for at once, which takes hardly longer than
+ * one.
  */
 static bool search_hdr(const struct sp_unwind_module *module, uint64_t address,
 		       uint64_t *fde_offset)
@@ -221,15 +223,15 @@ static bool search_hdr(const struct sp_unwind_module *module, uint64_t address,
 		return false;
 	if ((int64_t)relative < table_word(table, 0))
 		return false;
-	while (count > 4) {
-		uint32_t part = count / 4;
+	while (count > SEARCH_PARTS) {
+		uint32_t part = count / SEARCH_PARTS;
 		uint32_t parts = 0;
 
-		for (uint32_t i = 1; i < 4; i++)
+		for (uint32_t i = 1; i < SEARCH_PARTS; i++)
 			parts += (int64_t)table_word(table, 2 * (low + i * part)) <=
 				 (int64_t)relative;
 		low += parts * part;
-		count = parts == 3 ? count - 3 * part : part;
+		count = parts == SEARCH_PARTS - 1 ? count - parts * part : part;
 	}
 	while (count > 1) {
 		uint32_t half = count / 2;
