@@ -5,6 +5,7 @@
 #ifndef UNWIND_CAPTURE_H
 #define UNWIND_CAPTURE_H
 
+#include "run_suite.h"
 #include "sp_compiler.h"
 #include "unwind_fixture.h"
 
@@ -186,21 +187,6 @@ static void map_jit(void)
 			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(jit_area, MAP_FAILED);
 	memcpy(jit_area, jit_code, sizeof(jit_code));
-}
-
-/* Runs the tests of one program. */
-static int run_suite(const char *name, TCase *tc)
-{
-	Suite *suite = suite_create(name);
-	SRunner *runner;
-	int failed;
-
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 #endif

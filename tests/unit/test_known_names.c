@@ -4,6 +4,7 @@
  */
 #include "sp_known_names.h"
 
+#include "run_suite.h"
 #include "test_heap.h"
 
 #include <check.h>
@@ -179,10 +180,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("known_names");
 	TCase *tcase = tcase_create("known_names");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, only_what_nobody_has_asked_is_looked_for);
@@ -191,10 +189,5 @@ int main(void)
 	tcase_add_test(tcase, nothing_is_asked_for_nothing);
 	tcase_add_test(tcase, names_do_not_depend_on_memory_to_keep_them);
 	tcase_add_test(tcase, poor_names_are_not_kept);
-	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_suite("known_names", tcase);
 }

@@ -1,6 +1,7 @@
 /* Which modules are loaded, and what is known of them. */
 #include "modules_frames.h"
 #include "modules_maps.h"
+#include "run_suite.h"
 #include "sp_compiler.h"
 #include "unwind_cfi.h"
 #include "unwind_fixture.h"
@@ -542,10 +543,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("modules");
 	TCase *tc = tcase_create("loaded modules");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
@@ -574,10 +572,5 @@ int main(void)
 	tcase_add_test(tc, destroyed_tracker_leaves_no_snapshot);
 	tcase_add_test(tc, missing_list_of_mappings_is_an_error);
 	tcase_add_test(tc, refresh_survives_libraries_that_come_and_go_meanwhile);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite("modules", tc);
 }

@@ -1,4 +1,5 @@
 /* Modules that cannot be followed as others are. */
+#include "run_suite.h"
 #include "unwind_fixture.h"
 
 #include <check.h>
@@ -111,19 +112,11 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("modules_left_out");
 	TCase *tc = tcase_create("left_out");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, library_whose_unwind_data_cannot_be_read_keeps_its_name);
 	tcase_add_test(tc, modules_that_are_too_many_are_counted_once);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite("modules_left_out", tc);
 }

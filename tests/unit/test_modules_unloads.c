@@ -1,5 +1,6 @@
 /* Which modules are believed after one of them was unloaded, and when another has come
  * to lie in its place. */
+#include "run_suite.h"
 #include "sp_compiler.h"
 #include "unwind_fixture.h"
 #include "unwind_step.h"
@@ -294,10 +295,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("modules_unloads");
 	TCase *tc = tcase_create("unloads");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
@@ -308,10 +306,5 @@ int main(void)
 	tcase_add_test(tc, close_of_another_in_a_scan_makes_for_one_more);
 	tcase_add_test(tc, stack_of_before_is_not_of_what_was_opened_since);
 	tcase_add_test(tc, stack_of_before_is_of_what_has_been_there_since);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite("modules_unloads", tc);
 }

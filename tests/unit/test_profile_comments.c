@@ -3,6 +3,8 @@
  */
 #include "profile_comments.h"
 
+#include "run_suite.h"
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,17 +41,9 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("profile_comments");
 	TCase *tc = tcase_create("profile_comments");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, arguments_are_parted_by_spaces);
 	tcase_add_test(tc, script_among_the_arguments_stays_on_one_line);
-	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return run_suite("profile_comments", tc);
 }
