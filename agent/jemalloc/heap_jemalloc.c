@@ -281,6 +281,7 @@ int sp_je_no_backtrace(void *callback, void *argument);
 unsigned long sp_je_no_get_ip(void *context);
 int sp_je_no_thread(pthread_t *thread, const pthread_attr_t *attributes,
 		    void *(*start_routine)(void *), void *argument);
+void *sp_je_no_symbol(void *handle, const char *name);
 char *sp_je_no_variable(const char *name);
 ssize_t sp_je_no_link(const char *path, char *target, size_t target_bytes);
 
@@ -320,6 +321,15 @@ int sp_je_no_thread(pthread_t *thread, const pthread_attr_t *attributes,
 	(void)start_routine;
 	(void)argument;
 	return EAGAIN;
+}
+
+/* It looks for the pthread_create() that it would make them with: by the loader, whose
+ * lock a thread of the program's may have, and through a dlsym() of the program's. */
+void *sp_je_no_symbol(void *handle, const char *name)
+{
+	(void)handle;
+	(void)name;
+	return NULL;
 }
 
 /*

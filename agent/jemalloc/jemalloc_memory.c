@@ -1,9 +1,10 @@
 /*
- * The mmap() and munmap() of the private jemalloc. Where it serves the program they cut
- * pieces from one range of reserved addresses, one behind the other; what is given back
- * stays reserved, for a mapping of somebody else's in there would be taken for
- * jemalloc's. (jemalloc itself uses its addresses again, so little is ever given back.)
- * The range has no memory and costs nothing until it is used. Context: hook.
+ * The mmap() and munmap() of the private jemalloc, which gets nothing from sbrk(). Where
+ * it serves the program they cut pieces from one range of reserved addresses, one behind
+ * the other; what is given back stays reserved, for a mapping of somebody else's in there
+ * would be taken for jemalloc's. (jemalloc itself uses its addresses again, so little is
+ * ever given back.) The range has no memory and costs nothing until it is used.
+ * Context: hook.
  */
 #include "jemalloc_memory.h"
 
@@ -26,6 +27,7 @@ void *sp_je_mmap(void *address, size_t size_bytes, int protection, int flags, in
 		 off_t offset);
 int sp_je_munmap(void *address, size_t size_bytes);
 int sp_je_madvise(void *address, size_t size_bytes, int advice);
+void *sp_je_no_break(intptr_t bytes);
 
 struct sp_alloc_jemalloc sp_alloc_jemalloc;
 
@@ -154,6 +156,13 @@ int sp_je_munmap(void *address, size_t size_bytes)
 int sp_je_madvise(void *address, size_t size_bytes, int advice)
 {
 	return is_error(sp_syscall3(SYS_madvise, address, size_bytes, advice)) ? -1 : 0;
+}
+
+/* The end of the data segment is the program's to move. */
+void *sp_je_no_break(intptr_t bytes)
+{
+	(void)bytes;
+	return (void *)-1; // NOLINT
 }
 
 /* The bytes that tell of its pages lie behind the range: few of them are ever touched,

@@ -5,18 +5,25 @@
  * another thread than its own calls it, as that of libuid_wrapper does at the program's
  * end. Most of its CPU time is spent in the first. Tells how often somebody entered that
  * twice (entered_twice), and what the kernel's own clock says of its CPU time
- * (self_cpu_ns).
+ * (self_cpu_ns). It also has locks, as profilers of locks put in front of programs, and
+ * an end of the data segment, of which it makes no use: it tells how often somebody else
+ * did (locks, breaks), and another thread that does ends it.
  */
 #include "burn.h"
 
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #define FASTER 10
 #define CALLED_BY_ANOTHER 3
 
 static volatile sig_atomic_t is_inside;
 static volatile sig_atomic_t entered_twice;
+
+static atomic_int locks, breaks;
 
 static long kernel(long number, long a, long b, long c)
 {
@@ -37,11 +44,24 @@ static int64_t kernels_ns(clockid_t clock)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+/* Also at the program's end, when it has told already. */
+static void only_own_thread(void)
+{
+	if (kernel(SYS_gettid, 0, 0, 0) != kernel(SYS_getpid, 0, 0, 0))
+		kernel(SYS_exit_group, CALLED_BY_ANOTHER, 0, 0);
+}
+
+static int enter(atomic_int *count)
+{
+	only_own_thread();
+	atomic_fetch_add(count, 1);
+	return 0;
+}
+
 long syscall(long number, ...)
 {
 	(void)number;
-	if (kernel(SYS_gettid, 0, 0, 0) != kernel(SYS_getpid, 0, 0, 0))
-		kernel(SYS_exit_group, CALLED_BY_ANOTHER, 0, 0);
+	only_own_thread();
 	return -1;
 }
 
@@ -59,6 +79,45 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 	return 0;
 }
 
+int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attributes)
+{
+	(void)mutex;
+	(void)attributes;
+	return enter(&locks);
+}
+
+int pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+	(void)mutex;
+	return enter(&locks);
+}
+
+int pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+	(void)mutex;
+	return enter(&locks);
+}
+
+int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+	(void)mutex;
+	return enter(&locks);
+}
+
+int pthread_cond_init(pthread_cond_t *condition, const pthread_condattr_t *attributes)
+{
+	(void)condition;
+	(void)attributes;
+	return enter(&locks);
+}
+
+void *sbrk(intptr_t bytes)
+{
+	(void)bytes;
+	enter(&breaks);
+	return (void *)-1;
+}
+
 int main(int argc, char **argv)
 {
 	int64_t cpu_ns = number_argument(argc, argv, 1, 500) * NS_PER_MS;
@@ -71,5 +130,7 @@ int main(int argc, char **argv)
 	}
 	tell("self_cpu_ns", kernels_ns(CLOCK_PROCESS_CPUTIME_ID));
 	tell("entered_twice", entered_twice);
+	tell("locks", locks);
+	tell("breaks", breaks);
 	return 0;
 }
