@@ -14,11 +14,16 @@
 #define FIRST_CAPACITY_FRAMES 128
 #define CAPACITY_FRAMES_MAX (UINT32_C(1) << 30)
 
+/*
+ * Fibonacci hashing: only the product's highest bits depend on all of the frame. Those
+ * below would be the same for one place in all copies of a library, as the module is in
+ * the frame's highest bits.
+ */
 static uint32_t first_slot(const struct sp_frame_table *table, uint64_t frame)
 {
-	/* Fibonacci hashing: the product's high half depends on all of the frame. */
-	return (uint32_t)((frame * UINT64_C(0x9e3779b97f4a7c15)) >> 32) &
-	       (table->capacity_frames * 2 - 1);
+	uint64_t product = frame * UINT64_C(0x9e3779b97f4a7c15);
+
+	return (uint32_t)((product >> 32) * table->capacity_frames * 2 >> 32);
 }
 
 static uint32_t next_slot(const struct sp_frame_table *table, uint32_t slot)
