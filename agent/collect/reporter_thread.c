@@ -342,12 +342,11 @@ static void write_profiles(bool is_end)
 	if (atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
 		refresh_modules();
 	sp_collector_round(&reporter.collector, true);
-	if (reporter.out_dir_fd < 0 &&
-	    sp_directory_open(reporter.setup.options->out_dir, &reporter.out_dir_fd) != 0)
-		reporter.out_dir_fd = -1;
-	if (reporter.out_dir_fd < 0) {
-		summary->error = -ENOENT;
-	} else {
+	summary->error = reporter.out_dir_fd >= 0
+				 ? 0
+				 : sp_directory_open(reporter.setup.options->out_dir,
+						     &reporter.out_dir_fd);
+	if (!summary->error) {
 		bool is_locked = keep_handlers_from_draining();
 
 		if (sp_event_reporters_leave_profiles(reporter.setup.options))

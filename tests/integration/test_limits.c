@@ -324,17 +324,18 @@ struct place {
 	bool is_profile_owed;
 	bool is_recording_lost;
 	bool is_recording_elsewhere;
+	const char *why_not; /* no profile can be written there; NULL: not checked */
 };
 
 static const struct place places[] = {
-	{"/nonexistent/folder", NULL, true, false, false},
-	{"/proc/self", NULL, true, false, true},
-	{"/dev/null", NULL, true, false, true},
-	{NULL, "/nonexistent/folder", false, false, false},
-	{NULL, "/proc", false, false, false},
-	{"/proc/none", "/proc", false, true, false},
-	{"/nonexistent/folder", "/nonexistent/folder", false, false, false},
-	{"/dev/null", "/dev/null", false, true, false},
+	{"/nonexistent/folder", NULL, true, false, false, NULL},
+	{"/proc/self", NULL, true, false, true, NULL},
+	{"/dev/null", NULL, true, false, true, NULL},
+	{NULL, "/nonexistent/folder", false, false, false, NULL},
+	{NULL, "/proc", false, false, false, NULL},
+	{"/proc/none", "/proc", false, true, false, "No such file or directory"},
+	{"/nonexistent/folder", "/nonexistent/folder", false, false, false, NULL},
+	{"/dev/null", "/dev/null", false, true, false, "Not a directory"},
 };
 
 START_TEST(impossible_places_are_said_and_harmless)
@@ -376,6 +377,12 @@ START_TEST(impossible_places_are_said_and_harmless)
 		ck_assert_msg(strstr(agent->agent_lines, path) != NULL, "%s",
 			      agent->agent_lines);
 		snprintf(path, sizeof(path), "the recording is in %s", agent->profiles);
+		ck_assert_msg(strstr(agent->agent_lines, path) != NULL, "%s",
+			      agent->agent_lines);
+	}
+	if (places[_i].why_not) {
+		snprintf(path, sizeof(path), " to %s: %s; the recording is lost",
+			 places[_i].out, places[_i].why_not);
 		ck_assert_msg(strstr(agent->agent_lines, path) != NULL, "%s",
 			      agent->agent_lines);
 	}
