@@ -80,6 +80,40 @@ START_TEST(strangers_take_as_much_as_they_have)
 }
 END_TEST
 
+static const char *scale_comment(void)
+{
+	const struct sp_profile_view *view = sp_cpu_profile_view(profile);
+
+	for (uint32_t i = 0; i < view->comment_count; i++)
+		if (strncmp(view->comments[i], "scale: ", 7) == 0)
+			return view->comments[i];
+	return "";
+}
+
+/* A library that is gone lay where the one with the threads' function now is. */
+START_TEST(entry_is_of_the_module_that_it_was_met_in)
+{
+	struct sp_module_record module = {.base = 0x7f0000000000,
+					  .text_start = 0x7f0000001000,
+					  .text_end = 0x7f0000002000};
+	struct sp_group *group = sp_recording_item(&recording, SP_SECTION_GROUPS, GROUP);
+
+	sp_recording_add_module(&recording, &module, "/lib/gone.so");
+	sp_recording_add_module(&recording, &module, "/lib/there.so");
+	atomic_store(&group->entry_address, module.base + 0x1234);
+	atomic_store(&group->entry_frame, sp_frame_make(2, 0x1234));
+	profile_of_ends(GROUP, 0);
+	ck_assert_msg(strstr(scale_comment(), " entry there.so+0x1234: "), "%s",
+		      scale_comment());
+	sp_cpu_profile_destroy(profile);
+	/* And before anybody has looked, only its address is known. */
+	atomic_store(&group->entry_frame, 0);
+	profile = sp_cpu_profile_create(&recording);
+	ck_assert_msg(strstr(scale_comment(), " entry 0x7f0000001234: "), "%s",
+		      scale_comment());
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("profile_cpu");
@@ -91,6 +125,7 @@ int main(void)
 	tcase_add_test(tc, ends_of_threads_are_their_own_time);
 	tcase_add_test(tc, what_no_end_takes_is_of_threads_that_nobody_saw);
 	tcase_add_test(tc, strangers_take_as_much_as_they_have);
+	tcase_add_test(tc, entry_is_of_the_module_that_it_was_met_in);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

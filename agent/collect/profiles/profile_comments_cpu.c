@@ -6,6 +6,7 @@
 
 #include "profile_comments_spans.h"
 #include "profile_common.h"
+#include "sp_frame.h"
 #include "sp_recording_reader.h"
 
 #include <string.h>
@@ -67,26 +68,28 @@ static unsigned int find_largest(const struct sp_group_sum *groups,
 	return count;
 }
 
-/* Where code is, in terms that outlive the process: "module+0xoffset". */
+/* Where code is, in terms that outlive the process: "module+0xoffset". Its address alone
+ * may by now be another module's. */
 static void say_place(struct sp_text *line, const struct sp_recording *recording,
-		      uint64_t address)
+		      const struct sp_group *group)
 {
-	uint64_t modules = sp_recording_used(recording, SP_SECTION_MODULES);
+	uint64_t frame = sp_atomic_value(&group->entry_frame);
+	uint16_t module = sp_frame_module(frame);
 
-	for (uint64_t i = 0; i < modules; i++) {
-		const struct sp_module_record *module =
-			sp_recording_item(recording, SP_SECTION_MODULES, i);
-		const char *path = sp_recording_string(recording, module->path);
+	if (module == SP_MODULE_NONE ||
+	    module > sp_recording_used(recording, SP_SECTION_MODULES)) {
+		sp_text_string(line, "0x");
+		sp_text_hex(line, sp_atomic_value(&group->entry_address));
+	} else {
+		const struct sp_module_record *record = sp_recording_item(
+			recording, SP_SECTION_MODULES, module - UINT64_C(1));
+		const char *path = sp_recording_string(recording, record->path);
+		const char *slash = strrchr(path, '/');
 
-		if (address < module->text_start || address >= module->text_end)
-			continue;
-		sp_text_string(line, strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
-		sp_text_string(line, "+");
-		address -= module->base;
-		break;
+		sp_text_string(line, slash ? slash + 1 : path);
+		sp_text_string(line, "+0x");
+		sp_text_hex(line, sp_frame_offset(frame));
 	}
-	sp_text_string(line, "0x");
-	sp_text_hex(line, address);
 }
 
 /* Scale factors tell how far the sampled sum was from the exact time. */
@@ -107,7 +110,7 @@ static void say_scales(struct sp_profile_comments *comments,
 
 		sp_comment_begin(&line, comments);
 		sp_text_string(&line, "scale: threads of entry ");
-		say_place(&line, recording, sp_atomic_value(&group->entry_address));
+		say_place(&line, recording, group);
 		sp_text_string(&line, ": ");
 		sp_text_decimal(&line, sum->samples);
 		sp_text_string(&line, " samples times ");
