@@ -144,8 +144,9 @@ static int write_delta(const struct sp_delta_input *older,
 	else if (err)
 		sp_cli_complain("cannot write %s: %s", out ? out : chosen,
 				strerror(-err));
-	else
-		puts(out ? out : file.name);
+	else /* Where something else than a file is, the name got a number. */
+		printf("%.*s%s\n", out ? (int)(sp_text_base_name(out) - out) : 0,
+		       out ? out : "", file.name);
 	return err ? SP_EXIT_FAILED : SP_EXIT_OK;
 }
 

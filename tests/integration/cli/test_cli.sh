@@ -433,6 +433,12 @@ delta_tells_kinds_apart_that_measure_the_same() {
 	run 1 delta ./bash.*.peak.pb.gz ./bash.*.leaks.pb.gz
 	expect_match 'one is of the kind peak, the other leaks' "$errors"
 	run 0 delta -o same ./bash.*.peak.pb.gz ./bash.*.peak.pb.gz
+	expect_same 'same' "$output"
+	# What is no file of profiles stays, and what was written is what is said.
+	ln -s elsewhere taken.pb.gz
+	run 0 delta -o ./taken.pb.gz ./bash.*.peak.pb.gz ./bash.*.peak.pb.gz
+	expect_same './taken.2.pb.gz' "$output"
+	gzip -t taken.2.pb.gz
 	run 1 delta same ./bash.*.peak.pb.gz
 	expect_match '^spanprof: same is itself what' "$errors"
 }
