@@ -410,6 +410,12 @@ SP_COLD void *sp_next_find_first(const char *name, const char *version)
 	return found;
 }
 
+SP_COLD bool sp_next_is_ours_first(const char *name)
+{
+	return sp_next_find_first(name, NULL) ==
+	       sp_next_find_in(sp_next_own_object(), name, NULL);
+}
+
 SP_COLD void *sp_next_find(const char *name)
 {
 	return sp_next_find_version(name, NULL);

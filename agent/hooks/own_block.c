@@ -18,18 +18,10 @@ _Static_assert(SP_OWN_BLOCK_STEP % SP_HEAP_NULL_STEP == 0 &&
 SP_TLS bool sp_own_block_is_wanted;
 _Atomic bool sp_own_blocks_taken[SP_OWN_BLOCKS];
 
-/* Does whoever calls a function of that name meet ours? A library that comes before us
- * may stand in front of some. */
-static bool is_ours_first(const char *name)
-{
-	return sp_next_find_first(name, NULL) ==
-	       sp_next_find_in(sp_next_own_object(), name, NULL);
-}
-
 SP_COLD void *sp_own_block_take(size_t size_bytes)
 {
-	if (size_bytes > SP_OWN_BLOCK_BYTES || !is_ours_first("calloc") ||
-	    !is_ours_first("realloc") || !is_ours_first("free"))
+	if (size_bytes > SP_OWN_BLOCK_BYTES || !sp_next_is_ours_first("calloc") ||
+	    !sp_next_is_ours_first("realloc") || !sp_next_is_ours_first("free"))
 		return NULL;
 	for (uint32_t i = 0; i < SP_OWN_BLOCKS; i++) {
 		void *page;

@@ -6,6 +6,7 @@
 #include "sp_signal.h"
 
 #include "sp_compiler.h"
+#include "sp_next.h"
 #include "sp_syscall.h"
 
 #include <errno.h>
@@ -120,6 +121,13 @@ int sp_signal_install(void (*handler)(int, siginfo_t *, void *))
 	err = sp_signal_write_action(sp_signal_number(), &action, NULL);
 	if (err < 0)
 		return err;
+	/*
+	 * Who stands in front of sigaction() lays down how handlers run: Erlang's, that
+	 * all run on alternate stacks, as its compiled code has the stack pointer in a
+	 * heap with nothing to spare below it.
+	 */
+	if (!sp_next_is_ours_first("sigaction"))
+		sp_signal_use_own_stack();
 	unblock();
 	return 0;
 }

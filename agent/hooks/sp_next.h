@@ -30,6 +30,10 @@ void *sp_next_find_version(const char *name, const char *version);
  */
 void *sp_next_find_first(const char *name, const char *version);
 
+/* Context: hook. Does whoever calls a function of that name meet ours? The program, or a
+ * library that comes before us, may stand in front of it. */
+bool sp_next_is_ours_first(const char *name);
+
 /*
  * As sp_next_find_version(), but behind that object in place of ours; what the loader
  * finds for RTLD_NEXT where an object of the start-up asks. NULL also when it is none.

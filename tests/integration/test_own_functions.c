@@ -3,7 +3,8 @@
  * preloaded library: a clock_gettime(), as libfaketime, a syscall(), as libuid_wrapper.
  * The profiler keeps out of them: their locks may be held by the thread that our signal
  * interrupts, they may be over when the program ends, and their times are not those of
- * the processors.
+ * the processors. Others go on to a hook of ours, which would not come back if it in turn
+ * called the program's function; and who has a sigaction() says where handlers run.
  */
 #include "cpu_profile.h"
 #include "victim.h"
@@ -40,10 +41,26 @@ START_TEST(programs_own_functions_are_never_entered_by_us)
 }
 END_TEST
 
+START_TEST(programs_wrappers_go_on_to_hooks)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"own_wrappers", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+
+	ck_assert_int_eq(victim_number(victim->output, "handled"), 1);
+	ck_assert_int_eq(victim_number(victim->output, "overwritten"), 0);
+	ck_assert_int_eq(victim_number(victim->output, "called_by_others"), 0);
+	ck_assert_int_eq(victim_number(victim->output, "executed"), 1);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, programs_own_functions_are_never_entered_by_us, 0,
 			    sizeof(allocators) / sizeof(allocators[0]));
+	tcase_add_test(tcase, programs_wrappers_go_on_to_hooks);
 }
 
 int main(void)
