@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -154,6 +155,24 @@ int sp_recording_create_file(struct sp_recording *recording)
 	return fd;
 }
 
+/* program.PID.TIME.spanprof: of the program so much that no file system refuses it. */
+static void append_file_name(struct sp_text *path, const char *program)
+{
+	static const size_t kept_bytes_max =
+		NAME_MAX - sizeof(".2147483647.0123456789abcdef" SP_RECORDING_SUFFIX) + 1;
+	size_t kept_bytes = strlen(program);
+
+	if (kept_bytes > kept_bytes_max)
+		kept_bytes = sp_text_whole_bytes(program, kept_bytes_max);
+	for (size_t i = 0; i < kept_bytes; i++)
+		sp_text_char(path, program[i]);
+	sp_text_char(path, '.');
+	sp_text_decimal(path, (uint64_t)sp_syscall0(SYS_getpid));
+	sp_text_char(path, '.');
+	sp_text_hex(path, sp_clock_realtime_ns());
+	sp_text_string(path, SP_RECORDING_SUFFIX);
+}
+
 static int create_in(struct sp_recording *recording, const char *directory,
 		     const struct sp_recording_settings *settings)
 {
@@ -167,12 +186,7 @@ static int create_in(struct sp_recording *recording, const char *directory,
 	sp_text_init(&path, recording->path, sizeof(recording->path));
 	sp_text_string(&path, directory);
 	sp_text_char(&path, '/');
-	sp_text_string(&path, settings->program);
-	sp_text_char(&path, '.');
-	sp_text_decimal(&path, (uint64_t)sp_syscall0(SYS_getpid));
-	sp_text_char(&path, '.');
-	sp_text_hex(&path, sp_clock_realtime_ns());
-	sp_text_string(&path, SP_RECORDING_SUFFIX);
+	append_file_name(&path, settings->program);
 	if (path.is_cut)
 		return -ENAMETOOLONG;
 

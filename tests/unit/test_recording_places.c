@@ -85,6 +85,22 @@ static void path_that_is_too_long_leaves_anonymous_memory(void)
 	begin_recording(path, BYTES_MAX, false);
 }
 
+static void longest_program_name_leaves_room_for_the_rest(void)
+{
+	struct sp_recording_settings settings;
+	char program[NAME_MAX + 1];
+
+	memset(program, 'x', sizeof(program));
+	program[sizeof(program) - 1] = '\0';
+	settings_for(&settings, folder, "", "");
+	settings.program = program;
+	require(sp_recording_create(&recording, &settings) == 0);
+	require(lies_in(folder));
+	require(strlen(strrchr(recording.path, '/') + 1) <= NAME_MAX);
+	require(strncmp(strrchr(recording.path, '/') + 1, program, 200) == 0);
+	require(strstr(recording.path, SP_RECORDING_SUFFIX));
+}
+
 /* --- what happens to the file meanwhile --- */
 
 static void replace_by_a_file(void)
@@ -196,6 +212,7 @@ static void (*const cases[])(void) = {
 	file_is_for_its_owner_only,
 	read_only_directory_leaves_anonymous_memory,
 	path_that_is_too_long_leaves_anonymous_memory,
+	longest_program_name_leaves_room_for_the_rest,
 	removed_file_goes_on,
 	replaced_file_is_not_touched,
 	link_in_its_place_is_not_followed,
