@@ -10,6 +10,7 @@
 #include "hook_calls.h"
 #include "own_recording.h"
 #include "process_end.h"
+#include "sp_alloc_aside.h"
 #include "sp_alloc_extended.h"
 #include "sp_alloc_next.h"
 #include "sp_alloc_own_calls.h"
@@ -196,6 +197,7 @@ static bool prepare_capture(void)
 	sp_capture.timers_max = timers_allowed();
 	sp_capture.drain = sp_own_recording_drain;
 	sp_capture.begin_in_child = sp_fork_child_begin;
+	sp_capture.call_hooks = sp_alloc_come_back;
 	sp_capture.goes_on = sp_agent_hook_calls.goes_on;
 	sp_capture.begin_spans = sp_agent_begin_spans;
 	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
@@ -349,6 +351,8 @@ static void start(void)
 	pthread_atfork(sp_heap_before_fork, sp_heap_after_fork_in_parent,
 		       sp_fork_child_note);
 	sp_hooks_set_calls(&sp_agent_hook_calls);
+	if (sp_heap_passes_through())
+		sp_alloc_stand_aside();
 	sp_reporter_thread_take_stderr_back(TAKE_OVER_NS_MAX);
 }
 

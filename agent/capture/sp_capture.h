@@ -55,6 +55,8 @@ struct sp_capture {
 	 * the reporter thread; begin in a fork child. */
 	void (*drain)(void);
 	void (*begin_in_child)(void);
+	/* Calls of the allocator that go past our hooks meet them again. */
+	void (*call_hooks)(void);
 	/* The calling thread jumps; perhaps out of an end. */
 	void (*goes_on)(void);
 	/* Spans of a child whose recording began while work of its parent's was not over

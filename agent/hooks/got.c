@@ -287,6 +287,17 @@ static bool take_relocation(const struct walk *walk, const Elf64_Rela *relocatio
 	return import->type == R_X86_64_JUMP_SLOT || import->type == R_X86_64_GLOB_DAT;
 }
 
+/* By what the slot holds now, which comes at less than a name. */
+static bool may_be_wanted(const struct walk *walk, uint64_t slot)
+{
+	const struct sp_got_patch *patch = walk->patch;
+	uint64_t value;
+
+	return !patch->target_last ||
+	       (read_entry(walk, slot, &value, sizeof(value)) &&
+		value >= patch->target_first && value <= patch->target_last);
+}
+
 static int walk_table(const struct walk *walk, const struct sp_got_table *table)
 {
 	const struct sp_got_patch *patch = walk->patch;
@@ -299,7 +310,8 @@ static int walk_table(const struct walk *walk, const struct sp_got_table *table)
 		if (!read_entry(walk, table->address + i * sizeof(relocation),
 				&relocation, sizeof(relocation)))
 			return -EFAULT;
-		if (!take_relocation(walk, &relocation, &import))
+		if (!take_relocation(walk, &relocation, &import) ||
+		    !may_be_wanted(walk, import.slot))
 			continue;
 		if (!read_entry(walk,
 				walk->image.symbols +
@@ -405,11 +417,30 @@ void sp_got_patch_object(const struct link_map *object, const struct sp_got_patc
 		sp_pages_unmap(cache, sizeof(*cache));
 }
 
-void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result *result)
+/* The list is the loader's, which may be changing it. */
+static void patch_those_loaded_later(struct cache *cache,
+				     const struct sp_got_patch *patch,
+				     struct sp_got_result *result)
+{
+	uint64_t at = (uint64_t)(uintptr_t)sp_next_last_object()->l_next;
+	struct link_map object;
+
+	for (uint32_t i = 0;
+	     i < MODULES_MAX && at && sp_guarded_read(at, &object, sizeof(object));
+	     i++, at = (uint64_t)(uintptr_t)object.l_next) {
+		struct dl_find_object found;
+
+		if (_dl_find_object && _dl_find_object(object.l_ld, &found) == 0 &&
+		    patch_module(cache, (uint64_t)(uintptr_t)found.dlfo_map_start,
+				 found.dlfo_link_map, patch, result) != 0)
+			result->failed++;
+	}
+}
+
+void sp_got_patch_all(const struct sp_got_patch *patch, struct sp_got_result *result)
 {
 	const struct link_map *last = sp_next_last_object();
 	struct cache *cache = sp_pages_map(sizeof(*cache));
-	bool is_startup = true;
 
 	if (!cache) {
 		result->failed++;
@@ -417,13 +448,12 @@ void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result
 	}
 	for (const struct link_map *object = _r_debug.r_map; object;
 	     object = object->l_next) {
-		/* Constructors that ran before ours may have loaded more. */
-		if (patch_module(cache, start_of(object), is_startup ? NULL : object,
-				 patch, result) != 0)
+		if (patch_module(cache, start_of(object), NULL, patch, result) != 0)
 			result->failed++;
 		if (object == last)
-			is_startup = false;
+			break;
 	}
+	patch_those_loaded_later(cache, patch, result);
 	sp_pages_unmap(cache, sizeof(*cache));
 }
 

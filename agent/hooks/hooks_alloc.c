@@ -26,11 +26,8 @@ __asm__(".symver sp_cfree, cfree@GLIBC_2.2.5, remove");
 
 static SP_NOINLINE void *get(size_t size_bytes)
 {
-	void *ptr;
+	void *ptr = sp_alloc_next.malloc(size_bytes);
 
-	if (sp_heap_passes_through())
-		return sp_alloc_line.malloc(size_bytes);
-	ptr = sp_alloc_next.malloc(size_bytes);
 	sp_heap_note_alloc(ptr, size_bytes);
 	return ptr;
 }
@@ -107,7 +104,8 @@ static SP_NOINLINE void free_at_hand(void *ptr)
 
 ALIGNED SP_EXPORT void *malloc(size_t size_bytes)
 {
-	if (sp_likely(sp_heap_count_unsampled_quick(size_bytes)))
+	if (sp_likely(sp_heap_count_unsampled_quick(size_bytes)) ||
+	    sp_heap_passes_through())
 		return sp_alloc_line.malloc(size_bytes);
 	if (sp_alloc_line.has_block_caches)
 		return malloc_at_hand(size_bytes);
@@ -116,7 +114,8 @@ ALIGNED SP_EXPORT void *malloc(size_t size_bytes)
 
 ALIGNED SP_EXPORT void free(void *ptr)
 {
-	if (sp_likely(sp_heap_count_unsampled_free_quick(ptr)))
+	if (sp_likely(sp_heap_count_unsampled_free_quick(ptr)) ||
+	    (sp_heap_passes_through() && !sp_own_block_is(ptr)))
 		sp_alloc_line.free(ptr);
 	else if (sp_alloc_line.has_block_caches)
 		free_at_hand(ptr);

@@ -206,7 +206,7 @@ void sp_alloc_extended_start(struct sp_got_result *result)
 		has_any |= originals[i] != NULL;
 	}
 	if (has_any)
-		sp_got_patch_startup(&patch, result);
+		sp_got_patch_all(&patch, result);
 }
 
 bool sp_alloc_extended_patch(uint64_t start, const struct link_map *link_map,

@@ -223,12 +223,11 @@ static void search_sysv_hash(const struct symbol_tables *tables, const char *nam
 			return;
 }
 
-void *sp_next_find_in(const struct link_map *object, const char *name,
-		      const char *version)
+static const ElfW(Sym) *
+	find_symbol(const struct link_map *object, const char *name, const char *version)
 {
 	struct symbol_tables tables;
 	struct match match = {NULL, false};
-	ElfW(Addr) address;
 
 	if (!read_tables(object, &tables))
 		return NULL;
@@ -236,13 +235,26 @@ void *sp_next_find_in(const struct link_map *object, const char *name,
 		search_gnu_hash(&tables, name, version, &match);
 	else if (tables.sysv_hash != NULL)
 		search_sysv_hash(&tables, name, version, &match);
-	if (match.symbol == NULL)
-		return NULL;
+	return match.symbol;
+}
 
-	address = match.symbol->st_value;
-	if (match.symbol->st_shndx != SHN_ABS)
-		address += tables.base;
-	if (ELF64_ST_TYPE(match.symbol->st_info) == STT_GNU_IFUNC)
+const ElfW(Sym) * sp_next_symbol_in(const struct link_map *object, const char *name)
+{
+	return find_symbol(object, name, NULL);
+}
+
+void *sp_next_find_in(const struct link_map *object, const char *name,
+		      const char *version)
+{
+	const ElfW(Sym) *symbol = find_symbol(object, name, version);
+	ElfW(Addr) address;
+
+	if (symbol == NULL)
+		return NULL;
+	address = symbol->st_value;
+	if (symbol->st_shndx != SHN_ABS)
+		address += object->l_addr;
+	if (ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC)
 		// NOLINTNEXTLINE(performance-no-int-to-ptr)
 		address = ((ElfW(Addr)(*)(void))address)();
 	return (void *)address; // NOLINT(performance-no-int-to-ptr)

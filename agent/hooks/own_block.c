@@ -18,10 +18,30 @@ _Static_assert(SP_OWN_BLOCK_STEP % SP_HEAP_NULL_STEP == 0 &&
 SP_TLS bool sp_own_block_is_wanted;
 _Atomic bool sp_own_blocks_taken[SP_OWN_BLOCKS];
 
+/* The loader has found the functions that it calls at the start, for good. */
+static bool does_loader_call_ours(void)
+{
+	static _Atomic bool is_known, does;
+
+	if (!atomic_load_explicit(&is_known, memory_order_acquire)) {
+		atomic_store_explicit(&does,
+				      sp_next_is_ours_first("calloc") &&
+					      sp_next_is_ours_first("realloc") &&
+					      sp_next_is_ours_first("free"),
+				      memory_order_relaxed);
+		atomic_store_explicit(&is_known, true, memory_order_release);
+	}
+	return atomic_load_explicit(&does, memory_order_relaxed);
+}
+
+SP_COLD void sp_own_block_settle(void)
+{
+	does_loader_call_ours();
+}
+
 SP_COLD void *sp_own_block_take(size_t size_bytes)
 {
-	if (size_bytes > SP_OWN_BLOCK_BYTES || !sp_next_is_ours_first("calloc") ||
-	    !sp_next_is_ours_first("realloc") || !sp_next_is_ours_first("free"))
+	if (size_bytes > SP_OWN_BLOCK_BYTES || !does_loader_call_ours())
 		return NULL;
 	for (uint32_t i = 0; i < SP_OWN_BLOCKS; i++) {
 		void *page;

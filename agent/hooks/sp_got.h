@@ -42,6 +42,9 @@ struct sp_got_patch {
 					    const struct sp_got_slot *slot,
 					    void *context);
 	void *context;
+	/* What wanted slots lead to lies in between, and slots that wait for their first
+	 * call are not wanted: most need not be looked at any closer. 0: anywhere. */
+	uint64_t target_first, target_last;
 	/* Modules to leave alone, ended by NULL; may be NULL itself. We are skipped
 	 * always. */
 	const struct link_map *const *skipped;
@@ -54,11 +57,12 @@ struct sp_got_result {
 };
 
 /*
- * Context: init, before the program has threads. Patches every module that is loaded.
- * Slots that the loader fills at their first call are taken to lead where it would
- * lead them. Adds to result.
+ * Context: init, hook. Patches every module that is loaded. Slots that the loader fills
+ * at their first call are taken to lead where it would lead them, but for modules that
+ * came after the start-up, of which that is not known (sp_got_patch_module()). Adds to
+ * result.
  */
-void sp_got_patch_startup(const struct sp_got_patch *patch, struct sp_got_result *result);
+void sp_got_patch_all(const struct sp_got_patch *patch, struct sp_got_result *result);
 
 /* Context: init, before the program has threads. The same for one of these modules. */
 void sp_got_patch_object(const struct link_map *object, const struct sp_got_patch *patch,

@@ -51,6 +51,10 @@ bool sp_next_is_startup(const struct link_map *object);
 void *sp_next_find_in(const struct link_map *object, const char *name,
 		      const char *version);
 
+/* Context: hook. The symbol of that definition, of the default version, in the object's
+ * own table. */
+const ElfW(Sym) * sp_next_symbol_in(const struct link_map *object, const char *name);
+
 /* Context: hook. The kernel's own object, which no other look-up enters: the function
  * that it has by that name; NULL where it has none or there is no such object. */
 void *sp_next_find_in_vdso(const char *name);

@@ -28,6 +28,9 @@ extern SP_HIDDEN SP_TLS bool sp_own_block_is_wanted;
 
 extern SP_HIDDEN _Atomic bool sp_own_blocks_taken[SP_OWN_BLOCKS];
 
+/* Context: init, before the names of our functions are withdrawn (sp_alloc_aside.h). */
+void sp_own_block_settle(void);
+
 /* Context: hook. Zeroed; NULL: it is the program's allocator to ask. */
 void *sp_own_block_take(size_t size_bytes);
 

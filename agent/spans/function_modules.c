@@ -206,8 +206,12 @@ static void tell_failed(const struct sp_got_result *result)
 bool sp_function_module_loaded(uint64_t start, const struct link_map *link_map)
 {
 	static bool is_kept = false;
-	const struct sp_got_patch patch = {is_wanted, replacement_for,
-					   replacement_for_waiting, &is_kept, NULL};
+	const struct sp_got_patch patch = {
+		.is_wanted = is_wanted,
+		.replacement_for = replacement_for,
+		.replacement_for_waiting = replacement_for_waiting,
+		.context = &is_kept,
+	};
 	struct sp_got_result result = {0};
 	int err;
 
@@ -223,12 +227,16 @@ bool sp_function_module_loaded(uint64_t start, const struct link_map *link_map)
 void sp_function_patch_startup(const char *wanted)
 {
 	static bool is_kept = true;
-	const struct sp_got_patch patch = {is_wanted, replacement_for,
-					   replacement_for_waiting, &is_kept, NULL};
+	const struct sp_got_patch patch = {
+		.is_wanted = is_wanted,
+		.replacement_for = replacement_for,
+		.replacement_for_waiting = replacement_for_waiting,
+		.context = &is_kept,
+	};
 	struct sp_got_result result = {0};
 
 	patterns = wanted;
-	sp_got_patch_startup(&patch, &result);
+	sp_got_patch_all(&patch, &result);
 	tell_failed(&result);
 }
 

@@ -465,7 +465,7 @@ static void patch_startup(struct exchange *exchange, struct sp_got_result *resul
 	};
 
 	*result = (struct sp_got_result){0};
-	sp_got_patch_startup(&patch, result);
+	sp_got_patch_all(&patch, result);
 }
 
 START_TEST(slot_of_a_startup_module_is_replaced_before_its_first_call)

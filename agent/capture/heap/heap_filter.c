@@ -141,7 +141,6 @@ static void count_down(uintptr_t filter, const void *ptr)
 void sp_heap_filter_begin(bool is_exact)
 {
 	uintptr_t filter = sp_heap_filter_now();
-	void *thread_pointer;
 
 	/* A fork child goes on with its parent's, which has forgotten all. */
 	if (filter != SP_HEAP_FILTER_NONE)
@@ -152,8 +151,15 @@ void sp_heap_filter_begin(bool is_exact)
 	if (filter == SP_HEAP_FILTER_NONE)
 		filter = SP_HEAP_FILTER_ALL;
 	atomic_store_explicit(&sp_alloc_line.filter, filter, memory_order_release);
+}
+
+void sp_heap_filter_open_quick_way(void)
+{
+	void *thread_pointer;
+
 	/* Where jemalloc serves, the hooks have a way of their own. */
-	if (sp_heap_filter_is_constant(filter) || sp_alloc_line.has_block_caches)
+	if (sp_heap_filter_is_constant(sp_heap_filter_now()) ||
+	    sp_alloc_line.has_block_caches)
 		return;
 	__asm__("mov %%fs:0, %0" : "=r"(thread_pointer));
 	atomic_store_explicit(&sp_alloc_line.self_offset,

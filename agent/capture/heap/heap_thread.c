@@ -549,9 +549,7 @@ void sp_heap_capture_begin(struct sp_recording *recording)
 	sp_heap_filter_begin(sp_heap_global.is_exact);
 	if (sp_heap_global.is_exact)
 		sp_heap_exact_begin(recording);
-	atomic_store_explicit(&sp_alloc_line.is_off, false, memory_order_relaxed);
-	/* Release: pairs with the first call of each thread. */
-	atomic_store_explicit(&sp_heap_global.is_ready, true, memory_order_release);
+	sp_heap_counting_begin();
 }
 
 void sp_heap_capture_end_early(void)

@@ -79,10 +79,17 @@ void sp_heap_count_missed(void);
 /* Context: signal. They are among the losses of the child's recording. */
 void sp_heap_tell_missed(const struct sp_recording *recording);
 
+/* --- heap_counting.c; context: signal --- */
+
+/* All else is there: threads may get their state. */
+void sp_heap_counting_begin(void);
+
 /* --- heap_filter.c; context: signal --- */
 
 /* The process's filter: an empty one, or one that always says yes. */
 void sp_heap_filter_begin(bool is_exact);
+/* From here on the hooks may count without asking for more than the line. */
+void sp_heap_filter_open_quick_way(void);
 /* None of the blocks it knew is this process's. */
 void sp_heap_filter_forget(void);
 /* Around the store that publishes a live block: before it, and after it and a full

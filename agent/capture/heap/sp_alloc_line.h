@@ -24,10 +24,10 @@ struct sp_alloc_line {
 	/* The filter in force (sp_heap_filter.h). */
 	_Atomic uintptr_t filter;
 	/* Of sp_heap_self, from the thread pointer; the linker would have it on another
-	 * page. 0: not all of the above is there, the filter has no counters, or jemalloc
-	 * serves: the hooks are to find out. */
+	 * page. 0: not all of the above is there, the filter has no counters, nobody
+	 * wants to know, or jemalloc serves: the hooks are to find out. */
 	_Atomic ptrdiff_t self_offset;
-	/* Nobody wants to know, from here on: no thread will have a state. */
+	/* Nobody wants to know, as things are: the hooks pass all calls on. */
 	_Atomic bool is_off;
 	bool has_block_caches; /* sp_block_cache.h */
 };

@@ -1,0 +1,220 @@
+/*
+ * See sp_alloc_aside.h. A name is withdrawn by the value 0 in our own table of symbols,
+ * which the loader takes for none. First the names change, then the slots: those that the
+ * loader fills in between get the new target already. Context: init, hook; each store
+ * may be made by several threads at once, which store the same.
+ */
+#include "sp_alloc_aside.h"
+
+#include "sp_compiler.h"
+#include "sp_got.h"
+#include "sp_log.h"
+#include "sp_next.h"
+#include "sp_own_block.h"
+#include "sp_pages.h"
+#include "sp_syscall.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static const char *const names[] = {
+	"malloc",
+	"free",
+	"calloc",
+	"realloc",
+	"reallocarray",
+	"memalign",
+	"aligned_alloc",
+	"posix_memalign",
+	"valloc",
+	"pvalloc",
+	"malloc_usable_size",
+};
+
+#define NAMES SP_ARRAY_COUNT(names)
+
+/* Ours, and what the program finds without us; ours NULL: it stays as it is. */
+static struct function {
+	const ElfW(Sym) * symbol;
+	uint64_t value; /* of the symbol */
+	uint64_t ours, next;
+} functions[NAMES];
+
+/* Only stand_aside() sets it, only come_back() takes it back. */
+static _Atomic bool are_aside;
+
+static void find_functions(void)
+{
+	const struct link_map *own = sp_next_own_object();
+
+	for (size_t i = 0; own && i < NAMES; i++) {
+		struct function *function = &functions[i];
+		const ElfW(Sym) *symbol = sp_next_symbol_in(own, names[i]);
+
+		function->next = (uint64_t)(uintptr_t)sp_next_find(names[i]);
+		if (!symbol || !function->next)
+			continue;
+		function->value = symbol->st_value;
+		function->ours = own->l_addr + symbol->st_value;
+		function->symbol = symbol;
+	}
+}
+
+/* --- names --- */
+
+/* All of them, in whole pages. */
+static void find_range(uint64_t *first, uint64_t *bytes)
+{
+	uint64_t low = UINT64_MAX, high = 0;
+
+	for (size_t i = 0; i < NAMES; i++) {
+		uint64_t symbol = (uint64_t)(uintptr_t)functions[i].symbol;
+
+		if (!symbol)
+			continue;
+		if (symbol < low)
+			low = symbol;
+		if (symbol + sizeof(*functions[i].symbol) > high)
+			high = symbol + sizeof(*functions[i].symbol);
+	}
+	*first = low & ~(uint64_t)(SP_PAGE_BYTES - 1);
+	*bytes = high > low ? SP_ROUND_UP(high, SP_PAGE_BYTES) - *first : 0;
+}
+
+static void put_name(const struct function *function, uint64_t value)
+{
+	ElfW(Addr) *place = (ElfW(Addr) *)(uintptr_t)&function->symbol->st_value;
+
+	/* Other threads look it up. */
+	__atomic_store_n(place, value, __ATOMIC_RELAXED);
+}
+
+/* The table stays writable where another thread may be at the same. */
+static int put_names(bool are_there)
+{
+	uint64_t first, bytes;
+	int err;
+
+	find_range(&first, &bytes);
+	if (!bytes)
+		return -ENOENT;
+	err = (int)sp_syscall3(SYS_mprotect, first, bytes, PROT_READ | PROT_WRITE);
+	if (err)
+		return err;
+	for (size_t i = 0; i < NAMES; i++)
+		if (functions[i].symbol)
+			put_name(&functions[i], are_there ? functions[i].value : 0);
+	if (!are_there)
+		sp_syscall3(SYS_mprotect, first, bytes, PROT_READ);
+	return 0;
+}
+
+/* --- slots --- */
+
+static const struct function *find_function(const char *name)
+{
+	for (size_t i = 0; i < NAMES; i++)
+		if (names[i][0] == name[0] && strcmp(names[i], name) == 0)
+			return functions[i].symbol ? &functions[i] : NULL;
+	return NULL;
+}
+
+/* Where the addresses are that slots hold now. */
+static void narrow(struct sp_got_patch *patch, bool is_to_ours)
+{
+	patch->target_first = UINT64_MAX;
+	for (size_t i = 0; i < NAMES; i++) {
+		const struct function *function = &functions[i];
+		uint64_t target = is_to_ours ? function->next : function->ours;
+
+		if (!function->symbol)
+			continue;
+		if (target < patch->target_first)
+			patch->target_first = target;
+		if (target > patch->target_last)
+			patch->target_last = target;
+	}
+}
+
+static bool is_wanted(const char *name, void *context)
+{
+	(void)context;
+	return find_function(name) != NULL;
+}
+
+static uint64_t next_for(const char *name, uint64_t target, void *context)
+{
+	const struct function *function = find_function(name);
+
+	(void)context;
+	return target == function->ours ? function->next : 0;
+}
+
+static uint64_t ours_for(const char *name, uint64_t target, void *context)
+{
+	const struct function *function = find_function(name);
+
+	(void)context;
+	return target == function->next ? function->ours : 0;
+}
+
+void sp_alloc_stand_aside(void)
+{
+	struct sp_got_patch patch = {
+		.is_wanted = is_wanted,
+		.replacement_for = next_for,
+	};
+	struct sp_got_result result = {0};
+
+	find_functions();
+	narrow(&patch, false);
+	sp_own_block_settle();
+	atomic_store(&are_aside, true);
+	if (put_names(false) == 0)
+		sp_got_patch_all(&patch, &result);
+	else
+		sp_alloc_come_back();
+}
+
+/* An allocator's calls of itself lead to itself, with us as without us. */
+static void find_skipped(const struct link_map *skipped[NAMES + 1])
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < NAMES; i++) {
+		const struct link_map *library = sp_next_find_object(names[i]);
+
+		if (library && !sp_next_find_in(library, "gnu_get_libc_version", NULL) &&
+		    (!count || skipped[count - 1] != library))
+			skipped[count++] = library;
+	}
+	skipped[count] = NULL;
+}
+
+void sp_alloc_come_back(void)
+{
+	const struct link_map *skipped[NAMES + 1];
+	struct sp_got_patch patch = {
+		.is_wanted = is_wanted,
+		.replacement_for = ours_for,
+		.skipped = skipped,
+	};
+	struct sp_got_result result = {0};
+	int saved_errno = errno;
+
+	if (!atomic_load(&are_aside))
+		return;
+	find_skipped(skipped);
+	narrow(&patch, true);
+	if (put_names(true) != 0)
+		result.failed++;
+	sp_got_patch_all(&patch, &result);
+	/* Whoever comes meanwhile does it all again. */
+	if (atomic_exchange(&are_aside, false) && result.failed)
+		sp_log_error("spans: %u calls of malloc() and its like could not be "
+			     "redirected and are not counted",
+			     result.failed);
+	errno = saved_errno;
+}

@@ -1,0 +1,117 @@
+/*
+ * alloc_aside LIBRARY LIBRARY: whom calls of malloc() meet, before a thread has its first
+ * span and after, and how many blocks were allocated in spans: by the program itself, by
+ * the C library for it, by a library that it opened before the first span and by one that
+ * it opens after, and by a thread that was there before. Says so only if told to look.
+ */
+#include <spanprof/span.h>
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCKS 1000
+
+typedef void allocating(int blocks);
+
+static pthread_barrier_t barrier;
+static int is_alike = 1;
+
+static const char *who_serves(void)
+{
+	void *(*volatile called)(size_t) = malloc;
+	Dl_info info;
+
+	is_alike &= (void *)called == dlsym(RTLD_DEFAULT, "malloc");
+	if (dladdr(dlsym(RTLD_NEXT, "malloc"), &info) &&
+	    strstr(info.dli_fname, "libspanprof"))
+		return "agent";
+	return "other";
+}
+
+static void *keep(void *block)
+{
+	__asm__ volatile("" : "+r"(block));
+	return block;
+}
+
+static void allocate_here(int blocks)
+{
+	for (int i = 0; i < blocks / 4; i++) {
+		void *ptr;
+
+		free(keep(malloc(24)));
+		free(keep(calloc(3, 8)));
+		free(keep(realloc(NULL, 24)));
+		if (posix_memalign(&ptr, 64, 24) == 0)
+			free(keep(ptr));
+	}
+}
+
+static void allocate_in_c_library(int blocks)
+{
+	for (int i = 0; i < blocks; i++)
+		free(keep(strdup("twenty-three characters")));
+}
+
+static void measure(const char *name, allocating *allocate)
+{
+	struct spanprof_callsite site = SPANPROF_CALLSITE(NULL, NULL);
+	spanprof_span span;
+
+	site.name = name;
+	span = spanprof_begin(&site);
+	allocate(BLOCKS);
+	spanprof_end(span);
+}
+
+static void *work(void *unused)
+{
+	allocate_here(BLOCKS);
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	measure("thread", allocate_here);
+	return unused;
+}
+
+static allocating *open_library(const char *path)
+{
+	void *library = dlopen(path, RTLD_LAZY), *found;
+
+	found = library ? dlsym(library, "allocate_late") : NULL;
+	if (!found) {
+		fprintf(stderr, "%s: %s\n", path, dlerror());
+		exit(2);
+	}
+	return (allocating *)found;
+}
+
+int main(int argc, char **argv)
+{
+	const char *before, *after;
+	allocating *late;
+	pthread_t thread;
+
+	if (argc != 3)
+		return 2;
+	pthread_barrier_init(&barrier, NULL, 2);
+	pthread_create(&thread, NULL, work, NULL);
+	pthread_barrier_wait(&barrier);
+	late = open_library(argv[1]);
+	late(BLOCKS);
+	allocate_here(BLOCKS);
+	before = who_serves();
+	measure("program", allocate_here);
+	measure("c library", allocate_in_c_library);
+	measure("late library", late);
+	measure("later library", open_library(argv[2]));
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, NULL);
+	after = who_serves();
+	if (getenv("ALLOC_ASIDE_TELLS"))
+		printf("before %s after %s\n", before, after);
+	printf("the same for all: %d\n", is_alike);
+	return 0;
+}
