@@ -206,6 +206,12 @@ static int32_t table_word(const uint8_t *table, uint32_t word)
 	return value;
 }
 
+/* What a search comes to: an entry, and which addresses lead to it. */
+struct found_fde {
+	uint64_t offset;
+	uint64_t first, next; /* that it starts with, and that the next one does */
+};
+
 /*
  * The last entry of .eh_frame_hdr that starts at or before. The table is as long as the
  * module has functions, and after what the program did meanwhile nothing of it is in the
@@ -213,14 +219,15 @@ static int32_t table_word(const uint8_t *table, uint32_t word)
  * one.
  */
 static bool search_hdr(const struct sp_unwind_module *module, uint64_t address,
-		       uint64_t *fde_offset)
+		       struct found_fde *found)
 {
 	uint64_t relative = address - module->hdr_address;
-	uint32_t low = 0, count;
+	uint32_t low = 0, all, count;
 	const uint8_t *table;
 
-	if (!sp_cfi_find_table(module, &table, &count))
+	if (!sp_cfi_find_table(module, &table, &all))
 		return false;
+	count = all;
 	if ((int64_t)relative < table_word(table, 0))
 		return false;
 	while (count > SEARCH_PARTS) {
@@ -240,14 +247,20 @@ static bool search_hdr(const struct sp_unwind_module *module, uint64_t address,
 			low += half;
 		count -= half;
 	}
-	*fde_offset = module->hdr_address +
-		      (uint64_t)(int64_t)table_word(table, 2 * low + 1) -
-		      module->eh_frame_address;
+	found->offset = module->hdr_address +
+			(uint64_t)(int64_t)table_word(table, 2 * low + 1) -
+			module->eh_frame_address;
+	found->first =
+		module->hdr_address + (uint64_t)(int64_t)table_word(table, 2 * low);
+	found->next = low + 1 < all
+			      ? module->hdr_address +
+					(uint64_t)(int64_t)table_word(table, 2 * low + 2)
+			      : UINT64_MAX;
 	return true;
 }
 
 static bool search_fdes(const struct sp_unwind_module *module, uint64_t address,
-			uint64_t *fde_offset)
+			struct found_fde *found)
 {
 	const struct sp_unwind_fde *fdes = module->fdes;
 	uint64_t offset = address - module->base;
@@ -262,8 +275,36 @@ static bool search_fdes(const struct sp_unwind_module *module, uint64_t address,
 			fdes += half;
 		count -= half;
 	}
-	*fde_offset = fdes->fde_offset;
+	found->offset = fdes->fde_offset;
+	found->first = module->base + fdes->start_offset;
+	found->next = fdes + 1 < module->fdes + module->fde_count
+			      ? module->base + fdes[1].start_offset
+			      : UINT64_MAX;
 	return true;
+}
+
+/* SP_RULE_EMPTY: function and found are set. Else the rule, which is the same for no
+ * other address. */
+SP_SAMPLING SP_NOINLINE static uint64_t
+find_function(const struct sp_unwind_module *module, uint64_t address,
+	      struct found_fde *found, struct sp_cfi_function *function)
+{
+	struct sp_cursor cursor;
+	uint64_t cie_offset;
+	bool is_64bit;
+
+	if (module->fdes ? !search_fdes(module, address, found)
+			 : !search_hdr(module, address, found))
+		return SP_RULE_NONE;
+	if (found->offset >= module->eh_frame_bytes)
+		return SP_RULE_BAD;
+	cursor = section_cursor(module, found->offset);
+	if (!enter_entry(&cursor, &is_64bit) ||
+	    !read_entry_id(module, &cursor, is_64bit, &cie_offset) ||
+	    !read_fde(module, &cursor, cie_offset, function))
+		return SP_RULE_BAD;
+	return address < function->start || address >= function->end ? SP_RULE_NONE
+								     : SP_RULE_EMPTY;
 }
 
 SP_SAMPLING SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,
@@ -272,27 +313,22 @@ SP_SAMPLING SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module 
 {
 	struct sp_cfi_function function;
 	struct sp_cfa_state state;
-	struct sp_cursor cursor;
-	uint64_t fde_offset, cie_offset;
-	bool is_64bit;
+	struct found_fde found;
+	uint64_t rule = find_function(module, address, &found, &function);
 
 	*row = (struct sp_cfi_row){address, address + 1};
-	if (module->fdes ? !search_fdes(module, address, &fde_offset)
-			 : !search_hdr(module, address, &fde_offset))
-		return SP_RULE_NONE;
-	if (fde_offset >= module->eh_frame_bytes)
-		return SP_RULE_BAD;
-	cursor = section_cursor(module, fde_offset);
-	if (!enter_entry(&cursor, &is_64bit) ||
-	    !read_entry_id(module, &cursor, is_64bit, &cie_offset) ||
-	    !read_fde(module, &cursor, cie_offset, &function))
-		return SP_RULE_BAD;
-	if (address < function.start || address >= function.end)
-		return SP_RULE_NONE;
+	if (rule != SP_RULE_EMPTY)
+		return rule;
 	if (!sp_cfa_run(&function, address, &state, row))
 		return SP_RULE_BAD;
+	/* Entries may claim what leads to others (hand-written ones, damaged ones), and a
+	 * table that is out of order leads anywhere. */
+	if (row->start < found.first)
+		row->start = found.first;
+	if (row->end > found.next)
+		row->end = found.next;
 	/* An expression may ask for the pc. */
-	if (state.is_cfa_expression)
+	if (state.is_cfa_expression || row->start > address || row->end <= address)
 		*row = (struct sp_cfi_row){address, address + 1};
 	return sp_cfa_pack(&function, &state, address);
 }
