@@ -82,6 +82,25 @@ START_TEST(deep_stack_is_cut_and_says_so)
 }
 END_TEST
 
+START_TEST(stacks_lead_on_where_the_file_alone_says_how)
+{
+	struct victim *victim = victim_run_agent("busy_debug_frame", "500");
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	victim_assert_success(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_int_gt(cpu_profile_samples(profile), 5);
+	ck_assert_msg((double)cpu_profile_with_both_ns(profile, "burn", "main") >
+			      0.95 * (double)cpu_profile_with_ns(profile, "burn"),
+		      "%lld of %lld ns lead to main",
+		      (long long)cpu_profile_with_both_ns(profile, "burn", "main"),
+		      (long long)cpu_profile_with_ns(profile, "burn"));
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 /* Blocks of another size each, all sampled or none: most of the time is ours. */
 static const char *const hook_times[] = {
 	"SPANPROF_HEAP_RATE=1",
@@ -127,6 +146,7 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, time_in_our_functions_is_that_of_those_they_stand_for,
 			    0, sizeof(hook_times) / sizeof(hook_times[0]));
 	tcase_add_test(tcase, deep_stack_is_cut_and_says_so);
+	tcase_add_test(tcase, stacks_lead_on_where_the_file_alone_says_how);
 }
 
 int main(void)

@@ -439,29 +439,6 @@ START_TEST(missing_search_table_is_built)
 }
 END_TEST
 
-START_TEST(debug_frame_of_the_file_serves_where_nothing_is_loaded)
-{
-	const struct sp_unwind_module *module;
-	void *handle;
-
-	ck_assert(compile_library(
-		library_source,
-		"-O1 -g -fno-asynchronous-unwind-tables -fno-unwind-tables "
-		"-nostdlib -Wl,--no-eh-frame-hdr",
-		library));
-	handle = dlopen(library, RTLD_NOW);
-	ck_assert_ptr_nonnull(handle);
-	refresh();
-	module = module_at(dlsym(handle, "twice"));
-	ck_assert_ptr_nonnull(module);
-	ck_assert(module->is_debug_frame);
-	ck_assert_uint_eq(module->fde_count, 2);
-	ck_assert_int_eq(sp_rule_kind(rule_at(
-				 module, (uint64_t)(uintptr_t)dlsym(handle, "thrice"))),
-			 SP_RULE_CFA_RSP);
-}
-END_TEST
-
 START_TEST(list_of_any_length_and_lines_of_any_length_are_read)
 {
 	struct sp_maps maps = {0};
@@ -567,7 +544,6 @@ int main(void)
 	tcase_add_test(tc, generated_code_is_listed_as_code_without_module);
 	tcase_add_test(tc, full_module_table_leaves_id_zero);
 	tcase_add_test(tc, missing_search_table_is_built);
-	tcase_add_test(tc, debug_frame_of_the_file_serves_where_nothing_is_loaded);
 	tcase_add_test(tc, list_of_any_length_and_lines_of_any_length_are_read);
 	tcase_add_test(tc, destroyed_tracker_leaves_no_snapshot);
 	tcase_add_test(tc, missing_list_of_mappings_is_an_error);

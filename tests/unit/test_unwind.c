@@ -258,6 +258,13 @@ START_TEST(module_not_yet_scanned_ends_the_walk)
 }
 END_TEST
 
+static const char *const without_tables[] = {
+	"-O2 -g -fno-asynchronous-unwind-tables -fno-unwind-tables "
+	"-nostdlib -Wl,--no-eh-frame-hdr",
+	/* As programs are linked: start-up files have entries. */
+	"-O2 -g -fno-asynchronous-unwind-tables -fno-unwind-tables",
+};
+
 START_TEST(debug_frame_is_walked_by)
 {
 	int (*twice)(int (*)(int), int);
@@ -265,11 +272,7 @@ START_TEST(debug_frame_is_walked_by)
 	void *handle;
 
 	snprintf(library, sizeof(library), "/tmp/sp_test_unwind_%d.so", (int)getpid());
-	ck_assert(compile_library(
-		callback_source,
-		"-O2 -g -fno-asynchronous-unwind-tables -fno-unwind-tables "
-		"-nostdlib -Wl,--no-eh-frame-hdr",
-		library));
+	ck_assert(compile_library(callback_source, without_tables[_i], library));
 	handle = dlopen(library, RTLD_NOW);
 	ck_assert_ptr_nonnull(handle);
 	*(void **)&twice = dlsym(handle, "twice");
@@ -401,7 +404,8 @@ int main(void)
 	tcase_add_test(tc, stack_of_a_coroutine_is_walked_by_guarded_reads);
 	tcase_add_test(tc, generated_code_that_no_scan_saw_is_walked_through);
 	tcase_add_test(tc, module_not_yet_scanned_ends_the_walk);
-	tcase_add_test(tc, debug_frame_is_walked_by);
+	tcase_add_loop_test(tc, debug_frame_is_walked_by, 0,
+			    sizeof(without_tables) / sizeof(without_tables[0]));
 	if (!IS_SANITIZED) /* whose frames are larger */
 		tcase_add_test(tc, walk_takes_less_than_a_kilobyte_of_stack);
 	tcase_add_test(tc, threads_share_the_cache_without_harm);

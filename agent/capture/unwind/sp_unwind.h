@@ -76,6 +76,9 @@ struct sp_unwind_module {
 	const struct sp_unwind_fde *fdes;
 	uint32_t fde_count;
 	bool is_debug_frame; /* the eh_frame_* range holds .debug_frame */
+	/* The file's .debug_frame, where it has one, for code that has no entry in
+	 * memory; nothing of it counts but the unwind data, start, end and base. */
+	const struct sp_unwind_module *debug_frame;
 };
 
 struct sp_unwind_fde {

@@ -317,6 +317,8 @@ SP_SAMPLING SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module 
 	uint64_t rule = find_function(module, address, &found, &function);
 
 	*row = (struct sp_cfi_row){address, address + 1};
+	if (sp_unlikely(rule == SP_RULE_NONE) && module->debug_frame)
+		rule = find_function(module->debug_frame, address, &found, &function);
 	if (rule != SP_RULE_EMPTY)
 		return rule;
 	if (!sp_cfa_run(&function, address, &state, row))

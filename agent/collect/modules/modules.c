@@ -234,6 +234,8 @@ static struct sp_tracked *create_tracked(const struct sp_modules *modules,
 	tracked->module.start = found->image.start;
 	tracked->module.end = found->image.end;
 	tracked->module.base = found->image.base;
+	tracked->module.text_start = found->image.text_start;
+	tracked->module.text_end = found->text_end;
 	tracked->module.is_permanent = found->is_permanent;
 	tracked->module.is_agent = is_agent(found);
 	tracked->module.mark = &tracked->mark;

@@ -1,7 +1,8 @@
 /*
  * Unwind data for the handler: .eh_frame and its search table where they lie, or
  * copied for what may be unloaded; a sorted list of functions where the linker left
- * none; .debug_frame from the file as the last resort. Context: collector.
+ * none; .debug_frame from the file for code that has nothing in memory. Context:
+ * collector.
  */
 #include "modules_frames.h"
 
@@ -16,6 +17,9 @@
 /* Beyond, a header is damaged rather than large. */
 #define DATA_BYTES_MAX (UINT64_C(512) << 20)
 #define FDES_MAX 8000000U
+/* What a program is made of has an entry for each 100 to 1,000 bytes of code: a file is
+ * looked into only where there are fewer. */
+#define CODE_BYTES_PER_ENTRY 1024
 
 static void *add_area(struct sp_frames_areas *areas, size_t size_bytes)
 {
@@ -46,11 +50,16 @@ static void shrink_area(struct sp_frames_areas *areas, size_t size_bytes)
 	areas->area[areas->count - 1].size_bytes = kept_bytes;
 }
 
+static void release_from(struct sp_frames_areas *areas, uint32_t first)
+{
+	for (uint32_t i = first; i < areas->count; i++)
+		sp_pages_unmap(areas->area[i].pages, areas->area[i].size_bytes);
+	areas->count = first;
+}
+
 void sp_frames_release(struct sp_frames_areas *areas)
 {
-	for (uint32_t i = 0; i < areas->count; i++)
-		sp_pages_unmap(areas->area[i].pages, areas->area[i].size_bytes);
-	areas->count = 0;
+	release_from(areas, 0);
 }
 
 /* Copies a piece of the module; *delta leads from its addresses to the copy. 0, -ENOMEM,
@@ -182,6 +191,27 @@ static int build_table(struct sp_unwind_module *module, struct sp_frames_areas *
 	return 0;
 }
 
+/* 0 also where there is none. */
+static int use_debug_frame(int fd, struct sp_unwind_module *module,
+			   struct sp_frames_areas *areas)
+{
+	struct sp_elf_section section;
+	void *copy;
+
+	if (!sp_elf_find_section(fd, ".debug_frame", &section) ||
+	    section.size_bytes == 0 || section.size_bytes > DATA_BYTES_MAX)
+		return 0;
+	copy = add_area(areas, section.size_bytes);
+	if (!copy)
+		return -ENOMEM;
+	if (!sp_elf_read_file(fd, section.file_offset, copy, section.size_bytes))
+		return -EFAULT;
+	module->is_debug_frame = true;
+	module->eh_frame_address = (uint64_t)(uintptr_t)copy;
+	module->eh_frame_bytes = section.size_bytes;
+	return 0;
+}
+
 /* Unwind data that only the section headers of the file lead to. */
 static int use_file(const struct sp_elf_image *image, const char *path,
 		    struct sp_unwind_module *module, struct sp_frames_areas *areas)
@@ -190,7 +220,6 @@ static int use_file(const struct sp_elf_image *image, const char *path,
 	struct sp_elf_image in_memory = *image;
 	int err = 0;
 	int fd = sp_elf_open_file(path, image);
-	void *copy;
 
 	if (fd < 0)
 		return 0;
@@ -204,17 +233,8 @@ static int use_file(const struct sp_elf_image *image, const char *path,
 		    in_memory.eh_frame_address < module->end &&
 		    section.size_bytes <= module->end - in_memory.eh_frame_address)
 			err = use_eh_frame(&in_memory, module, areas);
-	} else if (sp_elf_find_section(fd, ".debug_frame", &section) &&
-		   section.size_bytes <= DATA_BYTES_MAX) {
-		copy = add_area(areas, section.size_bytes);
-		if (!copy)
-			err = -ENOMEM;
-		else if (!sp_elf_read_file(fd, section.file_offset, copy,
-					   section.size_bytes))
-			err = -EFAULT;
-		module->is_debug_frame = true;
-		module->eh_frame_address = (uint64_t)(uintptr_t)copy;
-		module->eh_frame_bytes = section.size_bytes;
+	} else {
+		err = use_debug_frame(fd, module, areas);
 	}
 	sp_syscall1(SYS_close, fd);
 	return err;
@@ -235,6 +255,46 @@ static int prepare(const struct sp_elf_image *image, const char *path,
 	return build_table(module, areas);
 }
 
+static bool has_few_entries(const struct sp_unwind_module *module)
+{
+	uint64_t code_bytes = module->text_end - module->text_start;
+	uint32_t count = module->fde_count;
+	const uint8_t *table;
+
+	if (!module->fdes && !sp_cfi_find_table(module, &table, &count))
+		count = 0;
+	return count <= code_bytes / CODE_BYTES_PER_ENTRY;
+}
+
+/* What a compiler leaves that is told to put none into memory (-g, without
+ * -fasynchronous-unwind-tables); start-up files have theirs there all the same. */
+static void add_debug_frame(const struct sp_elf_image *image, const char *path,
+			    struct sp_unwind_module *module,
+			    struct sp_frames_areas *areas)
+{
+	uint32_t areas_before = areas->count;
+	struct sp_unwind_module *behind;
+	int err = -ENOMEM;
+	int fd = sp_elf_open_file(path, image);
+
+	if (fd < 0)
+		return;
+	behind = add_area(areas, sizeof(*behind));
+	if (behind) {
+		behind->start = module->start;
+		behind->end = module->end;
+		behind->base = module->base;
+		err = use_debug_frame(fd, behind, areas);
+	}
+	sp_syscall1(SYS_close, fd);
+	if (!err && behind->eh_frame_bytes)
+		err = build_table(behind, areas);
+	if (!err && behind->fdes)
+		module->debug_frame = behind;
+	else
+		release_from(areas, areas_before);
+}
+
 int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
 		      struct sp_unwind_module *module, struct sp_frames_areas *areas)
 {
@@ -242,6 +302,8 @@ int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
 
 	areas->count = 0;
 	err = prepare(image, path, module, areas);
+	if (!err && !module->is_debug_frame && has_few_entries(module))
+		add_debug_frame(image, path, module, areas);
 	if (err) {
 		sp_frames_release(areas);
 		module->hdr_bytes = 0;

@@ -8,7 +8,7 @@
 #include "modules_elf.h"
 #include "sp_unwind.h"
 
-#define SP_FRAMES_AREAS_MAX 3
+#define SP_FRAMES_AREAS_MAX 6
 
 /* Private memory that a module's unwind data point into. */
 struct sp_frames_areas {
@@ -20,11 +20,11 @@ struct sp_frames_areas {
 };
 
 /*
- * Sets the unwind data of module, whose base and is_permanent are set: in place for
- * a permanent one, else copies. Where there is no search table, or only
- * .debug_frame in the file at path, a sorted one is built. A module without any
- * data keeps none. 0, or, with none kept: -ENOMEM, or -EFAULT when they cannot be
- * read, as they are damaged or the module is not there yet, or no more.
+ * Sets the unwind data of module, whose base, text and is_permanent are set: in place
+ * for a permanent one, else copies. Where there is no search table, or .debug_frame in
+ * the file at path is needed, a sorted one is built. A module without any data keeps
+ * none. 0, or, with none kept: -ENOMEM, or -EFAULT when they cannot be read, as they are
+ * damaged or the module is not there yet, or no more.
  */
 int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
 		      struct sp_unwind_module *module, struct sp_frames_areas *areas);
