@@ -1,6 +1,6 @@
 /*
  * Walks the relocations of a module that name symbols and changes the slots whose name
- * and target are wanted. Context: init, collector; no lock, no call into the loader
+ * and target are wanted. Context: hook, collector; no lock, no call into the loader
  * but _dl_find_object(), which takes none. Stores are guarded, and so are reads of
  * what may be unloaded: of a module that vanishes they fail. Its tables are read a page
  * at a time into a cache, as the kernel's help is dear and entries lie close together.

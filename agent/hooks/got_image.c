@@ -1,5 +1,5 @@
 /*
- * The headers and the dynamic section of a loaded module. Context: init, collector.
+ * The headers and the dynamic section of a loaded module. Context: hook, collector.
  * Nothing is believed: what lies outside of the image is taken as absent, and every
  * read is guarded, but those of versions, which are asked for where the loader itself
  * relies on them.
@@ -15,6 +15,9 @@
 
 #define HEADERS_MAX 64
 #define DYNAMIC_ENTRIES_MAX 256
+/* Few: the stack may be that of a thread of the program's which has little. */
+#define HEADERS_AT_ONCE 16U
+#define ENTRIES_AT_ONCE 32U
 #define VERSIONS_MAX 4096
 #define VERSION_INDEX_MASK 0x7fffU
 #define VERSION_FIRST_NAMED 2U
@@ -32,45 +35,84 @@ bool sp_got_image_bytes(const struct sp_got_image *image, uint64_t address, void
 	       sp_guarded_read(address, buffer, size_bytes);
 }
 
-static int read_headers(uint64_t start, Elf64_Ehdr *elf, Elf64_Phdr headers[HEADERS_MAX])
+/* What the headers tell; addresses are the file's. */
+struct layout {
+	uint64_t low, high; /* of all segments */
+	uint64_t dynamic, dynamic_bytes;
+	uint64_t relro, relro_end;
+};
+
+/* False: nothing that anybody loads. */
+static bool take_header(struct layout *layout, const Elf64_Phdr *header)
 {
-	if (!sp_guarded_read(start, elf, sizeof(*elf)))
-		return -EFAULT;
-	if (memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 ||
-	    elf->e_ident[EI_CLASS] != ELFCLASS64 || elf->e_machine != EM_X86_64 ||
-	    (elf->e_type != ET_DYN && elf->e_type != ET_EXEC) ||
-	    elf->e_phentsize != sizeof(*headers) || elf->e_phnum > HEADERS_MAX ||
-	    elf->e_phoff > USER_SPACE_END)
-		return -ENOEXEC;
-	if (!sp_guarded_read(start + elf->e_phoff, headers,
-			     elf->e_phnum * sizeof(*headers)))
-		return -EFAULT;
+	uint64_t end = header->p_vaddr + header->p_memsz;
+
+	if (header->p_vaddr > USER_SPACE_END || header->p_memsz > USER_SPACE_END)
+		return false;
+	switch (header->p_type) {
+	case PT_LOAD:
+		if (header->p_vaddr < layout->low)
+			layout->low = header->p_vaddr;
+		if (end > layout->high)
+			layout->high = end;
+		break;
+	case PT_DYNAMIC:
+		layout->dynamic = header->p_vaddr;
+		layout->dynamic_bytes = header->p_memsz;
+		break;
+	case PT_GNU_RELRO:
+		layout->relro = header->p_vaddr;
+		layout->relro_end = end;
+		break;
+	default:
+		break;
+	}
+	return true;
+}
+
+static int read_header_table(uint64_t start, const Elf64_Ehdr *elf, struct layout *layout)
+{
+	Elf64_Phdr headers[HEADERS_AT_ONCE];
+
+	for (uint32_t at = 0; at < elf->e_phnum; at += HEADERS_AT_ONCE) {
+		uint32_t count = elf->e_phnum - at;
+
+		if (count > HEADERS_AT_ONCE)
+			count = HEADERS_AT_ONCE;
+		if (!sp_guarded_read(start + elf->e_phoff + at * sizeof(headers[0]),
+				     headers, count * sizeof(headers[0])))
+			return -EFAULT;
+		for (uint32_t i = 0; i < count; i++)
+			if (!take_header(layout, &headers[i]))
+				return -ENOEXEC;
+	}
 	return 0;
 }
 
-/* Extent and base of an image whose first segment is mapped at start. */
-static bool place(uint64_t start, const Elf64_Ehdr *elf, const Elf64_Phdr *headers,
-		  struct sp_got_image *image)
+static int read_layout(uint64_t start, struct layout *layout)
 {
-	uint64_t low = UINT64_MAX, high = 0;
+	Elf64_Ehdr elf;
 
-	for (uint32_t i = 0; i < elf->e_phnum; i++) {
-		const Elf64_Phdr *header = &headers[i];
+	*layout = (struct layout){.low = UINT64_MAX};
+	if (!sp_guarded_read(start, &elf, sizeof(elf)))
+		return -EFAULT;
+	if (memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 ||
+	    elf.e_ident[EI_CLASS] != ELFCLASS64 || elf.e_machine != EM_X86_64 ||
+	    (elf.e_type != ET_DYN && elf.e_type != ET_EXEC) ||
+	    elf.e_phentsize != sizeof(Elf64_Phdr) || elf.e_phnum > HEADERS_MAX ||
+	    elf.e_phoff > USER_SPACE_END)
+		return -ENOEXEC;
+	return read_header_table(start, &elf, layout);
+}
 
-		if (header->p_vaddr > USER_SPACE_END || header->p_memsz > USER_SPACE_END)
-			return false;
-		if (header->p_type != PT_LOAD)
-			continue;
-		if (header->p_vaddr < low)
-			low = header->p_vaddr;
-		if (header->p_vaddr + header->p_memsz > high)
-			high = header->p_vaddr + header->p_memsz;
-	}
-	if (low > high)
+/* Extent and base of an image whose first segment is mapped at start. */
+static bool place(uint64_t start, const struct layout *layout, struct sp_got_image *image)
+{
+	if (layout->low > layout->high)
 		return false;
 	image->start = start;
-	image->base = start - page_floor(low);
-	image->end = page_floor(image->base + high + SP_PAGE_BYTES - 1);
+	image->base = start - page_floor(layout->low);
+	image->end = page_floor(image->base + layout->high + SP_PAGE_BYTES - 1);
 	return image->end > start && image->end <= USER_SPACE_END;
 }
 
@@ -144,56 +186,61 @@ static void clip(const struct sp_got_image *image, struct sp_got_table *table)
 		table->count = room;
 }
 
+/* The linker puts those that name no symbol first. */
+static void skip_relative(struct sp_got_table *table, uint64_t count)
+{
+	if (count > table->count)
+		count = table->count;
+	table->address += count * sizeof(Elf64_Rela);
+	table->count -= count;
+}
+
 static int read_dynamic(struct sp_got_image *image, uint64_t size_bytes)
 {
-	Elf64_Dyn entries[DYNAMIC_ENTRIES_MAX];
-	uint64_t count = size_bytes / sizeof(entries[0]), relative_count = 0;
+	Elf64_Dyn entries[ENTRIES_AT_ONCE];
+	uint64_t left = size_bytes / sizeof(entries[0]), relative_count = 0;
+	uint64_t at = image->dynamic;
+	bool has_ended = false;
 
-	if (count > DYNAMIC_ENTRIES_MAX)
-		count = DYNAMIC_ENTRIES_MAX;
-	if (!sp_got_image_bytes(image, image->dynamic, entries,
-				(size_t)count * sizeof(entries[0])))
-		return -EFAULT;
-	for (uint64_t i = 0; i < count && entries[i].d_tag != DT_NULL; i++)
-		take_entry(image, &entries[i], &relative_count);
+	if (left > DYNAMIC_ENTRIES_MAX)
+		left = DYNAMIC_ENTRIES_MAX;
+	while (left && !has_ended) {
+		uint64_t count = left < ENTRIES_AT_ONCE ? left : ENTRIES_AT_ONCE;
+
+		if (!sp_got_image_bytes(image, at, entries,
+					(size_t)count * sizeof(entries[0])))
+			return -EFAULT;
+		for (uint64_t i = 0; i < count && !has_ended; i++) {
+			has_ended = entries[i].d_tag == DT_NULL;
+			take_entry(image, &entries[i], &relative_count);
+		}
+		at += count * sizeof(entries[0]);
+		left -= count;
+	}
 	if (!image->symbols || !image->strings)
 		return -ENOEXEC;
 	if (image->strings_bytes > image->end - image->strings)
 		image->strings_bytes = image->end - image->strings;
 	clip(image, &image->plt);
 	clip(image, &image->other);
-	/* The linker puts those that name no symbol first. */
-	if (relative_count > image->other.count)
-		relative_count = image->other.count;
-	image->other.address += relative_count * sizeof(Elf64_Rela);
-	image->other.count -= relative_count;
+	skip_relative(&image->other, relative_count);
 	return 0;
 }
 
 int sp_got_image_read(uint64_t start, struct sp_got_image *image)
 {
-	Elf64_Phdr headers[HEADERS_MAX];
-	uint64_t dynamic_bytes = 0;
-	Elf64_Ehdr elf;
-	int err = read_headers(start, &elf, headers);
+	struct layout layout;
+	int err = read_layout(start, &layout);
 
 	*image = (struct sp_got_image){0};
 	if (err)
 		return err;
-	if (!place(start, &elf, headers, image))
+	if (!place(start, &layout, image) || !layout.dynamic_bytes)
 		return -ENOEXEC;
-	for (uint32_t i = 0; i < elf.e_phnum; i++) {
-		uint64_t address = image->base + headers[i].p_vaddr;
-
-		if (headers[i].p_type == PT_DYNAMIC) {
-			image->dynamic = address;
-			dynamic_bytes = headers[i].p_memsz;
-		} else if (headers[i].p_type == PT_GNU_RELRO) {
-			image->relro_start = page_floor(address);
-			image->relro_end = page_floor(address + headers[i].p_memsz);
-		}
-	}
-	return image->dynamic ? read_dynamic(image, dynamic_bytes) : -ENOEXEC;
+	image->dynamic = image->base + layout.dynamic;
+	image->relro_start = page_floor(image->base + layout.relro);
+	image->relro_end = page_floor(image->base + layout.relro_end);
+	return read_dynamic(image, layout.dynamic_bytes);
 }
 
 static const void *memory(uint64_t address)

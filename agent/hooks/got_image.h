@@ -1,6 +1,6 @@
 /*
  * What a search of a module's import slots needs to know of its image.
- * Context of everything here: init, collector.
+ * Context of everything here: hook, collector.
  */
 #ifndef GOT_IMAGE_H
 #define GOT_IMAGE_H

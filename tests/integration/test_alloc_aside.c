@@ -36,8 +36,8 @@ static struct victim *run(const char *program, const char *option, const char *t
 
 static void check_spans(const struct victim *victim)
 {
-	static const char *const names[] = {"program", "c library", "late library",
-					    "later library", "thread"};
+	static const char *const names[] = {"small",	    "program",	     "c library",
+					    "late library", "later library", "thread"};
 	struct profile *spans = victim_read_profile(victim->profiles, "*.spans.pb.gz");
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

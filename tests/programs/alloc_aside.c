@@ -2,11 +2,13 @@
  * alloc_aside LIBRARY LIBRARY: whom calls of malloc() meet, before a thread has its first
  * span and after, and how many blocks were allocated in spans: by the program itself, by
  * the C library for it, by a library that it opened before the first span and by one that
- * it opens after, and by a thread that was there before. Says so only if told to look.
+ * it opens after, by a thread that was there before and by one with a small stack, which
+ * has the first span. Says whom only if told to.
  */
 #include <spanprof/span.h>
 
 #include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +78,25 @@ static void *work(void *unused)
 	return unused;
 }
 
+/* On a stack with nothing to spare. */
+static void *begin_small(void *unused)
+{
+	measure("small", allocate_here);
+	return unused;
+}
+
+static void run_small(void)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, (size_t)PTHREAD_STACK_MIN);
+	pthread_create(&thread, &attributes, begin_small, NULL);
+	pthread_join(thread, NULL);
+	pthread_attr_destroy(&attributes);
+}
+
 static allocating *open_library(const char *path)
 {
 	void *library = dlopen(path, RTLD_LAZY), *found;
@@ -103,6 +124,7 @@ int main(int argc, char **argv)
 	late(BLOCKS);
 	allocate_here(BLOCKS);
 	before = who_serves();
+	run_small();
 	measure("program", allocate_here);
 	measure("c library", allocate_in_c_library);
 	measure("late library", late);
