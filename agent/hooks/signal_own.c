@@ -105,6 +105,17 @@ bool sp_signal_is_installed(void)
 	return atomic_load_explicit(&own_handler, memory_order_relaxed) != NULL;
 }
 
+/*
+ * Compiled code that has the stack pointer in a heap, with nothing to spare below it.
+ * Erlang's, and whoever else stands in front of sigaction(), lays down that handlers run
+ * on alternate stacks; OCaml's does so since its version 5, which has this function.
+ */
+static bool has_stacks_in_heap(void)
+{
+	return !sp_next_is_ours_first("sigaction") ||
+	       sp_next_find_first("caml_try_realloc_stack", NULL) != NULL;
+}
+
 int sp_signal_install(void (*handler)(int, siginfo_t *, void *))
 {
 	struct sp_signal_action action, replaced;
@@ -121,12 +132,7 @@ int sp_signal_install(void (*handler)(int, siginfo_t *, void *))
 	err = sp_signal_write_action(sp_signal_number(), &action, NULL);
 	if (err < 0)
 		return err;
-	/*
-	 * Who stands in front of sigaction() lays down how handlers run: Erlang's, that
-	 * all run on alternate stacks, as its compiled code has the stack pointer in a
-	 * heap with nothing to spare below it.
-	 */
-	if (!sp_next_is_ours_first("sigaction"))
+	if (has_stacks_in_heap())
 		sp_signal_use_own_stack();
 	unblock();
 	return 0;

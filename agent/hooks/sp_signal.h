@@ -18,7 +18,7 @@
  *   small thread stack,   sp_signal_use_own_stack(): an alternate stack of ours
  *     small coroutine,    for this thread, unseen by sigaltstack()
  *     sigaction() of the
- *     program's own
+ *     program's own, OCaml 5
  *   program's small       masked while a handler of the program runs on it
  *     alternate stack
  */

@@ -4,7 +4,8 @@
  * The profiler keeps out of them: their locks may be held by the thread that our signal
  * interrupts, they may be over when the program ends, and their times are not those of
  * the processors. Others go on to a hook of ours, which would not come back if it in turn
- * called the program's function; and who has a sigaction() says where handlers run.
+ * called the program's function; and who has a sigaction(), or a runtime that is known to
+ * need it, says where handlers run.
  */
 #include "cpu_profile.h"
 #include "victim.h"
@@ -56,11 +57,29 @@ START_TEST(programs_wrappers_go_on_to_hooks)
 }
 END_TEST
 
+START_TEST(stacks_in_a_heap_are_left_alone)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"heap_fibers", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	ck_assert_int_eq(victim_number(victim->output, "overwritten"), 0);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_int_gt(cpu_profile_samples(profile), 5);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, programs_own_functions_are_never_entered_by_us, 0,
 			    sizeof(allocators) / sizeof(allocators[0]));
 	tcase_add_test(tcase, programs_wrappers_go_on_to_hooks);
+	tcase_add_test(tcase, stacks_in_a_heap_are_left_alone);
 }
 
 int main(void)
