@@ -22,10 +22,7 @@
 #include "sp_thread.h"
 
 #include <errno.h>
-#include <linux/securebits.h>
-#include <sys/prctl.h>
 #include <sys/single_threaded.h>
-#include <sys/types.h>
 
 /* False when there is none and none can be had. */
 static bool ensure_reporter_thread(void)
@@ -117,45 +114,6 @@ static void rights_changed(bool may_follow)
 	}
 }
 
-static uid_t effective_user(void)
-{
-	return (uid_t)sp_syscall0(SYS_geteuid);
-}
-
-static bool is_users_for_good(uid_t user)
-{
-	uid_t users[3];
-
-	return sp_syscall3(SYS_getresuid, &users[0], &users[1], &users[2]) == 0 &&
-	       users[0] == user && users[1] == user && users[2] == user;
-}
-
-/*
- * Its new user can then remove the recording. Only where a process leaves the root user
- * with all that root may do: whoever writes to the recording can do as they please with
- * the process.
- */
-static bool before_user(uid_t user)
-{
-	const long kept = SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP;
-	long bits;
-
-	if (atomic_load_explicit(&sp_capture.state, memory_order_acquire) !=
-		    SP_CAPTURE_RUNNING ||
-	    !user || user == (uid_t)-1 || effective_user() != 0)
-		return false;
-	bits = sp_syscall1(SYS_prctl, PR_GET_SECUREBITS);
-	return bits >= 0 && !(bits & kept) &&
-	       sp_recording_give(&sp_capture.recording, user) == 0;
-}
-
-/* Whoever is not that user alone may come back to what they were. */
-static void after_user(uid_t user)
-{
-	if (!is_users_for_good(user))
-		sp_recording_give(&sp_capture.recording, effective_user());
-}
-
 static void addresses_limited(void)
 {
 	sp_recording_fit_addresses(&sp_capture.recording);
@@ -219,8 +177,6 @@ const struct sp_hook_calls sp_agent_hook_calls = {
 	.before_exit = before_exit,
 	.before_chroot = before_chroot,
 	.before_confinement = before_confinement,
-	.before_user = before_user,
-	.after_user = after_user,
 	.rights_changed = rights_changed,
 	.addresses_limited = addresses_limited,
 	.forked = sp_fork_child_note,

@@ -78,9 +78,8 @@ const struct sp_seccomp_need sp_seccomp_needs[] = {
 const size_t sp_seccomp_need_count = SP_ARRAY_COUNT(sp_seccomp_needs);
 
 const struct sp_seccomp_need sp_seccomp_rights[] = {
-	NEED(capget),	 NEED(capset),	  NEED(fchown),
-	NEED(getgroups), NEED(getresgid), NEED(getresuid),
-	NEED(setgroups), NEED(setresgid), NEED(setresuid),
+	NEED(capget),	 NEED(capset),	  NEED(getgroups), NEED(getresgid),
+	NEED(getresuid), NEED(setgroups), NEED(setresgid), NEED(setresuid),
 };
 
 const size_t sp_seccomp_rights_count = SP_ARRAY_COUNT(sp_seccomp_rights);

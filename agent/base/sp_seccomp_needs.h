@@ -23,9 +23,9 @@ extern const struct sp_seccomp_need sp_seccomp_needs[];
 extern const size_t sp_seccomp_need_count;
 
 /*
- * Context: signal. By these our thread gives up rights with the program (own_rights.h),
- * and the recording its owner; who may not make them is profiled all the same. All refuse
- * such arguments, or do nothing with them.
+ * Context: signal. By these our thread gives up rights with the program (own_rights.h);
+ * who may not make them is profiled all the same. All refuse such arguments, or do
+ * nothing with them.
  */
 extern const struct sp_seccomp_need sp_seccomp_rights[];
 extern const size_t sp_seccomp_rights_count;

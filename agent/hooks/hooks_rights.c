@@ -3,7 +3,6 @@
  * threads, but knows of no second one while ours is the only other; and capset() is for
  * one thread by its nature. A program that gives up rights must not keep a thread that
  * has them, so ours follows: by the same calls, unless a filter kills for one of them.
- * Nor is it to leave files that its new user cannot remove.
  * Context: hook, cold.
  */
 #include "sp_hooks.h"
@@ -37,36 +36,9 @@ static int changed(int result)
 	return result;
 }
 
-/* Of a filter that kills for giving a file away nothing is tried. */
-static const struct sp_hook_calls *announce_user(uid_t user)
-{
-	const struct sp_hook_calls *calls =
-		atomic_load_explicit(&is_forbidden, memory_order_relaxed)
-			? NULL
-			: sp_hooks_own_calls();
-	int saved_errno = errno;
-
-	if (calls && !calls->before_user(user))
-		calls = NULL;
-	errno = saved_errno;
-	return calls;
-}
-
-static int changed_user(const struct sp_hook_calls *announced, uid_t user, int result)
-{
-	int saved_errno = errno;
-
-	if (announced)
-		announced->after_user(user);
-	errno = saved_errno;
-	return changed(result);
-}
-
 SP_EXPORT int setuid(uid_t user)
 {
-	const struct sp_hook_calls *announced = announce_user(user);
-
-	return changed_user(announced, user, SP_NEXT(setuid)(user));
+	return changed(SP_NEXT(setuid)(user));
 }
 
 SP_EXPORT int seteuid(uid_t user)
@@ -76,18 +48,12 @@ SP_EXPORT int seteuid(uid_t user)
 
 SP_EXPORT int setreuid(uid_t real, uid_t effective)
 {
-	const struct sp_hook_calls *announced =
-		real == effective ? announce_user(real) : NULL;
-
-	return changed_user(announced, real, SP_NEXT(setreuid)(real, effective));
+	return changed(SP_NEXT(setreuid)(real, effective));
 }
 
 SP_EXPORT int setresuid(uid_t real, uid_t effective, uid_t saved)
 {
-	const struct sp_hook_calls *announced =
-		real == effective && real == saved ? announce_user(real) : NULL;
-
-	return changed_user(announced, real, SP_NEXT(setresuid)(real, effective, saved));
+	return changed(SP_NEXT(setresuid)(real, effective, saved));
 }
 
 SP_EXPORT int setgid(gid_t group)

@@ -8,7 +8,6 @@
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <sys/types.h>
 
 struct sp_slot;
 
@@ -26,10 +25,6 @@ struct sp_hook_calls {
 	void (*before_chroot)(void);
 	/* The program gives up system calls that we need: make none from here on. */
 	void (*before_confinement)(void);
-	/* The process is about to be that user's for good; true: after_user() is to be
-	 * called when it is, or is not after all. */
-	bool (*before_user)(uid_t user);
-	void (*after_user)(uid_t user);
 	/* The calling thread acts for another user or group, or may do less. Where ours
 	 * may not follow by the calls for that, it is made anew. */
 	void (*rights_changed)(bool may_follow);

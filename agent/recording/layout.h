@@ -31,10 +31,6 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
  * it, empty, or -errno. */
 int sp_recording_create_file(struct sp_recording *recording);
 
-/* Context: signal. A descriptor of the file of that path, if it is still the recording's,
- * or -errno. */
-int sp_recording_open_again(const struct sp_recording *recording);
-
 /* Context: signal. The process's limit on that, or UINT64_MAX. */
 uint64_t sp_recording_limit(int resource);
 

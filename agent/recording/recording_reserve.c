@@ -30,7 +30,7 @@
 /* A full file system is not asked again for every stack that is new. */
 #define ASK_AGAIN_NS SP_NS_PER_SECOND
 
-int sp_recording_open_again(const struct sp_recording *recording)
+static int open_again(const struct sp_recording *recording)
 {
 	struct stat status;
 	int fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, recording->path,
@@ -56,7 +56,7 @@ static int allocate(const struct sp_recording *recording, uint64_t offset,
 	/* A handler of the program's that jumped away would leave our descriptor open. */
 	uint64_t mask = sp_signals_hold();
 	int err = -EOPNOTSUPP;
-	int fd = sp_recording_open_again(recording);
+	int fd = open_again(recording);
 
 	if (fd >= 0) {
 		err = allocate_in(fd, offset, size_bytes);

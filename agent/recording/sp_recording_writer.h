@@ -6,8 +6,6 @@
 
 #include "sp_recording.h"
 
-#include <sys/types.h>
-
 struct sp_recording_settings {
 	const char *directory;	       /* wanted, or "" to choose */
 	const char *runtime_directory; /* XDG_RUNTIME_DIR, or NULL */
@@ -39,10 +37,6 @@ int sp_recording_reserve(struct sp_recording *recording, enum sp_section_kind ki
 /* Context: collector. Removes the file, if it is still there; memory stays mapped. 0 or
  * -errno. */
 int sp_recording_remove(struct sp_recording *recording);
-
-/* Context: hook. Gives the file, if it is still there, to a user, who may then take
- * storage for it, read it and remove it. 0 or -errno. */
-int sp_recording_give(const struct sp_recording *recording, uid_t user);
 
 /*
  * Context: signal, while nobody else touches the recording. A file of the same name in

@@ -9,19 +9,15 @@
  *   less        a capability, as the same user
  *   user        nothing but the user, for good
  *   filter      the same, after a filter that kills for the system call of that number
- *   killed      the same as user, and is killed
- *   refused     the same, by a filter that refuses it; and is killed
  *   unseen      the effective user, there; back by a call that nobody sees; then groups
  */
 #include "burn.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -130,42 +126,20 @@ static int user_only(void)
 	return setuid(0) == 0;
 }
 
-/* 0, or 77. */
-static int filter(unsigned int call, unsigned int verdict)
+static int filter_and_user(unsigned int deadly_call)
 {
 	struct sock_filter steps[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, verdict),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, deadly_call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	const struct sock_fprog program = {.len = 4, .filter = steps};
 
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-			       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0
-		       ? 0
-		       : 77;
-}
-
-static int filter_and_user(unsigned int deadly_call)
-{
-	int status = filter(deadly_call, SECCOMP_RET_KILL_PROCESS);
-
-	return status ? status : user_only();
-}
-
-static int killed_as_user(void)
-{
-	return user_only() ? 3 : raise(SIGKILL);
-}
-
-static int refused_and_killed(void)
-{
-	int status = filter(SYS_setuid, SECCOMP_RET_ERRNO | EPERM);
-
-	if (status)
-		return status;
-	return setuid(NOBODY) == 0 || errno != EPERM ? 3 : raise(SIGKILL);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		return 77;
+	return user_only();
 }
 
 /* No function of the C library, which is what a profiler sees. */
@@ -212,10 +186,6 @@ int main(int argc, char **argv)
 		return user_only();
 	if (strcmp(mode, "filter") == 0)
 		return filter_and_user((unsigned int)number_argument(argc, argv, 2, -1));
-	if (strcmp(mode, "killed") == 0)
-		return killed_as_user();
-	if (strcmp(mode, "refused") == 0)
-		return refused_and_killed();
 	if (strcmp(mode, "unseen") == 0)
 		return change_groups_unseen();
 	return 2;

@@ -1,5 +1,5 @@
 /*
- * Those by which a second thread follows one that gives up rights, and a file.
+ * Those by which a second thread follows one that gives up rights.
  */
 #ifndef RIGHTS_CALLS_H
 #define RIGHTS_CALLS_H
@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 
 static const unsigned int rights_calls[] = {
-	SYS_capget,    SYS_capset,    SYS_fchown,    SYS_getgroups, SYS_getresgid,
+	SYS_capget,    SYS_capset,    SYS_getgroups, SYS_getresgid,
 	SYS_getresuid, SYS_setgroups, SYS_setresgid, SYS_setresuid,
 };
 
