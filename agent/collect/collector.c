@@ -35,6 +35,8 @@
 #define SECOND_LOOK_NS (SP_NS_PER_SECOND / 20)
 #define CLOCKS_PERIOD_NS (SP_NS_PER_SECOND / 4)
 #define HEAP_PERIOD_NS (2 * SP_NS_PER_SECOND)
+/* Two clocks are compared over at least that: reading them takes some 30 ns. */
+#define CALIBRATION_NS_MIN UINT64_C(10000)
 /* Less CPU time than this since the last look: the program sleeps. */
 #define IDLE_CPU_NS UINT64_C(1000000)
 /* This part of the time or more: it is at work, also where nobody is sampled yet. */
@@ -119,6 +121,8 @@ static void read_usage(struct sp_collector *collector)
 			      memory_order_relaxed);
 }
 
+/* Better from round to round; of a process that ends after less than one, as good as can
+ * be. */
 static void calibrate_cycles(struct sp_collector *collector)
 {
 	struct sp_recording_header *header = collector->recording->header;
@@ -126,7 +130,7 @@ static void calibrate_cycles(struct sp_collector *collector)
 
 	sp_clock_read_both(&elapsed_ns, &cycles);
 	elapsed_ns -= header->start_monotonic_ns;
-	if (elapsed_ns < 1000000)
+	if (elapsed_ns < CALIBRATION_NS_MIN)
 		return;
 	cycles_per_second = (uint64_t)((double)(cycles - header->start_cycles) * 1e9 /
 				       (double)elapsed_ns);

@@ -12,6 +12,7 @@
 
 #define EXACT "SPANPROF_HEAP_RATE=1"
 #define BURN_NS 50000000
+#define BRIEF_NS 100000
 #define STAY_NS 300000000
 
 static struct victim *live_with(const char *setting, const char *how, const char *number)
@@ -286,6 +287,22 @@ START_TEST(child_of_a_fork_has_spans_of_its_own)
 }
 END_TEST
 
+/* Its clocks were never compared over as long as those of others. */
+START_TEST(brief_child_tells_how_long_its_span_was)
+{
+	struct victim *victim = live("brief");
+	struct profile *spans;
+	char pattern[64];
+
+	snprintf(pattern, sizeof(pattern), "*.%lld.spans.pb.gz",
+		 victim_number(victim->output, "child"));
+	spans = victim_read_profile(victim->profiles, pattern);
+	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "b"), BRIEF_NS * 95 / 100);
+	profile_free(spans);
+	victim_free(victim);
+}
+END_TEST
+
 static void add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, memory_is_the_allocating_spans_whoever_frees_it);
@@ -293,6 +310,7 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, without_heap_tracking_no_span_waits_for_its_memory);
 	tcase_add_test(tcase, very_many_names_are_counted_in_what_room_there_is);
 	tcase_add_test(tcase, very_many_ids_are_counted_in_what_room_there_is);
+	tcase_add_test(tcase, brief_child_tells_how_long_its_span_was);
 	tcase_add_test(tcase, thread_that_ends_leaves_its_spans);
 	tcase_add_test(tcase, open_spans_are_told_when_the_program_ends);
 	tcase_add_test(tcase, open_spans_of_a_killed_program_are_told);

@@ -9,6 +9,7 @@
  *             CPU time; all of other threads have allocated blocks
  *   late      a span that has been open for long is labelled
  *   fork      a child works for a span of its parent and one of its own
+ *   brief     a child lives little longer than its only span, of 0.1 ms at least
  *   open      as exit, without these two, but goes on until it is killed, and tells how
  * long b has been entered, at least, while it lives flood N   N spans, each of a name,
  * and with a label, of its own
@@ -28,6 +29,7 @@
 #define NAP_US 600000
 #define STAY_US 250000
 #define BURN_NS (50 * NS_PER_MS)
+#define BRIEF_NS (NS_PER_MS / 10)
 
 static struct spanprof_callsite site_a = SPANPROF_CALLSITE("a", NULL);
 static struct spanprof_callsite site_b = SPANPROF_CALLSITE("b", NULL);
@@ -223,6 +225,25 @@ static int live_fork(void)
 	return status;
 }
 
+static int live_brief(void)
+{
+	pid_t child = fork();
+	int status = 0;
+
+	if (child == 0) {
+		spanprof_span b = spanprof_begin(&site_b);
+		int64_t inside_ns = clock_ns(CLOCK_MONOTONIC);
+
+		while (clock_ns(CLOCK_MONOTONIC) - inside_ns < BRIEF_NS)
+			;
+		spanprof_end(b);
+		exit(0);
+	}
+	waitpid(child, &status, 0);
+	tell("child", child);
+	return status;
+}
+
 /* --- labels --- */
 
 static int live_late(void)
@@ -293,6 +314,8 @@ int main(int argc, char **argv)
 		live_exit();
 	if (strcmp(how, "fork") == 0)
 		return live_fork();
+	if (strcmp(how, "brief") == 0)
+		return live_brief();
 	if (strcmp(how, "late") == 0)
 		return live_late();
 	if (strcmp(how, "open") == 0)
