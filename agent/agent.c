@@ -96,6 +96,7 @@ static bool wants_modules(void)
 {
 	bool has_news = sp_alloc_extended_has_news();
 
+	sp_alloc_settle();
 	return sp_spans_want_modules() || has_news;
 }
 
@@ -132,7 +133,7 @@ static uint32_t timers_allowed(void)
 
 static void prepare_heap(void)
 {
-	/* Without a heap profile allocations are counted all the same, for spans. */
+	/* Without a heap profile allocations are counted from the first span on. */
 	const struct sp_heap_settings settings = {
 		.rate_bytes = sp_agent.options.is_heap_enabled
 				      ? sp_agent.options.heap_rate_bytes
@@ -163,6 +164,7 @@ static void prepare_spans(void)
 		.has_exact_cpu = sp_agent.options.span_cpu == SP_SPAN_CPU_EXACT &&
 				 sp_agent.options.track_cpu != SP_SWITCH_NO,
 		.has_ids = sp_options_list_has(sp_agent.options.spans, "id"),
+		.has_allocations = sp_agent.options.track_allocations != SP_SWITCH_NO,
 		.probability_millionths = sp_agent.options.span_probability_millionths,
 		.seed = sp_agent.options.span_seed,
 		.labels = sp_agent.options.span_labels,
@@ -197,7 +199,7 @@ static bool prepare_capture(void)
 	sp_capture.timers_max = timers_allowed();
 	sp_capture.drain = sp_own_recording_drain;
 	sp_capture.begin_in_child = sp_fork_child_begin;
-	sp_capture.call_hooks = sp_alloc_come_back;
+	sp_capture.bring_hooks_back = sp_alloc_come_back;
 	sp_capture.goes_on = sp_agent_hook_calls.goes_on;
 	sp_capture.begin_spans = sp_agent_begin_spans;
 	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
@@ -351,8 +353,11 @@ static void start(void)
 	pthread_atfork(sp_heap_before_fork, sp_heap_after_fork_in_parent,
 		       sp_fork_child_note);
 	sp_hooks_set_calls(&sp_agent_hook_calls);
-	if (sp_heap_passes_through())
+	if (sp_heap_passes_through()) {
 		sp_alloc_stand_aside();
+		if (!sp_heap_passes_through())
+			sp_alloc_come_back();
+	}
 	sp_reporter_thread_take_stderr_back(TAKE_OVER_NS_MAX);
 }
 

@@ -98,7 +98,7 @@ static const struct sp_option table[] = {
 	      "The time that each span was entered, and not entered."),
 	 .kind = SP_OPTION_SWITCH, MEMBER(track_wall), .has_auto = true},
 	{HELP("track_allocations", "SPANPROF_TRACK_ALLOCATIONS", "", "auto",
-	      "How often, and how much, each span allocated. Needs the heap profile."),
+	      "How often, and how much, each span allocated."),
 	 .kind = SP_OPTION_SWITCH, MEMBER(track_allocations), .has_auto = true},
 	{HELP("track_heap", "SPANPROF_TRACK_HEAP", "", "auto",
 	      "Which memory of each span is in use; a span whose memory is in use is "

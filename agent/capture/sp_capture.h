@@ -56,7 +56,7 @@ struct sp_capture {
 	void (*drain)(void);
 	void (*begin_in_child)(void);
 	/* Calls of the allocator that go past our hooks meet them again. */
-	void (*call_hooks)(void);
+	void (*bring_hooks_back)(void);
 	/* The calling thread jumps; perhaps out of an end. */
 	void (*goes_on)(void);
 	/* Spans of a child whose recording began while work of its parent's was not over

@@ -1,13 +1,15 @@
 /*
- * See sp_alloc_aside.h. A name is withdrawn by the value 0 in our own table of symbols,
- * which the loader takes for none. First the names change, then the slots: those that the
- * loader fills in between get the new target already. Context: init, hook; each store
- * may be made by several threads at once, which store the same.
+ * See sp_alloc_aside.h. Our own table of symbols gives the address of the next function
+ * for that of ours, so that a look-up of the loader's, at any moment, finds the one or
+ * the other. First the names change, then the slots: those that the loader fills in
+ * between get the new target already. Context: init, hook, collector; each store may be
+ * made by several threads at once, which store the same.
  */
 #include "sp_alloc_aside.h"
 
 #include "sp_compiler.h"
 #include "sp_got.h"
+#include "sp_held_signals.h"
 #include "sp_log.h"
 #include "sp_next.h"
 #include "sp_own_block.h"
@@ -20,30 +22,24 @@
 #include <sys/mman.h>
 
 static const char *const names[] = {
-	"malloc",
-	"free",
-	"calloc",
-	"realloc",
-	"reallocarray",
-	"memalign",
-	"aligned_alloc",
-	"posix_memalign",
-	"valloc",
-	"pvalloc",
-	"malloc_usable_size",
+	"malloc",	 "free",	   "calloc", "realloc", "memalign",
+	"aligned_alloc", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size",
 };
 
 #define NAMES SP_ARRAY_COUNT(names)
 
-/* Ours, and what the program finds without us; ours NULL: it stays as it is. */
+/* Ours, and what the program finds without us; symbol NULL: it stays as it is. */
 static struct function {
 	const ElfW(Sym) * symbol;
-	uint64_t value; /* of the symbol */
+	uint64_t value, aside_value; /* of the symbol */
 	uint64_t ours, next;
 } functions[NAMES];
 
-/* Only stand_aside() sets it, only come_back() takes it back. */
 static _Atomic bool are_aside;
+/* What came back is looked at again so often: a look-up of the loader's that was under
+ * way may have stored what it had found before, in a module that nobody knew. */
+#define SETTLING_ROUNDS 3U
+static _Atomic uint32_t settling_rounds_left;
 
 static void find_functions(void)
 {
@@ -57,9 +53,18 @@ static void find_functions(void)
 		if (!symbol || !function->next)
 			continue;
 		function->value = symbol->st_value;
+		function->aside_value = function->next - own->l_addr;
 		function->ours = own->l_addr + symbol->st_value;
 		function->symbol = symbol;
 	}
+}
+
+bool sp_alloc_is_next(uint64_t target)
+{
+	for (size_t i = 0; i < NAMES; i++)
+		if (functions[i].symbol && functions[i].next == target)
+			return true;
+	return false;
 }
 
 /* --- names --- */
@@ -105,7 +110,8 @@ static int put_names(bool are_there)
 		return err;
 	for (size_t i = 0; i < NAMES; i++)
 		if (functions[i].symbol)
-			put_name(&functions[i], are_there ? functions[i].value : 0);
+			put_name(&functions[i], are_there ? functions[i].value
+							  : functions[i].aside_value);
 	if (!are_there)
 		sp_syscall3(SYS_mprotect, first, bytes, PROT_READ);
 	return 0;
@@ -169,17 +175,25 @@ void sp_alloc_stand_aside(void)
 	struct sp_got_result result = {0};
 
 	find_functions();
-	narrow(&patch, false);
 	sp_own_block_settle();
+	if (put_names(false) != 0)
+		return;
+	narrow(&patch, false);
+	sp_got_patch_all(&patch, &result);
+	/* Who counts meanwhile comes too early to find that set: see the caller. */
 	atomic_store(&are_aside, true);
-	if (put_names(false) == 0)
-		sp_got_patch_all(&patch, &result);
-	else
-		sp_alloc_come_back();
+}
+
+/* --- coming back --- */
+
+/* Of the names that a library does not serve. */
+static bool is_wanted_of_others(const char *name, void *context)
+{
+	return find_function(name) != NULL && sp_next_find_object(name) != context;
 }
 
 /* An allocator's calls of itself lead to itself, with us as without us. */
-static void find_skipped(const struct link_map *skipped[NAMES + 1])
+static void find_allocators(const struct link_map *allocators[NAMES + 1])
 {
 	size_t count = 0;
 
@@ -187,34 +201,64 @@ static void find_skipped(const struct link_map *skipped[NAMES + 1])
 		const struct link_map *library = sp_next_find_object(names[i]);
 
 		if (library && !sp_next_find_in(library, "gnu_get_libc_version", NULL) &&
-		    (!count || skipped[count - 1] != library))
-			skipped[count++] = library;
+		    (!count || allocators[count - 1] != library))
+			allocators[count++] = library;
 	}
-	skipped[count] = NULL;
+	allocators[count] = NULL;
+}
+
+static void put_slots_back(struct sp_got_result *result)
+{
+	const struct link_map *allocators[NAMES + 1];
+	struct sp_got_patch patch = {
+		.is_wanted = is_wanted,
+		.replacement_for = ours_for,
+		.skipped = allocators,
+	};
+
+	find_allocators(allocators);
+	narrow(&patch, true);
+	sp_got_patch_all(&patch, result);
+	patch.is_wanted = is_wanted_of_others;
+	patch.skipped = NULL;
+	for (size_t i = 0; allocators[i]; i++) {
+		patch.context = (void *)(uintptr_t)allocators[i];
+		sp_got_patch_object(allocators[i], &patch, result);
+	}
 }
 
 void sp_alloc_come_back(void)
 {
-	const struct link_map *skipped[NAMES + 1];
-	struct sp_got_patch patch = {
-		.is_wanted = is_wanted,
-		.replacement_for = ours_for,
-		.skipped = skipped,
-	};
 	struct sp_got_result result = {0};
-	int saved_errno = errno;
+	uint64_t signals;
 
+	/* Pairs with the one of whoever stands aside just now. */
+	atomic_thread_fence(memory_order_seq_cst);
 	if (!atomic_load(&are_aside))
 		return;
-	find_skipped(skipped);
-	narrow(&patch, true);
+	signals = sp_signals_hold();
+	if (put_names(true) == 0)
+		put_slots_back(&result);
+	atomic_store(&settling_rounds_left, SETTLING_ROUNDS);
+	/* Whoever comes meanwhile does it all again. */
+	atomic_store(&are_aside, false);
+	sp_signals_release(signals);
+}
+
+void sp_alloc_settle(void)
+{
+	struct sp_got_result result = {0};
+	uint32_t left = atomic_load(&settling_rounds_left);
+
+	if (!left)
+		return;
 	if (put_names(true) != 0)
 		result.failed++;
-	sp_got_patch_all(&patch, &result);
-	/* Whoever comes meanwhile does it all again. */
-	if (atomic_exchange(&are_aside, false) && result.failed)
-		sp_log_error("spans: %u calls of malloc() and its like could not be "
-			     "redirected and are not counted",
-			     result.failed);
-	errno = saved_errno;
+	else
+		put_slots_back(&result);
+	/* Fails where another thread comes back: then from the start. */
+	if (atomic_compare_exchange_strong(&settling_rounds_left, &left, left - 1) &&
+	    left == 1 && result.failed)
+		sp_log_error("spans: some calls of malloc() and its like could not be "
+			     "redirected and are not counted");
 }

@@ -95,14 +95,23 @@ static int store_once(const struct walk *walk, uint64_t slot, uint64_t value)
 	return err;
 }
 
-/* Another thread that patches the module may have made the page read-only again. */
+static bool is_stored(uint64_t slot, uint64_t value)
+{
+	uint64_t now;
+
+	return sp_guarded_read(slot, &now, sizeof(now)) && now == value;
+}
+
+/* Another thread that patches the module may have made the page read-only again, and
+ * have stored the same. */
 static int store_read_only(const struct walk *walk, uint64_t slot, uint64_t value)
 {
 	int err = -EFAULT;
 
-	for (unsigned int tries = 0; tries < STORE_TRIES && err == -EFAULT; tries++)
+	for (unsigned int tries = 0;
+	     tries < STORE_TRIES && err == -EFAULT && !is_stored(slot, value); tries++)
 		err = store_once(walk, slot, value);
-	return err;
+	return err == -EFAULT && is_stored(slot, value) ? 0 : err;
 }
 
 static int store(const struct walk *walk, uint64_t slot, uint64_t value)
@@ -429,10 +438,13 @@ static void patch_those_loaded_later(struct cache *cache,
 	     i < MODULES_MAX && at && sp_guarded_read(at, &object, sizeof(object));
 	     i++, at = (uint64_t)(uintptr_t)object.l_next) {
 		struct dl_find_object found;
+		uint64_t start;
 
-		if (_dl_find_object && _dl_find_object(object.l_ld, &found) == 0 &&
-		    patch_module(cache, (uint64_t)(uintptr_t)found.dlfo_map_start,
-				 found.dlfo_link_map, patch, result) != 0)
+		if (!_dl_find_object || _dl_find_object(object.l_ld, &found) != 0)
+			continue;
+		start = (uint64_t)(uintptr_t)found.dlfo_map_start;
+		if (patch_module(cache, start, found.dlfo_link_map, patch, result) != 0 &&
+		    is_loaded(found.dlfo_link_map, start))
 			result->failed++;
 	}
 }

@@ -107,8 +107,9 @@ bool sp_signal_is_installed(void)
 
 /*
  * Compiled code that has the stack pointer in a heap, with nothing to spare below it.
- * Erlang's, and whoever else stands in front of sigaction(), lays down that handlers run
- * on alternate stacks; OCaml's does so since its version 5, which has this function.
+ * Erlang's lays down by a sigaction() of its own that handlers run on alternate stacks;
+ * where others have one it does no harm. OCaml's needs it since its version 5, which has
+ * this function.
  */
 static bool has_stacks_in_heap(void)
 {

@@ -7,19 +7,32 @@
 #ifndef SP_ALLOC_ASIDE_H
 #define SP_ALLOC_ASIDE_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 /*
- * Context: init; the hooks pass all through. The names of our allocation functions are
- * withdrawn, and the slots of modules that lead to them lead to the next. What can't be
- * changed goes on through us, which is as right.
+ * Context: init; the hooks pass all through. The names of our allocation functions, and
+ * the slots of modules that lead to them, lead to the next. What can't be changed goes on
+ * through us, which is as right. Should a hook have begun to count meanwhile, the caller
+ * is to come back.
  */
 void sp_alloc_stand_aside(void);
 
 /*
- * Context: hook, on any thread; system calls, no wait. The reverse, at once: all that
- * calls through slots of modules or asks the loader meets us again when this returns,
- * whichever thread began it. Not so calls through pointers that the program has copied
- * meanwhile. Does nothing where we do not stand aside.
+ * Context: hook, on any thread; system calls, no wait; signals are held. The reverse: all
+ * that calls through slots of modules or asks the loader meets us again when this returns,
+ * whichever thread began it. Later, by sp_alloc_settle(), what the loader is just binding;
+ * never what the program calls through pointers that it has copied meanwhile. Does nothing
+ * where we do not stand aside.
  */
 void sp_alloc_come_back(void);
+
+/* Context: collector, in each round. Looks again at what came back lately; tells of what
+ * could not. */
+void sp_alloc_settle(void);
+
+/* Context: hook, collector. Is it the function that one of ours goes on to, for which we
+ * stand or stood aside? */
+bool sp_alloc_is_next(uint64_t target);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * Replaces functions in the modules that call them: a module reaches a function of
  * another through slots that the loader fills (the global offset table), and there
- * another address can be put. For functions that we must not export: a program that
- * finds mallocx() would believe in an allocator that is not there.
+ * another address can be put. For functions that we must not export, as a program that
+ * finds mallocx() would believe in an allocator that is not there; and for those that we
+ * stand in front of, where we need not.
  *
  * Slots are changed by single stores, so that other threads call the one function or
  * the other. What the loader has made read-only becomes writable for the moment of a
@@ -64,7 +65,7 @@ struct sp_got_result {
  */
 void sp_got_patch_all(const struct sp_got_patch *patch, struct sp_got_result *result);
 
-/* Context: init, before the program has threads. The same for one of these modules. */
+/* Context: init, hook. The same for one of the modules of the start-up. */
 void sp_got_patch_object(const struct link_map *object, const struct sp_got_patch *patch,
 			 struct sp_got_result *result);
 

@@ -6,6 +6,7 @@
 
 #include "function_patterns.h"
 #include "function_unmet.h"
+#include "sp_alloc_aside.h"
 #include "sp_capture.h"
 #include "sp_got.h"
 #include "sp_guarded.h"
@@ -116,7 +117,8 @@ uint64_t sp_function_entry_for(uint64_t target, const char *name, bool is_kept)
 
 	// NOLINTNEXTLINE(performance-no-int-to-ptr)
 	if (!_dl_find_object || _dl_find_object((void *)target, &found) != 0 ||
-	    is_ours(&found) || !is_code(target, &found, is_kept) ||
+	    is_ours(&found) || sp_alloc_is_next(target) ||
+	    !is_code(target, &found, is_kept) ||
 	    sp_module_symbol_is_no_function((uint64_t)(uintptr_t)found.dlfo_map_start,
 					    name))
 		return target;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define BLOCKS 1000
+#define CROWD 200
 
 static const char *const programs[] = {"alloc_aside", "alloc_aside_now",
 				       "alloc_aside_noplt", "alloc_aside_fixed",
@@ -63,6 +64,26 @@ START_TEST(allocations_of_spans_are_counted_from_the_first_on)
 }
 END_TEST
 
+/* They all put back what stands aside, in the same pages. */
+START_TEST(first_spans_of_many_threads_begin_at_once)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){programs[_i], NULL},
+		.environment = (const char *const[]){"SPANPROF=cpu", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+	struct profile *spans;
+
+	victim_assert_success(victim);
+	victim_assert_clean(victim);
+	spans = victim_read_profile(victim->profiles, "*.spans.pb.gz");
+	ck_assert_int_eq(profile_sum_leaf(spans, "alloc_objects", "crowd"),
+			 CROWD * BLOCKS);
+	profile_free(spans);
+	victim_free(victim);
+}
+END_TEST
+
 /* Nor where jemalloc serves, which has to stay. */
 START_TEST(nobody_stands_aside_with_a_heap_profile)
 {
@@ -80,6 +101,8 @@ END_TEST
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase, allocations_of_spans_are_counted_from_the_first_on, 0,
+			    (int)(sizeof(programs) / sizeof(programs[0])));
+	tcase_add_loop_test(tcase, first_spans_of_many_threads_begin_at_once, 0,
 			    (int)(sizeof(programs) / sizeof(programs[0])));
 	tcase_add_loop_test(tcase, nobody_stands_aside_with_a_heap_profile, 0, 2);
 }

@@ -1,4 +1,5 @@
 /*
+ * alloc_aside: allocates in the first spans of 200 threads at once.
  * alloc_aside LIBRARY LIBRARY: whom calls of malloc() meet, before a thread has its first
  * span and after, and how many blocks were allocated in spans: by the program itself, by
  * the C library for it, by a library that it opened before the first span and by one that
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #define BLOCKS 1000
+#define CROWD 200
 
 typedef void allocating(int blocks);
 
@@ -97,6 +99,25 @@ static void run_small(void)
 	pthread_attr_destroy(&attributes);
 }
 
+/* Whose first spans begin at the same time. */
+static void *begin_in_crowd(void *unused)
+{
+	pthread_barrier_wait(&barrier);
+	measure("crowd", allocate_here);
+	return unused;
+}
+
+static void run_crowd(void)
+{
+	pthread_t threads[CROWD];
+
+	pthread_barrier_init(&barrier, NULL, CROWD);
+	for (int i = 0; i < CROWD; i++)
+		pthread_create(&threads[i], NULL, begin_in_crowd, NULL);
+	for (int i = 0; i < CROWD; i++)
+		pthread_join(threads[i], NULL);
+}
+
 static allocating *open_library(const char *path)
 {
 	void *library = dlopen(path, RTLD_LAZY), *found;
@@ -115,8 +136,10 @@ int main(int argc, char **argv)
 	allocating *late;
 	pthread_t thread;
 
-	if (argc != 3)
-		return 2;
+	if (argc != 3) {
+		run_crowd();
+		return 0;
+	}
 	pthread_barrier_init(&barrier, NULL, 2);
 	pthread_create(&thread, NULL, work, NULL);
 	pthread_barrier_wait(&barrier);

@@ -1,7 +1,7 @@
 /*
  * Do the hooks count, or pass all calls on? A heap profile wants every allocation
  * counted, spans only those of their own time: until a thread has its first span a
- * program without a heap profile pays for being asked alone. Context: signal.
+ * program without a heap profile does without. Context: signal, unless said otherwise.
  */
 #include "heap_threads.h"
 
@@ -31,12 +31,16 @@ void sp_heap_counting_begin(void)
 
 void sp_heap_count_for_spans(void)
 {
-	if (atomic_load(&are_wanted_by_spans))
+	static _Atomic bool do_hooks_count;
+
+	if (atomic_load(&do_hooks_count))
 		return;
 	/* Whoever comes meanwhile does it as well, and need not wait for this. */
-	if (sp_capture.call_hooks)
-		sp_capture.call_hooks();
 	atomic_store(&are_wanted_by_spans, true);
 	if (atomic_load(&sp_heap_global.is_ready))
 		let_hooks_count();
+	/* Last: whoever stands aside just now looks whether the hooks count. */
+	if (sp_capture.bring_hooks_back)
+		sp_capture.bring_hooks_back();
+	atomic_store(&do_hooks_count, true);
 }

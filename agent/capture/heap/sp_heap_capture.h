@@ -308,7 +308,7 @@ void sp_heap_tell_sampled(bool (*note)(const void *ptr, bool is_sampled),
  * are points. */
 void sp_heap_capture_begin(struct sp_recording *recording);
 
-/* Context: signal, before the first span of a thread begins: from here on allocations are
+/* Context: hook, before the first span of a thread begins: from here on allocations are
  * counted, also without a heap profile. */
 void sp_heap_count_for_spans(void);
 

@@ -26,6 +26,7 @@
 struct sp_span_settings {
 	bool has_exact_cpu;		 /* read the thread's CPU clock at each event */
 	bool has_ids;			 /* samples carry span and trace ids */
+	bool has_allocations;		 /* somebody wants to know of them */
 	uint32_t probability_millionths; /* of a root span to be followed */
 	uint64_t seed;			 /* of that choice; 0: another one each time */
 	const char *labels; /* recorded keys, separated by commas; "" = none */

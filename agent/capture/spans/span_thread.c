@@ -40,7 +40,8 @@ static struct sp_span_thread *begin_thread(struct sp_slot *slot)
 		return NULL;
 	self->slot = slot;
 	seed_numbers(self);
-	sp_heap_count_for_spans();
+	if (sp_span_settings.has_allocations)
+		sp_heap_count_for_spans();
 	/* Threads have their counters before they run. */
 	if (sp_heap_self)
 		sp_span_note_heap(self, sp_heap_self);
