@@ -20,10 +20,10 @@ void sp_alloc_stand_aside(void);
 
 /*
  * Context: hook, on any thread; system calls, no wait; signals are held. The reverse: all
- * that calls through slots of modules or asks the loader meets us again when this returns,
- * whichever thread began it. Later, by sp_alloc_settle(), what the loader is just binding;
- * never what the program calls through pointers that it has copied meanwhile. Does nothing
- * where we do not stand aside.
+ * that calls through slots of modules or asks the loader meets us again when this
+ * returns, whichever thread began it. Later, by sp_alloc_settle(), what the loader is
+ * just binding; never what the program calls through pointers that it has copied
+ * meanwhile. Does nothing where we do not stand aside.
  */
 void sp_alloc_come_back(void);
 
