@@ -264,21 +264,25 @@ START_TEST(open_spans_of_a_killed_program_are_told)
 }
 END_TEST
 
+static struct profile *spans_of_process(const struct victim *victim, long long pid)
+{
+	char pattern[64];
+
+	snprintf(pattern, sizeof(pattern), "*.%lld.spans.pb.gz", pid);
+	return victim_read_profile(victim->profiles, pattern);
+}
+
 START_TEST(child_of_a_fork_has_spans_of_its_own)
 {
 	struct victim *victim = live("fork");
-	struct profile *spans;
-	char pattern[64];
+	struct profile *spans =
+		spans_of_process(victim, victim_number(victim->output, "child"));
 
-	snprintf(pattern, sizeof(pattern), "*.%lld.spans.pb.gz",
-		 victim_number(victim->output, "child"));
-	spans = victim_read_profile(victim->profiles, pattern);
 	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "b"), BURN_NS);
 	ck_assert_int_ge(profile_sum_leaf(spans, "cpu", "b"), BURN_NS);
 	ck_assert_int_eq(profile_sum_leaf(spans, "inuse_objects", "b"), 1);
 	profile_free(spans);
-	snprintf(pattern, sizeof(pattern), "*.%d.spans.pb.gz", victim->pid);
-	spans = victim_read_profile(victim->profiles, pattern);
+	spans = spans_of_process(victim, victim->pid);
 	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "a"), BURN_NS);
 	ck_assert_int_eq(profile_sum_leaf(spans, "spans", "a"), 1);
 	ck_assert_int_eq(profile_sum_leaf(spans, "wall", "b"), 0);
@@ -291,12 +295,9 @@ END_TEST
 START_TEST(brief_child_tells_how_long_its_span_was)
 {
 	struct victim *victim = live("brief");
-	struct profile *spans;
-	char pattern[64];
+	struct profile *spans =
+		spans_of_process(victim, victim_number(victim->output, "child"));
 
-	snprintf(pattern, sizeof(pattern), "*.%lld.spans.pb.gz",
-		 victim_number(victim->output, "child"));
-	spans = victim_read_profile(victim->profiles, pattern);
 	ck_assert_int_ge(profile_sum_leaf(spans, "wall_busy", "b"), BRIEF_NS * 95 / 100);
 	profile_free(spans);
 	victim_free(victim);

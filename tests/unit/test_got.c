@@ -2,6 +2,7 @@
 #include <check.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -526,6 +527,35 @@ START_TEST(modules_of_earlier_constructors_are_patched_as_late_ones)
 }
 END_TEST
 
+/* Threads that put back what stood aside store the same, and each makes the page
+ * read-only behind it. Here nothing makes it writable: it is of a file for reading. */
+START_TEST(what_another_thread_has_stored_is_no_failure)
+{
+	static const uint64_t stored = REPLACED * sizeof(uint64_t);
+	struct walk walk = {.link_map = NULL};
+	int fd = memfd_create("slots", MFD_CLOEXEC), read_only;
+	uint64_t slot;
+	char path[64];
+	void *page;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, SP_PAGE_BYTES), 0);
+	ck_assert_int_eq(write(fd, &stored, sizeof(stored)), sizeof(stored));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	read_only = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(read_only, 0);
+	page = mmap(NULL, SP_PAGE_BYTES, PROT_READ, MAP_SHARED, read_only, 0);
+	ck_assert_ptr_ne(page, MAP_FAILED);
+	slot = (uint64_t)(uintptr_t)page;
+	ck_assert_int_eq(store_read_only(&walk, slot, stored), 0);
+	ck_assert_int_lt(store_read_only(&walk, slot, 2 * stored), 0);
+	ck_assert_uint_eq(*(const uint64_t *)page, stored);
+	munmap(page, SP_PAGE_BYTES);
+	close(read_only);
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("got");
@@ -544,6 +574,7 @@ int main(void)
 	tcase_add_test(late, module_closed_meanwhile_is_an_error);
 	tcase_add_test(late, unmapped_module_is_an_error);
 	tcase_add_loop_test(late, callers_are_not_disturbed, 0, 2);
+	tcase_add_test(late, what_another_thread_has_stored_is_no_failure);
 	tcase_add_test(late, damaged_image_does_no_harm);
 	tcase_add_test(late, modules_that_come_and_go_are_a_change);
 	tcase_set_timeout(late, 60);
