@@ -64,11 +64,10 @@ START_TEST(allocations_of_spans_are_counted_from_the_first_on)
 }
 END_TEST
 
-/* They all put back what stands aside, in the same pages. */
-START_TEST(first_spans_of_many_threads_begin_at_once)
+static void check_objects_of(const char *const *argv, const char *span, int64_t objects)
 {
 	const struct victim_setup setup = {
-		.argv = (const char *const[]){programs[_i], NULL},
+		.argv = argv,
 		.environment = (const char *const[]){"SPANPROF=cpu", NULL},
 	};
 	struct victim *victim = victim_run(&setup);
@@ -77,10 +76,25 @@ START_TEST(first_spans_of_many_threads_begin_at_once)
 	victim_assert_success(victim);
 	victim_assert_clean(victim);
 	spans = victim_read_profile(victim->profiles, "*.spans.pb.gz");
-	ck_assert_int_eq(profile_sum_leaf(spans, "alloc_objects", "crowd"),
-			 CROWD * BLOCKS);
+	ck_assert_int_eq(profile_sum_leaf(spans, "alloc_objects", span), objects);
 	profile_free(spans);
 	victim_free(victim);
+}
+
+/* They all put back what stands aside, in the same pages. */
+START_TEST(first_spans_of_many_threads_begin_at_once)
+{
+	const char *const argv[] = {programs[_i], NULL};
+
+	check_objects_of(argv, "crowd", CROWD * BLOCKS);
+}
+END_TEST
+
+START_TEST(slot_that_is_filled_late_is_mended)
+{
+	const char *const argv[] = {"alloc_aside", "late", NULL};
+
+	check_objects_of(argv, "mended", BLOCKS);
 }
 END_TEST
 
@@ -104,6 +118,7 @@ static void add(TCase *tcase)
 			    (int)(sizeof(programs) / sizeof(programs[0])));
 	tcase_add_loop_test(tcase, first_spans_of_many_threads_begin_at_once, 0,
 			    (int)(sizeof(programs) / sizeof(programs[0])));
+	tcase_add_test(tcase, slot_that_is_filled_late_is_mended);
 	tcase_add_loop_test(tcase, nobody_stands_aside_with_a_heap_profile, 0, 2);
 }
 
