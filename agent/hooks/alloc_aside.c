@@ -7,6 +7,7 @@
  */
 #include "sp_alloc_aside.h"
 
+#include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_got.h"
 #include "sp_held_signals.h"
@@ -36,10 +37,13 @@ static struct function {
 } functions[NAMES];
 
 static _Atomic bool are_aside;
-/* What came back is looked at again so often: a look-up of the loader's that was under
- * way may have stored what it had found before, in a module that nobody knew. */
+/* What came back is looked at again so often, and at least so far apart: a look-up of the
+ * loader's that was under way may have stored what it had found before, in a module that
+ * nobody knew. */
 #define SETTLING_ROUNDS 3U
+#define SETTLING_GAP_NS (SP_NS_PER_SECOND / 20)
 static _Atomic uint32_t settling_rounds_left;
+static uint64_t settled_ns;
 
 static void find_functions(void)
 {
@@ -249,9 +253,14 @@ void sp_alloc_settle(void)
 {
 	struct sp_got_result result = {0};
 	uint32_t left = atomic_load(&settling_rounds_left);
+	uint64_t now_ns;
 
 	if (!left)
 		return;
+	now_ns = sp_clock_monotonic_ns();
+	if (now_ns - settled_ns < SETTLING_GAP_NS)
+		return;
+	settled_ns = now_ns;
 	if (put_names(true) != 0)
 		result.failed++;
 	else

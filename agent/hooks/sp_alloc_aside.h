@@ -27,8 +27,8 @@ void sp_alloc_stand_aside(void);
  */
 void sp_alloc_come_back(void);
 
-/* Context: collector, in each round. Looks again at what came back lately; tells of what
- * could not. */
+/* Context: collector, in each round; some follow each other at once. Looks again at what
+ * came back lately; tells of what could not. */
 void sp_alloc_settle(void);
 
 /* Context: hook, collector. Is it the function that one of ours goes on to, for which we

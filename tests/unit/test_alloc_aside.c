@@ -112,11 +112,31 @@ static void store_late(const struct module *module, uint64_t found)
 	ck_assert_int_eq(who_serves(module), NEXT);
 }
 
-/* Tests may share a process. */
+/* --- time --- */
+
+static uint64_t now_ns = SP_NS_PER_SECOND;
+
+static int read_clock(clockid_t clock, struct timespec *now)
+{
+	(void)clock;
+	now->tv_sec = (time_t)(now_ns / SP_NS_PER_SECOND);
+	now->tv_nsec = (long)(now_ns % SP_NS_PER_SECOND);
+	return 0;
+}
+
+static void settle_later(void)
+{
+	now_ns += SETTLING_GAP_NS;
+	sp_alloc_settle();
+}
+
+/* --- tests --- */
+
+/* They may share a process. */
 static void end(const struct module *module)
 {
 	for (uint32_t i = 0; i < SETTLING_ROUNDS; i++)
-		sp_alloc_settle();
+		settle_later();
 	ck_assert_int_eq(sp_got_replace(&module->slot, module->stub), 0);
 	dlclose(module->handle);
 }
@@ -129,7 +149,7 @@ START_TEST(calls_pass_us_by_until_we_come_back)
 	sp_alloc_stand_aside();
 	ck_assert_uint_ne(look_up(), ours);
 	ck_assert(sp_alloc_is_next(look_up()));
-	sp_alloc_settle();
+	settle_later();
 	ck_assert_int_eq(who_serves(&module), NEXT);
 	sp_alloc_come_back();
 	ck_assert_uint_eq(look_up(), ours);
@@ -149,9 +169,28 @@ START_TEST(slot_that_the_loader_fills_late_is_mended)
 	sp_alloc_come_back();
 	for (uint32_t i = 0; i < SETTLING_ROUNDS; i++) {
 		store_late(&module, found);
-		sp_alloc_settle();
+		settle_later();
 		ck_assert_int_eq(who_serves(&module), OURS);
 	}
+	end(&module);
+}
+END_TEST
+
+/* When many threads wake our own. */
+START_TEST(rounds_that_follow_at_once_are_one)
+{
+	struct module module = load(modules[_i]);
+	uint64_t found;
+
+	sp_alloc_stand_aside();
+	found = look_up();
+	sp_alloc_come_back();
+	settle_later();
+	for (uint32_t i = 0; i < SETTLING_ROUNDS; i++)
+		sp_alloc_settle();
+	store_late(&module, found);
+	settle_later();
+	ck_assert_int_eq(who_serves(&module), OURS);
 	end(&module);
 }
 END_TEST
@@ -172,7 +211,7 @@ static int settle_and_count(int log)
 	ssize_t count;
 	int lines = 0;
 
-	sp_alloc_settle();
+	settle_later();
 	count = read(log, text, sizeof(text));
 	for (ssize_t i = 0; i < count; i++)
 		lines += text[i] == '\n';
@@ -212,8 +251,10 @@ int main(void)
 	SRunner *runner;
 	int failed, count = (int)SP_ARRAY_COUNT(modules);
 
+	sp_clock_gettime = read_clock;
 	tcase_add_loop_test(tests, calls_pass_us_by_until_we_come_back, 0, count);
 	tcase_add_loop_test(tests, slot_that_the_loader_fills_late_is_mended, 0, count);
+	tcase_add_loop_test(tests, rounds_that_follow_at_once_are_one, 0, count);
 	tcase_add_loop_test(tests, slot_that_cannot_be_mended_is_told_in_the_last_round,
 			    0, count);
 	suite_add_tcase(suite, tests);
