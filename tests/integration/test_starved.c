@@ -40,43 +40,6 @@ static struct victim *start_threads(int load)
 	return victim_start(&setup);
 }
 
-static bool is_named(const char *comm_path, const char *name)
-{
-	char line[64] = "";
-	FILE *file = fopen(comm_path, "r");
-
-	if (file == NULL)
-		return false;
-	if (fgets(line, sizeof(line), file) == NULL)
-		*line = '\0';
-	fclose(file);
-	line[strcspn(line, "\n")] = '\0';
-	return strcmp(line, name) == 0;
-}
-
-/* As soon as it is there. */
-static int find_own_thread(const struct victim *victim)
-{
-	char folder[64];
-
-	snprintf(folder, sizeof(folder), "/proc/%d/task", victim->pid);
-	for (int tries = 0; tries < 5000; tries++) {
-		struct victim_files files;
-		int tid = 0;
-
-		victim_list(folder, "*/comm", &files);
-		for (size_t i = 0; i < files.count; i++)
-			if (is_named(files.paths[i], "spanprof"))
-				tid = atoi(files.paths[i] + strlen(folder) + 1);
-		victim_files_free(&files);
-		if (tid)
-			return tid;
-		usleep(1000);
-	}
-	ck_abort_msg("no thread of the agent's");
-	return 0;
-}
-
 /* False where it is not permitted. */
 static bool stop_thread(int tid)
 {
@@ -188,7 +151,7 @@ static void check_end(struct victim *victim, bool are_weights_whole)
 START_TEST(stopped_reporter_holds_nobody_up)
 {
 	struct victim *victim = start_threads(_i);
-	int tid = find_own_thread(victim);
+	int tid = victim_own_thread(victim);
 
 	if (!stop_thread(tid)) {
 		printf("no ptrace is permitted here\n");
@@ -223,7 +186,7 @@ START_TEST(reporter_that_comes_last_on_a_busy_machine_loses_nothing_unsaid)
 {
 	const struct sched_param lowest = {0};
 	struct victim *victim = start_threads(_i);
-	int tid = find_own_thread(victim);
+	int tid = victim_own_thread(victim);
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	pid_t hogs[16];
 

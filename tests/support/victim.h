@@ -92,6 +92,9 @@ bool victim_wait_for_none(const char *folder, const char *pattern, unsigned time
 /* Makes an empty file in the victim's folder, which tells it something. */
 void victim_make_file(const struct victim *victim, const char *name);
 
+/* The id of the agent's thread in the victim, as soon as it is there; asserts that. */
+int victim_own_thread(const struct victim *victim);
+
 /*
  * Path of the CPU profile of that process (0: the victim itself) into path;
  * asserts that there is exactly one and that it is not empty.
