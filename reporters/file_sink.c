@@ -60,11 +60,20 @@ static int link_at(int dir_fd, const char *from, const char *to)
 	return (int)sp_syscall6(SYS_linkat, dir_fd, (long)from, dir_fd, (long)to, 0, 0);
 }
 
-/* Without /proc there is no way that needs no privileges. */
+/*
+ * By the descriptor, if the kernel lets us (from 6.10, or with privileges), else by its
+ * name in /proc. Only where that must be, as the kernel keeps what was looked at below a
+ * thread, forgets it when the thread has ended, and lets a parent that waits for the
+ * process spin for so long, milliseconds on a busy machine.
+ */
 static int link_unnamed(const struct sp_file_sink *file, const char *name)
 {
 	char path[64];
+	int err = (int)sp_syscall6(SYS_linkat, file->fd, (long)"", file->dir_fd,
+				   (long)name, AT_EMPTY_PATH, 0);
 
+	if (err != -ENOENT && err != -EPERM && err != -EINVAL)
+		return err;
 	/* The thread's own descriptors, which may not be the process's. */
 	(void)snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", file->fd);
 	return (int)sp_syscall6(SYS_linkat, AT_FDCWD, (long)path, file->dir_fd,

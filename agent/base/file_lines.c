@@ -25,19 +25,20 @@ static size_t tell_lines(char *buffer, size_t used, sp_file_line visit, void *co
 	return (size_t)(line - buffer);
 }
 
-void sp_file_lines_read(const char *path, sp_file_line visit, void *context)
+bool sp_file_lines_read(const char *path, sp_file_line visit, void *context)
 {
 	char buffer[BUFFER_BYTES];
 	long fd = sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0), got;
-	bool is_wanted = true;
+	bool is_wanted = true, is_any = false;
 	size_t used = 0;
 
 	if (fd < 0)
-		return;
+		return false;
 	while (is_wanted && (got = sp_syscall3(SYS_read, fd, buffer + used,
 					       BUFFER_BYTES - used)) > 0) {
 		size_t done;
 
+		is_any = true;
 		used += (size_t)got;
 		done = tell_lines(buffer, used, visit, context, &is_wanted);
 		used -= done;
@@ -46,4 +47,5 @@ void sp_file_lines_read(const char *path, sp_file_line visit, void *context)
 			used = 0;
 	}
 	sp_syscall1(SYS_close, fd);
+	return is_any;
 }

@@ -7,6 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Where our thread looks up its own process: in the main thread's folder, and in its own
+ * only where that thread has ended and its folder is empty. What was looked up below a
+ * thread's folder the kernel forgets at that thread's end; a parent that waits for the
+ * process spins meanwhile, on a busy machine for milliseconds. What is below the main
+ * thread's, the parent forgets itself.
+ */
+#define SP_PROCESS_FOLDER "/proc/self"
+#define SP_PROCESS_FOLDER_OF_THREAD "/proc/thread-self"
+
 struct sp_process_identity {
 	uint64_t boot_id_hash;	/* /proc/sys/kernel/random/boot_id */
 	uint64_t pid_namespace; /* inode of /proc/self/ns/pid */

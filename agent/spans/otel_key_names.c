@@ -13,6 +13,7 @@
 #include "sp_guarded.h"
 #include "sp_list.h"
 #include "sp_pages.h"
+#include "sp_process_identity.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -253,5 +254,7 @@ void sp_otel_key_names_look(void)
 	atomic_store_explicit(&looked_ns, now_ns, memory_order_relaxed);
 	/* Before: who misses one from here on asks again. */
 	atomic_store_explicit(&wants_look, false, memory_order_relaxed);
-	sp_file_lines_read("/proc/thread-self/maps", look_at_mapping, NULL);
+	if (!sp_file_lines_read(SP_PROCESS_FOLDER "/maps", look_at_mapping, NULL))
+		sp_file_lines_read(SP_PROCESS_FOLDER_OF_THREAD "/maps", look_at_mapping,
+				   NULL);
 }

@@ -8,6 +8,7 @@
 
 #include "sp_elf_fingerprint.h"
 #include "sp_heap.h"
+#include "sp_process_identity.h"
 #include "sp_syscall.h"
 
 #include <elf.h>
@@ -453,13 +454,27 @@ int sp_elf_open(struct sp_elf_file *file, const char *path)
 	return read_headers(file);
 }
 
+static long open_memory(const char *path, uint64_t address)
+{
+	long fd = sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	char byte;
+
+	if (fd < 0)
+		return fd;
+	if (sp_syscall4(SYS_pread64, fd, &byte, 1, address) == 1)
+		return fd;
+	sp_syscall1(SYS_close, fd);
+	return -EFAULT;
+}
+
 int sp_elf_open_own_memory(struct sp_elf_file *file, uint64_t address,
 			   uint64_t size_bytes)
 {
-	/* This thread's: a main thread that has ended has no memory. */
-	long fd = sp_syscall4(SYS_openat, AT_FDCWD, "/proc/thread-self/mem",
-			      O_RDONLY | O_CLOEXEC, 0);
+	long fd = open_memory(SP_PROCESS_FOLDER "/mem", address);
 
+	/* A main thread that has ended has no memory. */
+	if (fd < 0)
+		fd = open_memory(SP_PROCESS_FOLDER_OF_THREAD "/mem", address);
 	memset(file, 0, sizeof(*file));
 	file->fd = -1;
 	if (fd < 0)

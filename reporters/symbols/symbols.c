@@ -10,6 +10,7 @@
 #include "sp_fde_start.h"
 #include "sp_heap.h"
 #include "sp_perf_map.h"
+#include "sp_process_identity.h"
 #include "sp_symbol_names.h"
 #include "sp_symbol_scan.h"
 
@@ -145,8 +146,15 @@ static int open_by_path(struct work *work, const struct sp_view_module *module)
  * still be opened, of a library there is what is in memory. */
 static int open_running(struct sp_elf_file *file, const struct sp_view_module *module)
 {
-	int err = module->is_main ? sp_elf_open(file, "/proc/thread-self/exe")
-				  : sp_elf_open_image(file, module->base);
+	int err;
+
+	if (module->is_main) {
+		err = sp_elf_open(file, SP_PROCESS_FOLDER "/exe");
+		if (err)
+			err = sp_elf_open(file, SP_PROCESS_FOLDER_OF_THREAD "/exe");
+	} else {
+		err = sp_elf_open_image(file, module->base);
+	}
 
 	/* In another process, which recovers a recording, it is something else. */
 	if (!err && !is_the_one(file, module)) {

@@ -7,6 +7,7 @@
 #include "modules_state.h"
 #include "sp_compiler.h"
 #include "sp_heap.h"
+#include "sp_process_identity.h"
 
 #include <errno.h>
 #include <string.h>
@@ -326,7 +327,9 @@ static int scan(struct sp_modules *modules)
 		at->mark_before = atomic_load(&at->mark);
 	}
 	modules->closes = atomic_load(&sp_unwind_closes);
-	err = sp_maps_read(&modules->maps, "/proc/thread-self/maps");
+	err = sp_maps_read(&modules->maps, SP_PROCESS_FOLDER "/maps");
+	if (err || !modules->maps.count)
+		err = sp_maps_read(&modules->maps, SP_PROCESS_FOLDER_OF_THREAD "/maps");
 	if (!err)
 		err = find_objects(modules);
 	if (err)
