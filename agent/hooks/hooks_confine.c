@@ -1,9 +1,10 @@
 /*
- * prctl() and syscall(). Programs that give up system calls (seccomp) or the time stamp
- * counter, and those that fork, end or name a thread by the bare system call. Where the
- * agent could not go on without ending them, it ends its own work first. Filters that
- * leave it what it needs change nothing. Context: hook, cold; the observer of syscall()
- * runs before every one of them.
+ * prctl() and syscall(). Programs that give up system calls (seccomp), send them to a
+ * handler of their own (syscall user dispatch) or give up the time stamp counter, and
+ * those that fork, end or name a thread by the bare system call. Where the agent could
+ * not go on without ending them, it ends its own work first. Filters that leave it what
+ * it needs change nothing. Context: hook, cold; the observer of syscall() runs before
+ * every one of them.
  */
 #include "sp_hooks.h"
 
@@ -91,6 +92,9 @@ static bool is_confining(int option, unsigned long mode, const void *filter)
 		       (mode == SECCOMP_MODE_FILTER && !can_live_with(filter));
 	case PR_SET_TSC:
 		return mode == PR_TSC_SIGSEGV;
+	case PR_SET_SYSCALL_USER_DISPATCH:
+		/* Our handler's own return is a call of those, with SIGSYS masked. */
+		return mode != PR_SYS_DISPATCH_OFF;
 	default:
 		return false;
 	}

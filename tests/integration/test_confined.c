@@ -11,6 +11,8 @@ static const struct {
 } modes[] = {
 	{"strict", false},
 	{"no_counter", false},
+	{"dispatch", false},
+	{"dispatch_syscall", false},
 	{"filter", false},
 	{"filter_syscall", false},
 	{"filter_all_threads", false},

@@ -1,6 +1,7 @@
 /*
  * confined MODE: burns 300 ms, gives up system calls or the time stamp counter as
- * MODE says, works on for longer than a timer's period, writes "done", ends.
+ * MODE says, works on for longer than a timer's period, writes "done", ends. With
+ * "dispatch..." all system calls of that work are SIGSYS, for which there is no handler.
  */
 #include "burn.h"
 
@@ -53,6 +54,9 @@ static struct sock_fprog no_poll_filter = {
 	.filter = all_but_poll,
 };
 
+/* What the kernel looks at before each system call: are they SIGSYS? */
+static volatile char dispatch_selector = SYSCALL_DISPATCH_FILTER_ALLOW;
+
 /* No system call: some 100 ms. */
 static NOINLINE void work_on(void)
 {
@@ -73,6 +77,12 @@ static long confine(const char *mode)
 		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
 	if (strcmp(mode, "no_counter") == 0)
 		return prctl(PR_SET_TSC, PR_TSC_SIGSEGV);
+	if (strcmp(mode, "dispatch") == 0)
+		return prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0,
+			     &dispatch_selector);
+	if (strcmp(mode, "dispatch_syscall") == 0)
+		return syscall(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH,
+			       PR_SYS_DISPATCH_ON, 0, 0, &dispatch_selector);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return -1;
 	if (strcmp(mode, "filter") == 0)
@@ -105,7 +115,9 @@ int main(int argc, char **argv)
 	burn(300 * NS_PER_MS);
 	if (confine(mode) != 0)
 		return 77;
+	dispatch_selector = SYSCALL_DISPATCH_FILTER_BLOCK;
 	work_on();
+	dispatch_selector = SYSCALL_DISPATCH_FILTER_ALLOW;
 	if (write(STDOUT_FILENO, "done\n", 5) != 5)
 		return 1;
 	/* exit_group is more than the strict mode allows. */
