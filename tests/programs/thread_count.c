@@ -1,0 +1,121 @@
+/*
+ * thread_count: how many threads it has, as it reads in /proc in several ways: alone,
+ * with 1, 8, 9 and 10 more, and in a child. None of them ends before the process: the
+ * kernel counts a thread for some time after it was joined.
+ */
+#include "burn.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+
+static void *wait_for_end(void *argument)
+{
+	for (;;)
+		pause();
+	return argument;
+}
+
+static FILE *open_file(const char *path)
+{
+	FILE *file = fopen(path, "r");
+
+	if (!file) {
+		perror(path);
+		exit(1);
+	}
+	return file;
+}
+
+/* As Python does. */
+static void count_by_fields(const char *path)
+{
+	FILE *file = open_file(path);
+	char text[160], *field, *rest;
+	size_t bytes = fread(text, 1, sizeof(text) - 1, file);
+
+	fclose(file);
+	text[bytes] = '\0';
+	field = strtok_r(text, " ", &rest);
+	for (int i = 1; i < 20 && field; i++)
+		field = strtok_r(NULL, " ", &rest);
+	printf(" %s", field ? field : "none");
+}
+
+/* What follows must not have moved. */
+static void count_by_format(void)
+{
+	FILE *file = open_file("/proc/self/stat");
+	long threads = 0, timer = 1;
+
+	if (fscanf(file,
+		   "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
+		   "%*d %*d %ld %ld",
+		   &threads, &timer) != 2)
+		exit(1);
+	fclose(file);
+	printf(" %ld %ld", threads, timer);
+}
+
+static void count_by_lines(void)
+{
+	FILE *file = open_file("/proc/self/status");
+	char line[4096];
+	unsigned int lines = 0;
+
+	for (; fgets(line, sizeof(line), file); lines++)
+		if (strncmp(line, "Threads:", 8) == 0)
+			printf(" %s", strtok(line + 8, "\t\n"));
+	fclose(file);
+	printf(" %u\n", lines);
+}
+
+static void count(const char *where)
+{
+	printf("%s", where);
+	count_by_fields("/proc/self/stat");
+	count_by_format();
+	count_by_lines();
+	fflush(stdout);
+}
+
+static void count_with(unsigned int more)
+{
+	static unsigned int threads = 1;
+	pthread_t thread;
+	char where[16];
+
+	for (unsigned int i = 0; i < more; i++, threads++)
+		if (pthread_create(&thread, NULL, wait_for_end, NULL) != 0)
+			exit(1);
+	snprintf(where, sizeof(where), "%u", threads);
+	count(where);
+}
+
+static int count_in_child(void)
+{
+	int status = -1;
+
+	if (fork() == 0) {
+		count("child");
+		burn(20 * NS_PER_MS);
+		count("child at work");
+		count_with(1);
+		_exit(0);
+	}
+	wait(&status);
+	return status;
+}
+
+int main(void)
+{
+	int status;
+
+	count("alone");
+	status = count_in_child();
+	count_with(1);
+	count_with(7);
+	count_with(1);
+	count_with(1);
+	return status != 0;
+}
