@@ -12,8 +12,7 @@
 #include "process_end.h"
 #include "sp_alloc_aside.h"
 #include "sp_alloc_extended.h"
-#include "sp_alloc_next.h"
-#include "sp_alloc_own_calls.h"
+#include "sp_alloc_family.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_collector.h"
@@ -75,7 +74,7 @@ static void redirect_own_calls(void)
 {
 	struct sp_got_result result = {0};
 
-	sp_alloc_own_calls_start(&result);
+	sp_alloc_leave_own_calls(&result);
 	if (result.failed)
 		sp_log_error("heap profile: %u calls that the program's allocator makes "
 			     "of itself could not be redirected and are counted, too",

@@ -7,6 +7,7 @@
  */
 #include "sp_alloc_aside.h"
 
+#include "sp_alloc_family.h"
 #include "sp_clock.h"
 #include "sp_compiler.h"
 #include "sp_got.h"
@@ -22,19 +23,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static const char *const names[] = {
-	"malloc",	 "free",	   "calloc", "realloc", "memalign",
-	"aligned_alloc", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size",
-};
-
-#define NAMES SP_ARRAY_COUNT(names)
-
 /* Ours, and what the program finds without us; symbol NULL: it stays as it is. */
 static struct function {
 	const ElfW(Sym) * symbol;
 	uint64_t value, aside_value; /* of the symbol */
 	uint64_t ours, next;
-} functions[NAMES];
+} functions[SP_ALLOC_NAMES];
 
 static _Atomic bool are_aside;
 /* What came back is looked at again so often, and at least so far apart: a look-up of the
@@ -49,11 +43,11 @@ static void find_functions(void)
 {
 	const struct link_map *own = sp_next_own_object();
 
-	for (size_t i = 0; own && i < NAMES; i++) {
+	for (uint32_t i = 0; own && i < SP_ALLOC_NAMES; i++) {
 		struct function *function = &functions[i];
-		const ElfW(Sym) *symbol = sp_next_symbol_in(own, names[i]);
+		const ElfW(Sym) *symbol = sp_next_symbol_in(own, sp_alloc_names[i]);
 
-		function->next = (uint64_t)(uintptr_t)sp_next_find(names[i]);
+		function->next = (uint64_t)(uintptr_t)sp_next_find(sp_alloc_names[i]);
 		if (!symbol || !function->next)
 			continue;
 		function->value = symbol->st_value;
@@ -65,7 +59,7 @@ static void find_functions(void)
 
 bool sp_alloc_is_next(uint64_t target)
 {
-	for (size_t i = 0; i < NAMES; i++)
+	for (uint32_t i = 0; i < SP_ALLOC_NAMES; i++)
 		if (functions[i].symbol && functions[i].next == target)
 			return true;
 	return false;
@@ -78,7 +72,7 @@ static void find_range(uint64_t *first, uint64_t *bytes)
 {
 	uint64_t low = UINT64_MAX, high = 0;
 
-	for (size_t i = 0; i < NAMES; i++) {
+	for (uint32_t i = 0; i < SP_ALLOC_NAMES; i++) {
 		uint64_t symbol = (uint64_t)(uintptr_t)functions[i].symbol;
 
 		if (!symbol)
@@ -112,7 +106,7 @@ static int put_names(bool are_there)
 	err = (int)sp_syscall3(SYS_mprotect, first, bytes, PROT_READ | PROT_WRITE);
 	if (err)
 		return err;
-	for (size_t i = 0; i < NAMES; i++)
+	for (uint32_t i = 0; i < SP_ALLOC_NAMES; i++)
 		if (functions[i].symbol)
 			put_name(&functions[i], are_there ? functions[i].value
 							  : functions[i].aside_value);
@@ -125,8 +119,9 @@ static int put_names(bool are_there)
 
 static const struct function *find_function(const char *name)
 {
-	for (size_t i = 0; i < NAMES; i++)
-		if (names[i][0] == name[0] && strcmp(names[i], name) == 0)
+	for (uint32_t i = 0; i < SP_ALLOC_NAMES; i++)
+		if (sp_alloc_names[i][0] == name[0] &&
+		    strcmp(sp_alloc_names[i], name) == 0)
 			return functions[i].symbol ? &functions[i] : NULL;
 	return NULL;
 }
@@ -135,7 +130,7 @@ static const struct function *find_function(const char *name)
 static void narrow(struct sp_got_patch *patch, bool is_to_ours)
 {
 	patch->target_first = UINT64_MAX;
-	for (size_t i = 0; i < NAMES; i++) {
+	for (uint32_t i = 0; i < SP_ALLOC_NAMES; i++) {
 		const struct function *function = &functions[i];
 		uint64_t target = is_to_ours ? function->next : function->ours;
 
@@ -188,47 +183,59 @@ void sp_alloc_stand_aside(void)
 	atomic_store(&are_aside, true);
 }
 
-/* --- coming back --- */
+/* --- an allocator's calls of itself, which lead to itself as without us --- */
 
-/* Of the names that a library does not serve. */
+static bool is_wanted_of_itself(const char *name, void *context)
+{
+	return find_function(name) != NULL && sp_next_find_object(name) == context;
+}
+
 static bool is_wanted_of_others(const char *name, void *context)
 {
 	return find_function(name) != NULL && sp_next_find_object(name) != context;
 }
 
-/* An allocator's calls of itself lead to itself, with us as without us. */
-static void find_allocators(const struct link_map *allocators[NAMES + 1])
+static void patch_allocators(const struct link_map *const *allocators,
+			     struct sp_got_patch *patch, struct sp_got_result *result)
 {
-	size_t count = 0;
-
-	for (size_t i = 0; i < NAMES; i++) {
-		const struct link_map *library = sp_next_find_object(names[i]);
-
-		if (library && !sp_next_find_in(library, "gnu_get_libc_version", NULL) &&
-		    (!count || allocators[count - 1] != library))
-			allocators[count++] = library;
+	for (; *allocators; allocators++) {
+		patch->context = (void *)(uintptr_t)*allocators;
+		sp_got_patch_object(*allocators, patch, result);
 	}
-	allocators[count] = NULL;
 }
+
+void sp_alloc_leave_own_calls(struct sp_got_result *result)
+{
+	const struct link_map *allocators[SP_ALLOC_NAMES + 1];
+	struct sp_got_patch patch = {
+		.is_wanted = is_wanted_of_itself,
+		.replacement_for = next_for,
+	};
+
+	sp_alloc_find_libraries(allocators);
+	if (!allocators[0])
+		return;
+	find_functions();
+	patch_allocators(allocators, &patch, result);
+}
+
+/* --- coming back --- */
 
 static void put_slots_back(struct sp_got_result *result)
 {
-	const struct link_map *allocators[NAMES + 1];
+	const struct link_map *allocators[SP_ALLOC_NAMES + 1];
 	struct sp_got_patch patch = {
 		.is_wanted = is_wanted,
 		.replacement_for = ours_for,
 		.skipped = allocators,
 	};
 
-	find_allocators(allocators);
+	sp_alloc_find_libraries(allocators);
 	narrow(&patch, true);
 	sp_got_patch_all(&patch, result);
 	patch.is_wanted = is_wanted_of_others;
 	patch.skipped = NULL;
-	for (size_t i = 0; allocators[i]; i++) {
-		patch.context = (void *)(uintptr_t)allocators[i];
-		sp_got_patch_object(allocators[i], &patch, result);
-	}
+	patch_allocators(allocators, &patch, result);
 }
 
 void sp_alloc_come_back(void)

@@ -6,10 +6,10 @@
  */
 #include "sp_alloc_choice.h"
 
+#include "sp_alloc_family.h"
 #include "sp_alloc_jemalloc.h"
 #include "sp_alloc_next.h"
 #include "sp_compiler.h"
-#include "sp_next.h"
 #include "sp_options.h"
 #include "sp_seccomp_trial.h"
 #include "sp_syscall.h"
@@ -86,7 +86,7 @@ static const char *find_obstacle(const struct link_map *library)
 	case SP_HEAP_OTHER_NAMES:
 		break;
 	}
-	if (!library || !sp_next_find_in(library, "gnu_get_libc_version", NULL))
+	if (!library || !sp_alloc_is_c_library(library))
 		return "a library brings another allocator";
 	if (is_address_space_limited())
 		return "the address space is limited (ulimit -v)";

@@ -18,77 +18,19 @@
 
 static void find_all(void);
 
-static void *first_malloc(size_t size_bytes)
-{
-	find_all();
-	return sp_alloc_next.malloc(size_bytes);
-}
-
-static void first_free(void *ptr)
-{
-	find_all();
-	sp_alloc_next.free(ptr);
-}
-
-static void *first_calloc(size_t count, size_t size_bytes)
-{
-	find_all();
-	return sp_alloc_next.calloc(count, size_bytes);
-}
-
-static void *first_realloc(void *ptr, size_t size_bytes)
-{
-	find_all();
-	return sp_alloc_next.realloc(ptr, size_bytes);
-}
-
-static void *first_memalign(size_t alignment_bytes, size_t size_bytes)
-{
-	find_all();
-	return sp_alloc_next.memalign(alignment_bytes, size_bytes);
-}
-
-static void *first_aligned_alloc(size_t alignment_bytes, size_t size_bytes)
-{
-	find_all();
-	return sp_alloc_next.aligned_alloc(alignment_bytes, size_bytes);
-}
-
-static int first_posix_memalign(void **ptr, size_t alignment_bytes, size_t size_bytes)
-{
-	find_all();
-	return sp_alloc_next.posix_memalign(ptr, alignment_bytes, size_bytes);
-}
-
-static void *first_valloc(size_t size_bytes)
-{
-	find_all();
-	return sp_alloc_next.valloc(size_bytes);
-}
-
-static void *first_pvalloc(size_t size_bytes)
-{
-	find_all();
-	return sp_alloc_next.pvalloc(size_bytes);
-}
-
-static size_t first_malloc_usable_size(void *ptr)
-{
-	find_all();
-	return sp_alloc_next.malloc_usable_size(ptr);
-}
+#define FUNCTION(result, name, parameters, arguments)                                    \
+	static result first_##name parameters                                            \
+	{                                                                                \
+		find_all();                                                              \
+		return sp_alloc_next.name arguments;                                     \
+	}
+#include "alloc_functions.h"
+#undef FUNCTION
 
 struct sp_alloc_next sp_alloc_next = {
-	.malloc = first_malloc,
-	.free = first_free,
-	.calloc = first_calloc,
-	.realloc = first_realloc,
-	.memalign = first_memalign,
-	.aligned_alloc = first_aligned_alloc,
-	.posix_memalign = first_posix_memalign,
-	.valloc = first_valloc,
-	.pvalloc = first_pvalloc,
-	.malloc_usable_size = first_malloc_usable_size,
+#define FUNCTION(result, name, parameters, arguments) .name = first_##name,
+#include "alloc_functions.h"
+#undef FUNCTION
 };
 
 /* --- what a library may lack --- */
@@ -206,22 +148,11 @@ static SP_COLD void find_all(void)
 	bool is_one = true;
 	struct sp_alloc_next found = {.has_block_caches = false};
 
-#define FIND(name)                                                                       \
-	do {                                                                             \
-		found.name = (__typeof__(found.name))find(#name, &object);               \
-		is_one &= object == library;                                             \
-	} while (0)
-	FIND(malloc);
-	FIND(free);
-	FIND(calloc);
-	FIND(realloc);
-	FIND(memalign);
-	FIND(aligned_alloc);
-	FIND(posix_memalign);
-	FIND(valloc);
-	FIND(pvalloc);
-	FIND(malloc_usable_size);
-#undef FIND
+#define FUNCTION(result, name, parameters, arguments)                                    \
+	found.name = (__typeof__(found.name))find(#name, &object);                       \
+	is_one &= object == library;
+#include "alloc_functions.h"
+#undef FUNCTION
 	if (!is_one)
 		complete_aligned(library, &found);
 	sp_alloc_choose(is_one ? library : NULL, &found);
@@ -243,84 +174,4 @@ void sp_alloc_find(void)
 __attribute__((constructor(101))) static void find_early(void)
 {
 	sp_alloc_find();
-}
-
-/* --- who calls it --- */
-
-static bool begins_with(const char *name, const char *beginning)
-{
-	while (*beginning != '\0' && *name == *beginning) {
-		name++;
-		beginning++;
-	}
-	return *beginning == '\0';
-}
-
-static bool is_allocator_name(const char *name)
-{
-	static const char *const names[] = {"malloc",	      "calloc", "realloc",
-					    "reallocarray",   "free",	"memalign",
-					    "aligned_alloc",  "valloc", "pvalloc",
-					    "posix_memalign", "mallocx"};
-	static const char *const operators[] = {"_Znw", "_Zna", "_Zdl", "_Zda"};
-
-	for (size_t i = 0; i < SP_ARRAY_COUNT(operators); i++)
-		if (begins_with(name, operators[i]))
-			return true;
-	for (size_t i = 0; i < SP_ARRAY_COUNT(names); i++)
-		if (begins_with(name, names[i]) && begins_with(names[i], name))
-			return true;
-	return false;
-}
-
-/* tc_malloc() of tcmalloc, mi_new() of mimalloc and their kind; not tc_version(). */
-static bool is_other_name(const char *name)
-{
-	static const char *const kinds[] = {"malloc", "zalloc", "calloc",  "realloc",
-					    "new",    "strdup", "memalign"};
-	const char *at = name + 3;
-
-	if (!begins_with(name, "tc_") && !begins_with(name, "mi_"))
-		return false;
-	if (begins_with(at, "heap_"))
-		at += 5;
-	for (size_t i = 0; i < SP_ARRAY_COUNT(kinds); i++)
-		if (begins_with(at, kinds[i]))
-			return true;
-	return false;
-}
-
-/* The library's own calls are no news. */
-static bool is_called_by_other_names(void)
-{
-	const struct link_map *library = sp_next_find_object("malloc");
-	const struct link_map *last = sp_next_last_object();
-
-	if (!library || (!sp_next_find_in(library, "tc_malloc", NULL) &&
-			 !sp_next_find_in(library, "mi_malloc", NULL)))
-		return false;
-	for (const struct link_map *object = _r_debug.r_map; object;
-	     object = object->l_next) {
-		if (object != library && sp_next_has_import(object, is_other_name))
-			return true;
-		if (object == last)
-			break;
-	}
-	return false;
-}
-
-enum sp_heap_coverage sp_alloc_coverage(void)
-{
-	const struct link_map *own = sp_next_own_object();
-
-	for (const struct link_map *object = _r_debug.r_map; object && object != own;
-	     object = object->l_next)
-		if (sp_next_find_in(object, "malloc", NULL))
-			return object == _r_debug.r_map ? SP_HEAP_PROGRAM_HAS_OWN
-							: SP_HEAP_LIBRARY_FIRST;
-	if (is_called_by_other_names())
-		return SP_HEAP_OTHER_NAMES;
-	return sp_next_has_import(_r_debug.r_map, is_allocator_name)
-		       ? SP_HEAP_COVERS_ALL
-		       : SP_HEAP_PROGRAM_CALLS_NONE;
 }

@@ -8,6 +8,7 @@
  */
 #include "sp_alloc_extended.h"
 
+#include "sp_alloc_family.h"
 #include "sp_compiler.h"
 #include "sp_heap_capture.h"
 #include "sp_next.h"
@@ -182,7 +183,7 @@ static const struct link_map *find_library(void)
 	const struct link_map *library = sp_next_find_object("malloc");
 	const struct link_map *last = sp_next_last_object();
 
-	while (library && !sp_next_find_in(library, "gnu_get_libc_version", NULL)) {
+	while (library && !sp_alloc_is_c_library(library)) {
 		if (sp_next_find_in(library, "malloc", NULL) && has_extended(library))
 			return library;
 		library = library == last ? NULL : library->l_next;

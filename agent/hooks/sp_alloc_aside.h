@@ -1,5 +1,6 @@
 /*
- * Where nobody wants allocations counted, our functions need not be in the way at all:
+ * Calls of allocation functions that are not to meet ours: what an allocator calls of
+ * itself, always; and where nobody wants allocations counted, all, so far as can be:
  * even to be passed through costs programs that call malloc() often and whose code fills
  * the processor's caches up to 1 % of their time. The loader and the program's modules
  * are made to find what they would find without us, until somebody wants to know.
@@ -9,6 +10,16 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct sp_got_result;
+
+/*
+ * Context: init, before the program has threads. What the program's allocator calls of
+ * itself by its public names, as Electric Fence's calloc() calls malloc(), would meet us,
+ * and one block be counted twice: it leads where it leads without us, for good. Nothing
+ * is done where the C library serves, which has no such calls. Adds to result.
+ */
+void sp_alloc_leave_own_calls(struct sp_got_result *result);
 
 /*
  * Context: init; the hooks pass all through. The names of our allocation functions, and
@@ -32,7 +43,7 @@ void sp_alloc_come_back(void);
 void sp_alloc_settle(void);
 
 /* Context: hook, collector. Is it the function that one of ours goes on to, for which we
- * stand or stood aside? */
+ * stand or stood aside, if only for its own library's calls? */
 bool sp_alloc_is_next(uint64_t target);
 
 #endif

@@ -48,12 +48,13 @@ static void *keep(void *block)
 
 static void allocate_here(int blocks)
 {
-	for (int i = 0; i < blocks / 4; i++) {
+	for (int i = 0; i < blocks / 5; i++) {
 		void *ptr;
 
 		free(keep(malloc(24)));
 		free(keep(calloc(3, 8)));
 		free(keep(realloc(NULL, 24)));
+		free(keep(reallocarray(NULL, 3, 8)));
 		if (posix_memalign(&ptr, 64, 24) == 0)
 			free(keep(ptr));
 	}
