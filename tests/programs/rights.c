@@ -1,7 +1,7 @@
 /*
- * rights MODE [NUMBER]: gives up rights as servers do, and prints after each step whom
- * its threads act for and what they may do: once, as all are alike. 77: not permitted
- * here.
+ * rights MODE [NUMBER or FOLDER]: gives up rights as servers do, and prints after each
+ * step whom its threads act for and what they may do: once, as all are alike. 77: not
+ * permitted here.
  *
  *   drop        group, supplementary groups and user, for good
  *   switch      the effective user, there and back
@@ -9,11 +9,14 @@
  *   less        a capability, as the same user
  *   user        nothing but the user, for good
  *   filter      the same, after a filter that kills for the system call of that number
+ *   taken       as drop; then tries what the new user can do to the files of the folder
  *   unseen      the effective user, there; back by a call that nobody sees; then groups
  */
 #include "burn.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -21,6 +24,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define NOBODY 65534
@@ -142,6 +146,43 @@ static int filter_and_user(unsigned int deadly_call)
 	return user_only();
 }
 
+static void say(const char *what, int result)
+{
+	if (result < 0)
+		printf("cannot %s: %s\n", what, strerrorname_np(errno));
+	else
+		printf("can %s\n", what);
+}
+
+/* Whose folder it is may put another file in place of it, but for a sticky one. */
+static void try_file(int folder, const char *name)
+{
+	struct stat status;
+
+	say("read", openat(folder, name, O_RDONLY | O_CLOEXEC));
+	say("write", openat(folder, name, O_WRONLY | O_CLOEXEC));
+	say("permit it", fchmodat(folder, name, 0666, 0));
+	say("take it", fchownat(folder, name, NOBODY, NOBODY, 0));
+	if (fstat(folder, &status) != 0 || !(status.st_mode & S_ISVTX))
+		return;
+	say("move it", renameat(folder, name, folder, "moved"));
+	say("remove it", unlinkat(folder, name, 0));
+}
+
+static int drop_and_try(const char *path)
+{
+	int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), result = drop();
+	DIR *entries = fdopendir(folder);
+	struct dirent *entry;
+
+	while (entries && (entry = readdir(entries)) != NULL)
+		if (entry->d_name[0] != '.')
+			try_file(folder, entry->d_name);
+	if (entries)
+		closedir(entries);
+	return result;
+}
+
 /* No function of the C library, which is what a profiler sees. */
 static long return_unseen(void)
 {
@@ -186,6 +227,8 @@ int main(int argc, char **argv)
 		return user_only();
 	if (strcmp(mode, "filter") == 0)
 		return filter_and_user((unsigned int)number_argument(argc, argv, 2, -1));
+	if (strcmp(mode, "taken") == 0 && argc > 2)
+		return drop_and_try(argv[2]);
 	if (strcmp(mode, "unseen") == 0)
 		return change_groups_unseen();
 	return 2;
