@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -355,7 +356,7 @@ END_TEST
 
 struct caller {
 	const struct importer *importer;
-	_Atomic bool is_over;
+	_Atomic bool has_begun, is_over;
 	uint64_t calls, wrong;
 };
 
@@ -366,6 +367,7 @@ static void *call_on(void *argument)
 	while (!atomic_load_explicit(&caller->is_over, memory_order_relaxed)) {
 		int result = caller->importer->call();
 
+		atomic_store_explicit(&caller->has_begun, true, memory_order_relaxed);
 		caller->calls++;
 		caller->wrong += result != REPLACED && result != REPLACED_AGAIN;
 	}
@@ -383,6 +385,9 @@ START_TEST(callers_are_not_disturbed)
 
 	ck_assert_int_eq(patch_late(&module, &exchange, &result), 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, call_on, &caller), 0);
+	/* On a busy machine it may else come when all is over. */
+	while (!atomic_load_explicit(&caller.has_begun, memory_order_relaxed))
+		sched_yield();
 	for (int i = 0; i < SWITCHES; i++) {
 		exchange.from = exchange.to;
 		exchange.to = address_of(i % 2 ? replaced : replaced_again);
