@@ -185,10 +185,12 @@ SP_SAMPLING void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_per
 		used_bytes += deferred_bytes;
 		atomic_store_explicit(&sp_capture.wants_modules, true,
 				      memory_order_relaxed);
-		sp_capture_wake_reporter();
 	}
 	used_bytes = sp_ring_shrink(ring, &sample->record, reserved_bytes, used_bytes);
 	sp_ring_commit(&sample->record, used_bytes, type);
 	atomic_fetch_add_explicit(&slot->samples, 1, memory_order_relaxed);
+	/* Only now: our thread may take this processor at once, and is to find it. */
+	if (sp_unlikely(result.end == SP_UNWIND_NO_MODULE))
+		sp_capture_wake_reporter();
 	look_after_ring(ring);
 }

@@ -1,12 +1,16 @@
 /*
  * Libraries that are unloaded, and others that take their place, while the agent's thread
  * drains without a rest: no frame is ever named after a library that is not the one that
- * ran, and nobody touches what was freed.
+ * ran, and nobody touches what was freed. And the code of one that is gone before long is
+ * named: our thread finds a sample of it when it is woken for it.
  */
+#include "cpu_profile.h"
 #include "profile_decode.h"
 #include "victim.h"
 
+#include <sched.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* Of samples of one profile. */
 struct tally {
@@ -86,9 +90,52 @@ START_TEST(no_frame_is_named_after_another_library)
 }
 END_TEST
 
+/* The program and the agent's thread take turns. */
+static void take_one_processor(void *unused)
+{
+	cpu_set_t all, one;
+
+	(void)unused;
+	CPU_ZERO(&one);
+	if (sched_getaffinity(0, sizeof(all), &all) != 0)
+		_exit(5);
+	for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &one);
+	if (sched_setaffinity(0, sizeof(one), &one) != 0)
+		_exit(5);
+}
+
+START_TEST(code_is_named_though_its_library_is_gone_soon)
+{
+	char library[PATH_MAX], path[PATH_MAX];
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"brief_libraries",
+					      victim_program_path("lib_unloads.so",
+								  library),
+					      "100", NULL},
+		.before_exec = take_one_processor,
+	};
+	struct victim *victim = victim_run(&setup);
+	struct cpu_profile *profile;
+	int64_t work_ns, named_ns;
+
+	victim_assert_success(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	work_ns = victim_number(victim->output, "work_ns");
+	named_ns = cpu_profile_with_ns(profile, "work_in_first");
+	printf("%lld of %lld ms in the library named\n", (long long)named_ns / 1000000,
+	       (long long)work_ns / 1000000);
+	ck_assert_int_gt(named_ns, work_ns / 4 * 3);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, no_frame_is_named_after_another_library);
+	tcase_add_test(tcase, code_is_named_though_its_library_is_gone_soon);
 }
 
 int main(void)
