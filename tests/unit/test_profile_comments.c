@@ -6,6 +6,7 @@
 #include "run_suite.h"
 
 #include <check.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,11 +40,65 @@ START_TEST(script_among_the_arguments_stays_on_one_line)
 }
 END_TEST
 
+/* The first line that begins so. */
+static const char *comment(const char *begin)
+{
+	for (unsigned int i = 0; i < comments.count; i++)
+		if (strncmp(comments.lines[i], begin, strlen(begin)) == 0)
+			return comments.lines[i];
+	ck_abort_msg("no comment that begins with %s", begin);
+	return NULL;
+}
+
+static void begin_process(bool are_clocks_final)
+{
+	memset(&header, 0, sizeof(header));
+	header.pid = 7;
+	atomic_store(&header.process_user_ns, 1500000000);
+	atomic_store(&header.process_system_ns, 20000000);
+	atomic_store(&header.are_clocks_final, are_clocks_final);
+	header.earlier_cpu_ns = 24000000;
+	sp_comments_begin(&comments, "cpu", &header);
+}
+
+START_TEST(times_of_the_kernel_are_all_of_them_at_an_end)
+{
+	begin_process(true);
+	ck_assert_str_eq(comment("process: "),
+			 "process: 7, user 1.500 s, system 0.020 s (the kernel's)");
+}
+END_TEST
+
+/* Killed, or looked at while it runs: the profile's total may be more. */
+START_TEST(times_that_were_read_before_the_end_are_said_to_be)
+{
+	begin_process(false);
+	ck_assert_str_eq(
+		comment("process: "),
+		"process: 7, user 1.500 s, system 0.020 s (the kernel's, as last "
+		"read; it ran on since)");
+}
+END_TEST
+
+/* A large program's loader takes as long as what may have been there before it. */
+START_TEST(time_that_is_not_shown_may_be_the_loaders)
+{
+	begin_process(true);
+	ck_assert_str_eq(
+		comment("not shown: "),
+		"not shown: 0.024 s of CPU time from before the profiler's start, "
+		"an earlier program's (exec) or the loader's");
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tc = tcase_create("profile_comments");
 
 	tcase_add_test(tc, arguments_are_parted_by_spaces);
 	tcase_add_test(tc, script_among_the_arguments_stays_on_one_line);
+	tcase_add_test(tc, times_of_the_kernel_are_all_of_them_at_an_end);
+	tcase_add_test(tc, times_that_were_read_before_the_end_are_said_to_be);
+	tcase_add_test(tc, time_that_is_not_shown_may_be_the_loaders);
 	return run_suite("profile_comments", tc);
 }

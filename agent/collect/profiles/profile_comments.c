@@ -85,13 +85,17 @@ void sp_comments_begin(struct sp_profile_comments *comments, const char *kind,
 	sp_text_string(&line, " s, system ");
 	sp_comment_decimal(&line, sp_atomic_value(&header->process_system_ns) / 1000000,
 			   3);
-	sp_text_string(&line, " s (the kernel's)");
+	/* The samples of a process that was killed, or that goes on, tell of more. */
+	sp_text_string(&line,
+		       sp_atomic_value(&header->are_clocks_final)
+			       ? " s (the kernel's)"
+			       : " s (the kernel's, as last read; it ran on since)");
 	if (header->earlier_cpu_ns) {
 		sp_comment_begin(&line, comments);
 		sp_text_string(&line, "not shown: ");
 		sp_comment_decimal(&line, header->earlier_cpu_ns / 1000000, 3);
-		sp_text_string(&line,
-			       " s of CPU time from before this program's start (exec)");
+		sp_text_string(&line, " s of CPU time from before the profiler's start, "
+				      "an earlier program's (exec) or the loader's");
 	}
 }
 
