@@ -127,3 +127,8 @@ SP_EXPORT FILE *fopen64(const char *path, const char *mode)
 {
 	return open_stream(SP_NEXT(fopen64), path, mode);
 }
+
+bool sp_hooks_may_be_span(const char *name)
+{
+	return strcmp(name, "fopen") == 0 || strcmp(name, "fopen64") == 0;
+}

@@ -10,6 +10,7 @@
 #include "sp_capture.h"
 #include "sp_got.h"
 #include "sp_guarded.h"
+#include "sp_hooks.h"
 #include "sp_log.h"
 #include "sp_module_symbol.h"
 #include "sp_next.h"
@@ -72,6 +73,15 @@ static bool is_ours(const struct dl_find_object *found)
 	return !own || found->dlfo_link_map == own;
 }
 
+/* What our hook of that name goes on to, where calls of it may be spans, and the object
+ * that has it; 0 where they may not. */
+static uint64_t behind_hook(const char *name, struct dl_find_object *found)
+{
+	void *next = sp_hooks_may_be_span(name) ? sp_next_find(name) : NULL;
+
+	return next && _dl_find_object(next, found) == 0 ? (uint64_t)(uintptr_t)next : 0;
+}
+
 /* The text is the loader's, which frees it with the module. */
 static void read_library(const struct link_map *object, char *library,
 			 size_t library_bytes, bool is_kept)
@@ -112,13 +122,15 @@ static uint64_t take_entry(uint64_t target, const char *name, const char *librar
 uint64_t sp_function_entry_for(uint64_t target, const char *name, bool is_kept)
 {
 	struct dl_find_object found;
+	uint64_t code = target, entry;
 	char library[64];
-	uint64_t entry;
 
 	// NOLINTNEXTLINE(performance-no-int-to-ptr)
-	if (!_dl_find_object || _dl_find_object((void *)target, &found) != 0 ||
-	    is_ours(&found) || sp_alloc_is_next(target) ||
-	    !is_code(target, &found, is_kept) ||
+	if (!_dl_find_object || _dl_find_object((void *)target, &found) != 0)
+		return target;
+	if (is_ours(&found))
+		code = behind_hook(name, &found);
+	if (!code || sp_alloc_is_next(target) || !is_code(code, &found, is_kept) ||
 	    sp_module_symbol_is_no_function((uint64_t)(uintptr_t)found.dlfo_map_start,
 					    name))
 		return target;

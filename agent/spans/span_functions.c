@@ -10,6 +10,7 @@
 #include "sp_capture.h"
 #include "sp_compiler.h"
 #include "sp_guarded.h"
+#include "sp_hooks.h"
 #include "sp_list.h"
 #include "sp_log.h"
 #include "sp_next.h"
@@ -226,7 +227,7 @@ static bool is_own(const char *name)
 {
 	const struct link_map *own = sp_next_own_object();
 
-	return own && sp_next_find_in(own, name, NULL);
+	return own && !sp_hooks_may_be_span(name) && sp_next_find_in(own, name, NULL);
 }
 
 static void tell_refused(void)

@@ -6,10 +6,14 @@
 
 #include <string.h>
 
+/* A function may be followed though we stand in front of it. */
+static const char *const spans[] = {"SPANPROF_SPANS", "SPANPROF_SPANS=fopen,fopen64"};
+
 START_TEST(our_thread_is_none_of_the_program)
 {
 	const struct victim_setup setup = {
 		.argv = (const char *const[]){"thread_count", NULL},
+		.environment = (const char *const[]){spans[_i], NULL},
 	};
 	struct victim *victim = victim_run_both(&setup);
 
@@ -21,7 +25,8 @@ END_TEST
 
 static void add(TCase *tcase)
 {
-	tcase_add_test(tcase, our_thread_is_none_of_the_program);
+	tcase_add_loop_test(tcase, our_thread_is_none_of_the_program, 0,
+			    sizeof(spans) / sizeof(spans[0]));
 }
 
 int main(void)
