@@ -86,6 +86,7 @@ static void setup(void)
 		.eh_frame_address = (uint64_t)(uintptr_t)image.frames,
 		.eh_frame_bytes = sizeof(image.frames),
 	};
+	ck_assert(sp_cfi_find_table(&module));
 	sp_unwind_cache_open();
 	sp_unwind_cache_reset();
 }

@@ -41,6 +41,9 @@ struct sp_unwind_stack {
 	uint64_t closes;
 };
 
+/* Entries of a page of 4 KiB. */
+#define SP_UNWIND_INDEX_STEP 512U
+
 /* One loaded object; private memory of the agent, immutable once published. */
 struct sp_unwind_module {
 	uint64_t start, end;	       /* all its mappings lie within [start, end) */
@@ -71,6 +74,12 @@ struct sp_unwind_module {
 	uint64_t hdr_address, hdr_bytes;	   /* .eh_frame_hdr, 0: none */
 	uint64_t eh_frame_address, eh_frame_bytes; /* to the end of its segment */
 	int64_t hdr_delta, eh_frame_delta;
+	/* The linker's sorted table in .eh_frame_hdr where it can be read; NULL: none. */
+	const uint8_t *table;
+	uint32_t table_count;
+	/* Of a long one each SP_UNWIND_INDEX_STEP-th start; NULL: none. Searched first, it
+	 * spares a walk most of the pages that the table lies on. */
+	const int32_t *table_index;
 	/* Sorted {function start, offset of its FDE} built by us, for modules
 	 * whose header has no search table or that have only .debug_frame. */
 	const struct sp_unwind_fde *fdes;

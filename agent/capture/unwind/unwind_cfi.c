@@ -9,7 +9,6 @@
 #include "sp_compiler.h"
 #include "unwind_cfa.h"
 
-#define HDR_ENTRY_BYTES 8
 #define SEARCH_PARTS 8U
 
 static struct sp_cursor section_cursor(const struct sp_unwind_module *module,
@@ -170,8 +169,7 @@ SP_SAMPLING static bool read_fde(const struct sp_unwind_module *module,
 	return !cursor->is_bad;
 }
 
-bool sp_cfi_find_table(const struct sp_unwind_module *module, const uint8_t **table,
-		       uint32_t *count)
+bool sp_cfi_find_table(struct sp_unwind_module *module)
 {
 	uint64_t start = module->hdr_address + (uint64_t)module->hdr_delta;
 	const uint8_t *data = (const uint8_t *)(uintptr_t)start;
@@ -191,19 +189,25 @@ bool sp_cfi_find_table(const struct sp_unwind_module *module, const uint8_t **ta
 	sp_cursor_encoded(&cursor, data[1], module->hdr_address);
 	entries = sp_cursor_encoded(&cursor, count_encoding, module->hdr_address);
 	if (cursor.is_bad || entries == 0 ||
-	    entries > sp_cursor_left(&cursor) / HDR_ENTRY_BYTES || entries > UINT32_MAX)
+	    entries > sp_cursor_left(&cursor) / SP_CFI_TABLE_ENTRY_BYTES ||
+	    entries > UINT32_MAX)
 		return false;
-	*table = cursor.at;
-	*count = (uint32_t)entries;
+	module->table = cursor.at;
+	module->table_count = (uint32_t)entries;
 	return true;
 }
 
-static int32_t table_word(const uint8_t *table, uint32_t word)
+static int32_t word_at(const uint8_t *words, uint32_t number)
 {
 	int32_t value;
 
-	memcpy(&value, table + (size_t)word * sizeof(value), sizeof(value));
+	memcpy(&value, words + (size_t)number * sizeof(value), sizeof(value));
 	return value;
+}
+
+int32_t sp_cfi_table_start(const struct sp_unwind_module *module, uint32_t entry)
+{
+	return word_at(module->table, 2 * entry);
 }
 
 /* What a search comes to: an entry, and which addresses lead to it. */
@@ -213,49 +217,67 @@ struct found_fde {
 };
 
 /*
- * The last entry of .eh_frame_hdr that starts at or before. The table is as long as the
- * module has functions, and after what the program did meanwhile nothing of it is in the
- * processor's caches: seven entries are asked for at once, which takes hardly longer than
- * one.
+ * The last of count words, stride apart, that is not above value; the first one is not.
+ * After what the program did meanwhile nothing of them is in the processor's caches:
+ * seven are asked for at once, which takes hardly longer than one.
  */
-static bool search_hdr(const struct sp_unwind_module *module, uint64_t address,
-		       struct found_fde *found)
+SP_SAMPLING SP_NOINLINE static uint32_t search_words(const uint8_t *words,
+						     uint32_t stride, uint32_t count,
+						     int64_t value)
 {
-	uint64_t relative = address - module->hdr_address;
-	uint32_t low = 0, all, count;
-	const uint8_t *table;
+	uint32_t low = 0;
 
-	if (!sp_cfi_find_table(module, &table, &all))
-		return false;
-	count = all;
-	if ((int64_t)relative < table_word(table, 0))
-		return false;
 	while (count > SEARCH_PARTS) {
 		uint32_t part = count / SEARCH_PARTS;
 		uint32_t parts = 0;
 
 		for (uint32_t i = 1; i < SEARCH_PARTS; i++)
-			parts += (int64_t)table_word(table, 2 * (low + i * part)) <=
-				 (int64_t)relative;
+			parts += word_at(words, stride * (low + i * part)) <= value;
 		low += parts * part;
 		count = parts == SEARCH_PARTS - 1 ? count - parts * part : part;
 	}
 	while (count > 1) {
 		uint32_t half = count / 2;
 
-		if ((int64_t)table_word(table, 2 * (low + half)) <= (int64_t)relative)
+		if (word_at(words, stride * (low + half)) <= value)
 			low += half;
 		count -= half;
 	}
-	found->offset = module->hdr_address +
-			(uint64_t)(int64_t)table_word(table, 2 * low + 1) -
-			module->eh_frame_address;
-	found->first =
-		module->hdr_address + (uint64_t)(int64_t)table_word(table, 2 * low);
-	found->next = low + 1 < all
-			      ? module->hdr_address +
-					(uint64_t)(int64_t)table_word(table, 2 * low + 2)
-			      : UINT64_MAX;
+	return low;
+}
+
+static uint64_t table_address(const struct sp_unwind_module *module, uint32_t word)
+{
+	return module->hdr_address + (uint64_t)(int64_t)word_at(module->table, word);
+}
+
+/* The last entry of .eh_frame_hdr that starts at or before. */
+static bool search_table(const struct sp_unwind_module *module, uint64_t address,
+			 struct found_fde *found)
+{
+	int64_t relative = (int64_t)(address - module->hdr_address);
+	uint32_t low = 0, count = module->table_count;
+
+	if (module->table_index) {
+		if (relative < module->table_index[0])
+			return false;
+		low = SP_UNWIND_INDEX_STEP *
+		      search_words((const uint8_t *)module->table_index, 1,
+				   (count + SP_UNWIND_INDEX_STEP - 1) /
+					   SP_UNWIND_INDEX_STEP,
+				   relative);
+		count -= low;
+		if (count > SP_UNWIND_INDEX_STEP)
+			count = SP_UNWIND_INDEX_STEP;
+	} else if (count == 0 || relative < word_at(module->table, 0)) {
+		return false;
+	}
+	low += search_words(module->table + (size_t)low * SP_CFI_TABLE_ENTRY_BYTES, 2,
+			    count, relative);
+	found->offset = table_address(module, 2 * low + 1) - module->eh_frame_address;
+	found->first = table_address(module, 2 * low);
+	found->next = low + 1 < module->table_count ? table_address(module, 2 * low + 2)
+						    : UINT64_MAX;
 	return true;
 }
 
@@ -294,7 +316,7 @@ find_function(const struct sp_unwind_module *module, uint64_t address,
 	bool is_64bit;
 
 	if (module->fdes ? !search_fdes(module, address, found)
-			 : !search_hdr(module, address, found))
+			 : !search_table(module, address, found))
 		return SP_RULE_NONE;
 	if (found->offset >= module->eh_frame_bytes)
 		return SP_RULE_BAD;

@@ -20,12 +20,18 @@ struct sp_cfi_row {
 uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module, uint64_t address,
 			  struct sp_cfi_row *row);
 
+/* Bytes of an entry of the linker's sorted table: two 32-bit words relative to the
+ * header, the start of a function and where its FDE is. */
+#define SP_CFI_TABLE_ENTRY_BYTES 8
+
 /*
- * Context: signal. The linker's sorted table of functions in .eh_frame_hdr, pairs of
- * 32-bit words relative to the header; false when there is none that we can search.
+ * Context: collector, before the module is published. Sets the table of the module, whose
+ * hdr_* are set. False: .eh_frame_hdr has none that we can search.
  */
-bool sp_cfi_find_table(const struct sp_unwind_module *module, const uint8_t **table,
-		       uint32_t *count);
+bool sp_cfi_find_table(struct sp_unwind_module *module);
+
+/* Where the function of an entry of the module's table starts, relative to the header. */
+int32_t sp_cfi_table_start(const struct sp_unwind_module *module, uint32_t entry);
 
 /* What one entry of the section is. */
 enum sp_cfi_entry {

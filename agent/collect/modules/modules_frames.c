@@ -8,6 +8,7 @@
 
 #include "sp_compiler.h"
 #include "sp_guarded.h"
+#include "sp_heap.h"
 #include "sp_pages.h"
 #include "sp_syscall.h"
 #include "unwind_cfi.h"
@@ -60,6 +61,8 @@ static void release_from(struct sp_frames_areas *areas, uint32_t first)
 void sp_frames_release(struct sp_frames_areas *areas)
 {
 	release_from(areas, 0);
+	sp_heap_free(areas->table_index);
+	areas->table_index = NULL;
 }
 
 /* Copies a piece of the module; *delta leads from its addresses to the copy. 0, -ENOMEM,
@@ -240,17 +243,33 @@ static int use_file(const struct sp_elf_image *image, const char *path,
 	return err;
 }
 
+/* Without memory searches take longer. */
+static void index_table(struct sp_unwind_module *module, struct sp_frames_areas *areas)
+{
+	uint32_t count = (module->table_count + SP_UNWIND_INDEX_STEP - 1) /
+			 SP_UNWIND_INDEX_STEP;
+
+	if (count < 2)
+		return;
+	areas->table_index = sp_heap_alloc(count * sizeof(*areas->table_index));
+	for (uint32_t i = 0; areas->table_index && i < count; i++)
+		areas->table_index[i] =
+			sp_cfi_table_start(module, i * SP_UNWIND_INDEX_STEP);
+	module->table_index = areas->table_index;
+}
+
 static int prepare(const struct sp_elf_image *image, const char *path,
 		   struct sp_unwind_module *module, struct sp_frames_areas *areas)
 {
-	const uint8_t *table;
-	uint32_t count;
 	int err = image->eh_frame_bytes ? use_eh_frame(image, module, areas)
 					: use_file(image, path, module, areas);
 
-	if (err || module->eh_frame_bytes == 0 ||
-	    sp_cfi_find_table(module, &table, &count))
+	if (err || module->eh_frame_bytes == 0)
 		return err;
+	if (sp_cfi_find_table(module)) {
+		index_table(module, areas);
+		return 0;
+	}
 	module->hdr_bytes = 0;
 	return build_table(module, areas);
 }
@@ -258,11 +277,8 @@ static int prepare(const struct sp_elf_image *image, const char *path,
 static bool has_few_entries(const struct sp_unwind_module *module)
 {
 	uint64_t code_bytes = module->text_end - module->text_start;
-	uint32_t count = module->fde_count;
-	const uint8_t *table;
+	uint32_t count = module->fdes ? module->fde_count : module->table_count;
 
-	if (!module->fdes && !sp_cfi_find_table(module, &table, &count))
-		count = 0;
 	return count <= code_bytes / CODE_BYTES_PER_ENTRY;
 }
 
@@ -301,12 +317,16 @@ int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
 	int err;
 
 	areas->count = 0;
+	areas->table_index = NULL;
 	err = prepare(image, path, module, areas);
 	if (!err && !module->is_debug_frame && has_few_entries(module))
 		add_debug_frame(image, path, module, areas);
 	if (err) {
 		sp_frames_release(areas);
 		module->hdr_bytes = 0;
+		module->table = NULL;
+		module->table_count = 0;
+		module->table_index = NULL;
 		module->eh_frame_bytes = 0;
 		module->is_debug_frame = false;
 	}
