@@ -17,6 +17,8 @@
 /* Runs for samples, amid the program's work: lies together, so that few pages and lines
  * have to be fetched. */
 #define SP_SAMPLING __attribute__((section(".text.hot.sampling")))
+/* The same of variables that samples look at. */
+#define SP_SAMPLING_DATA __attribute__((section("sp_sampling_data")))
 #define SP_NOINLINE __attribute__((noinline))
 #define SP_PRINTF(format_index, first_index)                                             \
 	__attribute__((format(printf, format_index, first_index)))

@@ -10,7 +10,7 @@
 
 #include <linux/futex.h>
 
-struct sp_capture sp_capture;
+SP_SAMPLING_DATA struct sp_capture sp_capture;
 
 void sp_capture_set_state(enum sp_capture_state state)
 {

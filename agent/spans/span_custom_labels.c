@@ -50,7 +50,7 @@ SP_TLS void *custom_labels_current_set;
 
 static const char *recorded_keys;
 /* The program has labels of another layout. */
-static _Atomic bool is_other_version;
+SP_SAMPLING_DATA static _Atomic bool is_other_version;
 /*
  * Who says which version they are of may have been loaded late. Once labels were met, the
  * reporter looks at all modules that are there by then; before that they are not read:
@@ -161,7 +161,7 @@ static bool add_set(uint64_t address, struct sp_span_labels *labels)
 	return look.has_added;
 }
 
-static bool has_any(void)
+SP_SAMPLING static bool has_any(void)
 {
 	return sp_unlikely(custom_labels_current_set != NULL) &&
 	       !atomic_load_explicit(&is_other_version, memory_order_relaxed);

@@ -44,7 +44,7 @@ SP_TLS void *otel_thread_ctx_v1;
 
 static uint32_t callsite;
 
-static bool read_context(struct sp_span_context *context)
+SP_SAMPLING static bool read_context(struct sp_span_context *context)
 {
 	const struct record *record = otel_thread_ctx_v1;
 
@@ -58,7 +58,7 @@ static bool read_context(struct sp_span_context *context)
 
 /* --- attributes --- */
 
-static bool has_attributes(void)
+SP_SAMPLING static bool has_attributes(void)
 {
 	const struct record *record = otel_thread_ctx_v1;
 

@@ -9,9 +9,9 @@
 
 #include <string.h>
 
-static _Atomic uint64_t root_handle;
-static _Atomic uint32_t root_label_set;
-static bool (*_Atomic read_outside)(struct sp_span_context *context);
+SP_SAMPLING_DATA static _Atomic uint64_t root_handle;
+SP_SAMPLING_DATA static _Atomic uint32_t root_label_set;
+SP_SAMPLING_DATA static bool (*_Atomic read_outside)(struct sp_span_context *context);
 static uint32_t outside_callsite;
 
 uint64_t sp_span_current(void)

@@ -15,9 +15,9 @@
 
 #include <string.h>
 
-struct sp_span_settings sp_span_settings;
+SP_SAMPLING_DATA struct sp_span_settings sp_span_settings;
 bool sp_span_is_initialised;
-_Atomic bool sp_span_is_followed;
+SP_SAMPLING_DATA _Atomic bool sp_span_is_followed;
 static _Atomic uint64_t next_span_id;
 static _Atomic uint32_t epoch;
 

@@ -14,7 +14,7 @@
 /* Of the entries that are free after a pass of the consumer so many are few. */
 #define FEW_PARTS 4U
 
-struct sp_recording sp_span_recording;
+SP_SAMPLING_DATA struct sp_recording sp_span_recording;
 /* The list: tag << 36 | entries in it << 18 | index + 1 of the first; both are below
  * 2^18, as in a mark. */
 #define LIST_BITS SP_SPAN_MARK_INDEX_BITS

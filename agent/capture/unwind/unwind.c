@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-_Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
+SP_SAMPLING_DATA _Atomic(const struct sp_unwind_snapshot *) sp_unwind_snapshot;
 
 SP_SAMPLING const struct sp_unwind_module *
 sp_unwind_find_module(const struct sp_unwind_snapshot *snapshot, uint64_t address)
