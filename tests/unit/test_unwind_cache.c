@@ -80,6 +80,40 @@ START_TEST(module_that_is_too_large_is_not_kept)
 }
 END_TEST
 
+static uint32_t sets_in_use(void)
+{
+	return atomic_load(&sp_unwind_cache.last_set) + 1;
+}
+
+/* Each in a block of its own. */
+static void put_many(uint32_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		sp_cache_put(frame_at(i << SP_CACHE_BLOCK_BITS), RULE_A, 0, 0);
+}
+
+START_TEST(table_grows_with_the_rules)
+{
+	uint32_t first = sets_in_use();
+	const uint32_t most = 1U << (SP_CACHE_PAGE_BITS + SP_CACHE_PAGE_SET_BITS);
+
+	ck_assert_uint_eq(first,
+			  1U << (SP_CACHE_PAGE_BITS_FIRST + SP_CACHE_PAGE_SET_BITS));
+	put_many(first);
+	ck_assert_uint_eq(sets_in_use(), first);
+	put_many(2 * first);
+	ck_assert_uint_eq(sets_in_use(), 2 * first);
+	put_many(8 * most);
+	ck_assert_uint_eq(sets_in_use(), most);
+	/* What is kept now is found. */
+	sp_cache_put(frame_at(0x1040), RULE_B, 0, 0);
+	ck_assert_uint_eq(sp_cache_get(frame_at(0x1040)), RULE_B);
+	sp_unwind_cache_reset();
+	ck_assert_uint_eq(sets_in_use(), first);
+	ck_assert_uint_eq(sp_cache_get(frame_at(0x1040)), SP_RULE_EMPTY);
+}
+END_TEST
+
 START_TEST(rule_is_the_same_all_over_its_row)
 {
 	const struct sp_unwind_module *libc = libc_module();
@@ -127,6 +161,7 @@ int main(void)
 	tcase_add_test(tc, oldest_rule_of_a_block_makes_room);
 	tcase_add_test(tc, halves_of_two_entries_are_none);
 	tcase_add_test(tc, module_that_is_too_large_is_not_kept);
+	tcase_add_test(tc, table_grows_with_the_rules);
 	tcase_add_test(tc, rule_is_the_same_all_over_its_row);
 	tcase_add_test(tc, kept_rules_are_those_that_are_found);
 	return run_suite("unwind_cache", tc);

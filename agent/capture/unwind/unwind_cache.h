@@ -25,8 +25,15 @@
  */
 #define SP_CACHE_BLOCK_BITS 8
 #define SP_CACHE_PAGE_SET_BITS 6
-#define SP_CACHE_PAGE_BITS 7
 #define SP_CACHE_WAYS 4
+/*
+ * A walk of the processor's to a page that it has not seen for long takes it as long as
+ * all the rest of a look into the table, so most programs get a table of few pages. It is
+ * doubled when so many rules were kept, for each set, that they push each other out.
+ */
+#define SP_CACHE_PAGE_BITS_FIRST 4
+#define SP_CACHE_PAGE_BITS 7
+#define SP_CACHE_PUTS_A_SET 2
 
 /* Modules are smaller than this; of one that is not no rules are kept. */
 #define SP_CACHE_OFFSET_BITS 40
@@ -42,7 +49,8 @@ struct sp_cache_set {
 
 struct sp_unwind_cache {
 	struct sp_cache_set *sets;
-	size_t last_set; /* a power of 2, less 1 */
+	_Atomic uint32_t last_set; /* of those in use: a power of 2, less 1 */
+	_Atomic uint32_t puts;	   /* since there are so many */
 };
 extern SP_HIDDEN struct sp_unwind_cache sp_unwind_cache;
 
@@ -68,9 +76,11 @@ static inline struct sp_cache_set *sp_cache_set(uint64_t frame)
 		(block >> SP_CACHE_PAGE_SET_BITS) * UINT64_C(0x9e3779b97f4a7c15) >>
 		(64 - SP_CACHE_PAGE_BITS);
 
+	/* Relaxed: where the table has grown meanwhile, the rule is found once more. */
 	return &sp_unwind_cache.sets[(page << SP_CACHE_PAGE_SET_BITS |
 				      (block & ((1U << SP_CACHE_PAGE_SET_BITS) - 1))) &
-				     sp_unwind_cache.last_set];
+				     atomic_load_explicit(&sp_unwind_cache.last_set,
+							  memory_order_relaxed)];
 }
 
 /* Undoes itself. Odd, so that rules which differ in few bits differ in those above. */
