@@ -33,7 +33,7 @@ static struct {
 } name_sources[SP_SAMPLE_NAMES];
 
 /* All that is looked at for a sample whose names are known, on one line. */
-_Alignas(64) static struct {
+SP_SAMPLING_DATA _Alignas(64) static struct {
 	_Atomic bool has_any;
 	_Atomic uint32_t name_changes; /* of threads, that we were told of */
 	_Atomic uint64_t name_age_cycles_max[SP_SAMPLE_NAMES];
@@ -134,8 +134,12 @@ static uint32_t read_name(enum sp_sample_name which)
 static SP_COLD void read_name_of(struct sp_slot *slot, enum sp_sample_name which,
 				 uint32_t changes, uint64_t now_cycles)
 {
-	atomic_store_explicit(&slot->sample_names[which], read_name(which),
-			      memory_order_relaxed);
+	uint32_t name = read_name(which);
+
+	if (name != atomic_exchange_explicit(&slot->sample_names[which], name,
+					     memory_order_relaxed))
+		/* What was found with another one. */
+		atomic_store_explicit(&slot->sample_label_sets, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->sample_names_cycles[which], now_cycles,
 			      memory_order_relaxed);
 	if (which == SP_SAMPLE_THREAD_NAME)
@@ -237,21 +241,27 @@ static uint32_t sources_with_labels(const struct sp_slot *slot)
 	return found;
 }
 
-/* What was found for this set and these names the last time; 0: something else. */
-static uint32_t known_set(struct sp_slot *slot, uint32_t label_set, struct names names)
+/* What was found for this set and the slot's names the last time; 0: something else. */
+static uint32_t known_set(const struct sp_slot *slot, uint32_t label_set)
 {
 	uint64_t known =
 		atomic_load_explicit(&slot->sample_label_sets, memory_order_relaxed);
-	uint32_t with_names = (uint32_t)known;
-	const struct sp_label_set *set;
 
-	if (!with_names || known >> 32 != label_set)
-		return 0;
-	set = set_at(with_names);
-	return set->thread_name == names.texts[SP_SAMPLE_THREAD_NAME] &&
-			       set->process_title == names.texts[SP_SAMPLE_PROCESS_TITLE]
-		       ? with_names
-		       : 0;
+	return known >> 32 == label_set ? (uint32_t)known : 0;
+}
+
+static void keep_set(struct sp_slot *slot, uint32_t label_set, struct names names,
+		     uint32_t found)
+{
+	atomic_store_explicit(&slot->sample_label_sets, (uint64_t)label_set << 32 | found,
+			      memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	/* A handler has read others meanwhile, and has forgotten another set. */
+	for (enum sp_sample_name i = 0; i < SP_SAMPLE_NAMES; i++)
+		if (atomic_load_explicit(&slot->sample_names[i], memory_order_relaxed) !=
+		    names.texts[i])
+			atomic_store_explicit(&slot->sample_label_sets, 0,
+					      memory_order_relaxed);
 }
 
 static bool add_labels(uint32_t sources_with, struct sp_span_labels *labels)
@@ -297,13 +307,11 @@ SP_SAMPLING uint32_t sp_sample_label_set(struct sp_slot *slot, uint32_t label_se
 		return find_set(label_set, names, sources_with);
 	if (!has_names(names))
 		return label_set;
-	found = known_set(slot, label_set, names);
+	found = known_set(slot, label_set);
 	if (sp_likely(found))
 		return found;
 	found = find_set(label_set, names, 0);
 	if (found != SP_LABEL_SET_OTHER)
-		atomic_store_explicit(&slot->sample_label_sets,
-				      (uint64_t)label_set << 32 | found,
-				      memory_order_relaxed);
+		keep_set(slot, label_set, names, found);
 	return found;
 }
