@@ -77,9 +77,12 @@ struct sp_unwind_module {
 	/* The linker's sorted table in .eh_frame_hdr where it can be read; NULL: none. */
 	const uint8_t *table;
 	uint32_t table_count;
-	/* Of a long one each SP_UNWIND_INDEX_STEP-th start; NULL: none. Searched first, it
-	 * spares a walk most of the pages that the table lies on. */
+	/* Of a long one each SP_UNWIND_INDEX_STEP-th start; NULL: none. Searched first,
+	 * it spares a walk most of the pages that the table lies on. */
 	const int32_t *table_index;
+	/* What was read ahead of the CIEs that most functions of the table have. */
+	const struct sp_unwind_cie *cies;
+	uint32_t cie_count;
 	/* Sorted {function start, offset of its FDE} built by us, for modules
 	 * whose header has no search table or that have only .debug_frame. */
 	const struct sp_unwind_fde *fdes;

@@ -327,24 +327,51 @@ SP_SAMPLING static void run(struct machine *machine, const uint8_t *ops,
 	}
 }
 
+static void begin(struct machine *machine, const struct sp_cfi_function *function,
+		  uint64_t address)
+{
+	machine->function = function;
+	machine->address = address;
+	machine->location = 0;
+	machine->row_start = 0;
+	machine->is_done = false;
+	machine->is_bad = false;
+	machine->remembered = 0;
+	machine->current = (struct sp_cfa_state){.is_cfa_known = false};
+	machine->initial = machine->current;
+}
+
+static bool run_cie(struct machine *machine, const struct sp_cfi_function *function)
+{
+	run(machine, function->cie_ops, function->cie_ops_end);
+	machine->initial = machine->current;
+	return !machine->is_bad && !machine->is_done;
+}
+
+bool sp_cfa_run_cie(const struct sp_cfi_function *function, struct sp_cfa_state *state)
+{
+	struct machine machine;
+
+	begin(&machine, function, function->start);
+	if (!run_cie(&machine, function) || machine.current.is_cfa_expression)
+		return false;
+	for (unsigned int i = 0; i < SP_SAVED_COUNT; i++)
+		if (machine.current.save[i] == SP_SAVE_EXPRESSION)
+			return false;
+	*state = machine.current;
+	return true;
+}
+
 SP_SAMPLING bool sp_cfa_run(const struct sp_cfi_function *function, uint64_t address,
 			    struct sp_cfa_state *state, struct sp_cfi_row *row)
 {
 	struct machine machine;
 
-	machine.function = function;
-	machine.address = address;
-	machine.location = 0;
-	machine.row_start = 0;
-	machine.is_done = false;
-	machine.is_bad = false;
-	machine.remembered = 0;
-	machine.current = (struct sp_cfa_state){.is_cfa_known = false};
-	machine.initial = machine.current;
-	run(&machine, function->cie_ops, function->cie_ops_end);
-	if (machine.is_bad || machine.is_done)
+	begin(&machine, function, address);
+	if (sp_likely(function->initial != NULL))
+		machine.current = machine.initial = *function->initial;
+	else if (!run_cie(&machine, function))
 		return false;
-	machine.initial = machine.current;
 	machine.location = function->start;
 	machine.row_start = function->start;
 	run(&machine, function->ops, function->ops_end);

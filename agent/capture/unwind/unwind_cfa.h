@@ -8,17 +8,21 @@
 #include "unwind_cfi.h"
 #include "unwind_cursor.h"
 
+struct sp_cfa_state;
+
 /* One FDE together with what its CIE says. */
 struct sp_cfi_function {
 	uint64_t start, end; /* host addresses */
-	int32_t code_align, data_align;
+	int16_t code_align, data_align;
+	uint8_t pointer_encoding;
+	bool is_interrupted; /* 'S': the caller did not call, it was interrupted */
+	/* What the program of the CIE comes to; NULL: it is to be run. */
+	const struct sp_cfa_state *initial;
 	const uint8_t *cie_ops, *cie_ops_end;
 	const uint8_t *ops, *ops_end;
 	int64_t delta; /* of those pointers, as in struct sp_cursor */
 	/* Added to every pointer read: .debug_frame is not relocated. */
 	uint64_t pointer_bias;
-	uint8_t pointer_encoding;
-	bool is_interrupted; /* 'S': the caller did not call, it was interrupted */
 };
 
 enum sp_save_kind {
@@ -44,6 +48,22 @@ struct sp_cfa_state {
 	int32_t cfa_offset;		/* or where its expression starts, from ops */
 	int32_t offset[SP_SAVED_COUNT]; /* likewise */
 };
+
+/* A CIE that was read ahead, and what its program comes to. */
+struct sp_unwind_cie {
+	_Alignas(64) uint64_t offset; /* from eh_frame_address */
+	int16_t code_align, data_align;
+	uint8_t pointer_encoding;
+	bool is_interrupted, has_augmentation_data;
+	struct sp_cfa_state initial;
+};
+_Static_assert(sizeof(struct sp_unwind_cie) == 64, "one of the processor's lines");
+
+/*
+ * Context: collector. Runs the program of the CIE alone. False when it cannot be
+ * followed, or comes to what only its function's own can be told by.
+ */
+bool sp_cfa_run_cie(const struct sp_cfi_function *function, struct sp_cfa_state *state);
 
 /*
  * Context: signal; no system call. Runs the programs up to address, which lies in

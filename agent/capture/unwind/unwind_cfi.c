@@ -91,8 +91,9 @@ static bool read_augmentation(struct sp_cursor *cursor, const uint8_t *letters,
 	return !cursor->is_bad;
 }
 
-static bool read_cie(const struct sp_unwind_module *module, uint64_t offset,
-		     struct sp_cfi_function *function, bool *has_augmentation_data)
+static SP_NOINLINE bool read_cie(const struct sp_unwind_module *module, uint64_t offset,
+				 struct sp_cfi_function *function,
+				 bool *has_augmentation_data)
 {
 	struct sp_cursor cursor = section_cursor(module, offset);
 	const uint8_t *letters;
@@ -120,8 +121,9 @@ static bool read_cie(const struct sp_unwind_module *module, uint64_t offset,
 	if (cursor.is_bad || ra_reg != SP_DWARF_RA || code_align > INT16_MAX ||
 	    data_align != (int16_t)data_align)
 		return false;
-	function->code_align = (int32_t)code_align;
-	function->data_align = (int32_t)data_align;
+	function->initial = NULL;
+	function->code_align = (int16_t)code_align;
+	function->data_align = (int16_t)data_align;
 	*has_augmentation_data = *letters == 'z';
 	function->pointer_encoding = SP_PE_ABSPTR;
 	function->is_interrupted = false;
@@ -145,16 +147,31 @@ static bool read_cie(const struct sp_unwind_module *module, uint64_t offset,
 	return true;
 }
 
-/* Reads the FDE whose length word has been entered and whose id has been read. */
-SP_SAMPLING static bool read_fde(const struct sp_unwind_module *module,
-				 struct sp_cursor *cursor, uint64_t cie_offset,
-				 struct sp_cfi_function *function)
+/* The same by what was read ahead. */
+static inline bool take_cie(const struct sp_unwind_module *module, uint64_t offset,
+			    struct sp_cfi_function *function, bool *has_augmentation_data)
 {
-	bool has_augmentation_data;
+	for (uint32_t i = 0; i < module->cie_count; i++) {
+		const struct sp_unwind_cie *cie = &module->cies[i];
 
-	if (cie_offset >= module->eh_frame_bytes ||
-	    !read_cie(module, cie_offset, function, &has_augmentation_data))
-		return false;
+		if (cie->offset != offset)
+			continue;
+		function->initial = &cie->initial;
+		function->code_align = cie->code_align;
+		function->data_align = cie->data_align;
+		function->pointer_encoding = cie->pointer_encoding;
+		function->is_interrupted = cie->is_interrupted;
+		*has_augmentation_data = cie->has_augmentation_data;
+		return true;
+	}
+	return false;
+}
+
+/* The rest of an FDE, whose CIE is known. */
+SP_SAMPLING static bool read_rest(const struct sp_unwind_module *module,
+				  struct sp_cursor *cursor, bool has_augmentation_data,
+				  struct sp_cfi_function *function)
+{
 	function->delta = module->eh_frame_delta;
 	function->pointer_bias = module->is_debug_frame ? module->base : 0;
 	function->start = sp_cursor_encoded(cursor, function->pointer_encoding, 0) +
@@ -167,6 +184,20 @@ SP_SAMPLING static bool read_fde(const struct sp_unwind_module *module,
 	function->ops = cursor->at;
 	function->ops_end = cursor->end;
 	return !cursor->is_bad;
+}
+
+/* Reads the FDE whose length word has been entered and whose id has been read. In line,
+ * as stack is short: no CIE is read on top of it. */
+static inline bool read_fde(const struct sp_unwind_module *module,
+			    struct sp_cursor *cursor, uint64_t cie_offset,
+			    struct sp_cfi_function *function)
+{
+	bool has_augmentation_data;
+
+	return cie_offset < module->eh_frame_bytes &&
+	       (take_cie(module, cie_offset, function, &has_augmentation_data) ||
+		read_cie(module, cie_offset, function, &has_augmentation_data)) &&
+	       read_rest(module, cursor, has_augmentation_data, function);
 }
 
 bool sp_cfi_find_table(struct sp_unwind_module *module)
@@ -221,9 +252,8 @@ struct found_fde {
  * After what the program did meanwhile nothing of them is in the processor's caches:
  * seven are asked for at once, which takes hardly longer than one.
  */
-SP_SAMPLING SP_NOINLINE static uint32_t search_words(const uint8_t *words,
-						     uint32_t stride, uint32_t count,
-						     int64_t value)
+SP_SAMPLING SP_NOINLINE static uint32_t
+search_words(const uint8_t *words, uint32_t stride, uint32_t count, int64_t value)
 {
 	uint32_t low = 0;
 
@@ -327,6 +357,28 @@ find_function(const struct sp_unwind_module *module, uint64_t address,
 		return SP_RULE_BAD;
 	return address < function->start || address >= function->end ? SP_RULE_NONE
 								     : SP_RULE_EMPTY;
+}
+
+bool sp_cfi_read_ahead(const struct sp_unwind_module *module, uint32_t entry,
+		       struct sp_unwind_cie *cie)
+{
+	uint64_t offset = table_address(module, 2 * entry + 1) - module->eh_frame_address;
+	struct sp_cursor cursor = section_cursor(module, offset);
+	struct sp_cfi_function function = {.delta = module->eh_frame_delta};
+	bool is_64bit;
+
+	*cie = (struct sp_unwind_cie){0};
+	if (!enter_entry(&cursor, &is_64bit) ||
+	    !read_entry_id(module, &cursor, is_64bit, &cie->offset) ||
+	    cie->offset >= module->eh_frame_bytes ||
+	    !read_cie(module, cie->offset, &function, &cie->has_augmentation_data) ||
+	    !sp_cfa_run_cie(&function, &cie->initial))
+		return false;
+	cie->code_align = function.code_align;
+	cie->data_align = function.data_align;
+	cie->pointer_encoding = function.pointer_encoding;
+	cie->is_interrupted = function.is_interrupted;
+	return true;
 }
 
 SP_SAMPLING SP_NOINLINE uint64_t sp_cfi_find_rule(const struct sp_unwind_module *module,

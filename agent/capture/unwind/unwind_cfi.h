@@ -33,6 +33,15 @@ bool sp_cfi_find_table(struct sp_unwind_module *module);
 /* Where the function of an entry of the module's table starts, relative to the header. */
 int32_t sp_cfi_table_start(const struct sp_unwind_module *module, uint32_t entry);
 
+struct sp_unwind_cie;
+
+/*
+ * Context: collector. Reads the CIE of the function of an entry of the module's table.
+ * False: it is damaged, or cannot be read ahead.
+ */
+bool sp_cfi_read_ahead(const struct sp_unwind_module *module, uint32_t entry,
+		       struct sp_unwind_cie *cie);
+
 /* What one entry of the section is. */
 enum sp_cfi_entry {
 	SP_CFI_END,	 /* the terminator, or no more bytes */

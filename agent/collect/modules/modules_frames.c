@@ -11,7 +11,7 @@
 #include "sp_heap.h"
 #include "sp_pages.h"
 #include "sp_syscall.h"
-#include "unwind_cfi.h"
+#include "unwind_cfa.h"
 
 #include <errno.h>
 
@@ -21,6 +21,8 @@
 /* What a program is made of has an entry for each 100 to 1,000 bytes of code: a file is
  * looked into only where there are fewer. */
 #define CODE_BYTES_PER_ENTRY 1024
+/* That are read ahead. */
+#define CIES_MAX 3U
 
 static void *add_area(struct sp_frames_areas *areas, size_t size_bytes)
 {
@@ -61,8 +63,8 @@ static void release_from(struct sp_frames_areas *areas, uint32_t first)
 void sp_frames_release(struct sp_frames_areas *areas)
 {
 	release_from(areas, 0);
-	sp_heap_free(areas->table_index);
-	areas->table_index = NULL;
+	sp_heap_free(areas->ahead);
+	areas->ahead = NULL;
 }
 
 /* Copies a piece of the module; *delta leads from its addresses to the copy. 0, -ENOMEM,
@@ -243,19 +245,53 @@ static int use_file(const struct sp_elf_image *image, const char *path,
 	return err;
 }
 
-/* Without memory searches take longer. */
-static void index_table(struct sp_unwind_module *module, struct sp_frames_areas *areas)
-{
-	uint32_t count = (module->table_count + SP_UNWIND_INDEX_STEP - 1) /
-			 SP_UNWIND_INDEX_STEP;
+/* What spares walks pages and work: see struct sp_unwind_module. */
+struct ahead {
+	struct sp_unwind_cie cies[CIES_MAX];
+	int32_t table_index[];
+};
 
+static bool is_known_cie(const struct sp_unwind_module *module, uint64_t offset)
+{
+	for (uint32_t i = 0; i < module->cie_count; i++)
+		if (module->cies[i].offset == offset)
+			return true;
+	return false;
+}
+
+/* The linker leaves few: those of some functions here and there are most functions'. */
+static void read_cies(struct sp_unwind_module *module, struct sp_unwind_cie *cies)
+{
+	module->cies = cies;
+	for (uint32_t i = 0; i < CIES_MAX; i++) {
+		uint64_t entry =
+			(uint64_t)module->table_count * (2 * i + 1) / (2 * CIES_MAX);
+		struct sp_unwind_cie *cie = &cies[module->cie_count];
+
+		if (sp_cfi_read_ahead(module, (uint32_t)entry, cie) &&
+		    !is_known_cie(module, cie->offset))
+			module->cie_count++;
+	}
+}
+
+/* Without memory walks take longer. */
+static void read_ahead(struct sp_unwind_module *module, struct sp_frames_areas *areas)
+{
+	uint32_t count =
+		(module->table_count + SP_UNWIND_INDEX_STEP - 1) / SP_UNWIND_INDEX_STEP;
+	struct ahead *ahead =
+		sp_heap_alloc(sizeof(*ahead) + count * sizeof(ahead->table_index[0]));
+
+	areas->ahead = ahead;
+	if (!ahead)
+		return;
+	read_cies(module, ahead->cies);
 	if (count < 2)
 		return;
-	areas->table_index = sp_heap_alloc(count * sizeof(*areas->table_index));
-	for (uint32_t i = 0; areas->table_index && i < count; i++)
-		areas->table_index[i] =
+	for (uint32_t i = 0; i < count; i++)
+		ahead->table_index[i] =
 			sp_cfi_table_start(module, i * SP_UNWIND_INDEX_STEP);
-	module->table_index = areas->table_index;
+	module->table_index = ahead->table_index;
 }
 
 static int prepare(const struct sp_elf_image *image, const char *path,
@@ -267,7 +303,7 @@ static int prepare(const struct sp_elf_image *image, const char *path,
 	if (err || module->eh_frame_bytes == 0)
 		return err;
 	if (sp_cfi_find_table(module)) {
-		index_table(module, areas);
+		read_ahead(module, areas);
 		return 0;
 	}
 	module->hdr_bytes = 0;
@@ -317,7 +353,7 @@ int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
 	int err;
 
 	areas->count = 0;
-	areas->table_index = NULL;
+	areas->ahead = NULL;
 	err = prepare(image, path, module, areas);
 	if (!err && !module->is_debug_frame && has_few_entries(module))
 		add_debug_frame(image, path, module, areas);
@@ -327,6 +363,7 @@ int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
 		module->table = NULL;
 		module->table_count = 0;
 		module->table_index = NULL;
+		module->cie_count = 0;
 		module->eh_frame_bytes = 0;
 		module->is_debug_frame = false;
 	}

@@ -17,7 +17,7 @@ struct sp_frames_areas {
 		void *pages;
 		size_t size_bytes;
 	} area[SP_FRAMES_AREAS_MAX];
-	int32_t *table_index; /* of the agent's heap; NULL: none */
+	struct ahead *ahead; /* of the agent's heap; NULL: none */
 };
 
 /*
