@@ -8,6 +8,7 @@
 #include "fork_child.h"
 #include "heap_jemalloc.h"
 #include "hook_calls.h"
+#include "libc_calls.h"
 #include "own_recording.h"
 #include "process_end.h"
 #include "sp_alloc_aside.h"
@@ -365,6 +366,7 @@ void sp_agent_start(void)
 	static _Atomic bool has_started;
 	int saved_errno = errno;
 
+	sp_libc_calls_bind();
 	/* More rights than its caller: whoever set the environment must not steer it. */
 	if (!atomic_exchange(&has_started, true) && !getauxval(AT_SECURE))
 		start();

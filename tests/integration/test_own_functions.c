@@ -29,6 +29,7 @@ START_TEST(programs_own_functions_are_never_entered_by_us)
 	ck_assert_int_eq(victim_number(victim->output, "entered_twice"), 0);
 	ck_assert_int_eq(victim_number(victim->output, "locks"), 0);
 	ck_assert_int_eq(victim_number(victim->output, "breaks"), 0);
+	ck_assert_int_eq(victim_number(victim->output, "texts"), 0);
 	profile = cpu_profile_read(victim_profile(victim, 0, path));
 	ck_assert_int_gt(cpu_profile_samples(profile), 5);
 	self_ns = (double)victim_number(victim->output, "self_cpu_ns");

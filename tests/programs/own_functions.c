@@ -6,14 +6,16 @@
  * end. Most of its CPU time is spent in the first. Tells how often somebody entered that
  * twice (entered_twice), and what the kernel's own clock says of its CPU time
  * (self_cpu_ns). It also has locks, as profilers of locks put in front of programs, and
- * an end of the data segment, of which it makes no use: it tells how often somebody else
- * did (locks, breaks), and another thread that does ends it.
+ * an end of the data segment, and functions of bytes and texts, as ThreadSanitizer has
+ * them, of which it makes no use: it tells how often somebody else did (locks, breaks,
+ * texts), and another thread that does ends it.
  */
 #include "burn.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,7 +25,7 @@
 static volatile sig_atomic_t is_inside;
 static volatile sig_atomic_t entered_twice;
 
-static atomic_int locks, breaks;
+static atomic_int locks, breaks, texts;
 
 static long kernel(long number, long a, long b, long c)
 {
@@ -118,6 +120,58 @@ void *sbrk(intptr_t bytes)
 	return (void *)-1;
 }
 
+void *memmove(void *to, const void *from, size_t bytes)
+{
+	char *target = to;
+
+	enter(&texts);
+	for (size_t i = 0; i < bytes; i++) {
+		target[i] = ((const char *)from)[i];
+		__asm__ volatile("" ::: "memory");
+	}
+	return to;
+}
+
+void *memcpy(void *to, const void *from, size_t bytes)
+{
+	return memmove(to, from, bytes);
+}
+
+void *memset(void *to, int value, size_t bytes)
+{
+	volatile char *target = to;
+
+	enter(&texts);
+	for (size_t i = 0; i < bytes; i++)
+		target[i] = (char)value;
+	return to;
+}
+
+int strncmp(const char *left, const char *right, size_t bytes_max)
+{
+	enter(&texts);
+	for (; bytes_max && *left && *left == *right; bytes_max--) {
+		left++;
+		right++;
+	}
+	return bytes_max ? *left - *right : 0;
+}
+
+int strcmp(const char *left, const char *right)
+{
+	return strncmp(left, right, SIZE_MAX);
+}
+
+size_t strlen(const char *text)
+{
+	volatile const char *at = text;
+
+	enter(&texts);
+	while (*at)
+		at++;
+	return (size_t)(at - text);
+}
+
 int main(int argc, char **argv)
 {
 	int64_t cpu_ns = number_argument(argc, argv, 1, 500) * NS_PER_MS;
@@ -132,5 +186,6 @@ int main(int argc, char **argv)
 	tell("entered_twice", entered_twice);
 	tell("locks", locks);
 	tell("breaks", breaks);
+	tell("texts", texts);
 	return 0;
 }
