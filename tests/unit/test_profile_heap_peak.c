@@ -79,6 +79,46 @@ START_TEST(peak_lies_between_births)
 }
 END_TEST
 
+/* 100 samples of 1,000 bytes, and what is sampled in any case. */
+static void make_sampled_peak(uint64_t mark_bytes)
+{
+	struct sp_heap_cell *cell = test_heap_cell(&recording, first);
+	double weight = sp_poisson_weight(1000, RATE);
+
+	sampled();
+	set_mark(5, mark_bytes);
+	atomic_store(&cell->peak_epoch, 5);
+	store(&cell->peak_objects, 100 * weight);
+	store(&cell->peak_bytes, 100 * 1000 * weight);
+	cell = test_heap_cell(&recording, second);
+	atomic_store(&cell->peak_epoch, 5);
+	store(&cell->peak_objects, 1);
+	store(&cell->peak_bytes, RATE * 1000);
+}
+
+START_TEST(error_of_the_peak_is_that_of_its_samples)
+{
+	double weight = sp_poisson_weight(1000, RATE);
+	double variance = 100 * 1000 * weight * 1000 * (weight - 1);
+
+	make_sampled_peak(UINT64_C(1) << 30);
+	view_of(SP_HEAP_VIEW_PEAK);
+	ck_assert_double_eq_tol(sp_heap_profile_values(profile)->totals.peak_error_bytes,
+				sqrt(variance), 1e-3);
+	ck_assert(has_comment(SP_HEAP_VIEW_PEAK, "is 5242879 bytes (0.91 %); the highest "
+						 "of many is too high"));
+}
+END_TEST
+
+START_TEST(exact_peak_has_no_error)
+{
+	make_past_peak(5);
+	view_of(SP_HEAP_VIEW_PEAK);
+	ck_assert(sp_heap_profile_values(profile)->totals.peak_error_bytes == 0);
+	ck_assert(!has_comment(SP_HEAP_VIEW_PEAK, "peak error"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("profile_heap_peak");
@@ -92,6 +132,8 @@ int main(void)
 	tcase_add_test(tc, peak_that_moves_all_the_time_is_now);
 	tcase_add_test(tc, peak_is_now_if_more_lives_than_ever);
 	tcase_add_test(tc, peak_lies_between_births);
+	tcase_add_test(tc, error_of_the_peak_is_that_of_its_samples);
+	tcase_add_test(tc, exact_peak_has_no_error);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

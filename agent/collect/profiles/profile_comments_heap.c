@@ -169,6 +169,28 @@ static void say_moment(struct sp_text *line, uint64_t since_start_ns)
 	sp_text_string(line, " s");
 }
 
+/* The highest of many estimates is one of those that are too high. */
+static void say_peak_error(struct sp_profile_comments *comments,
+			   const struct sp_heap_totals *totals)
+{
+	double peak_bytes = totals->of[SP_HEAP_PEAK_BYTES];
+	struct sp_text line;
+
+	if (totals->peak_error_bytes <= 0 || peak_bytes <= 0)
+		return;
+	sp_comment_begin(&line, comments);
+	sp_text_string(&line, "peak error: the standard error of one estimate is ");
+	sp_text_decimal(&line, sp_profile_integer(totals->peak_error_bytes + 0.5));
+	sp_text_string(&line, " bytes (");
+	sp_comment_percent(&line, totals->peak_error_bytes, peak_bytes);
+	sp_text_string(
+		&line,
+		totals->is_peak_now
+			? ")"
+			: "); the highest of many is too high, by two of these or so "
+			  "if what is in use changes all the time");
+}
+
 static void say_peak(struct sp_profile_comments *comments,
 		     const struct sp_heap_totals *totals, bool is_exact)
 {
@@ -202,7 +224,9 @@ static void say_peak(struct sp_profile_comments *comments,
 		       "peak may be 1 % higher"
 		     : "peak rule: looked for whenever a sampled block is freed; "
 		       "a new mark is more than 1/1024 above the last, so that "
-		       "the true peak may be that much higher");
+		       "what is shown may be that much less than the highest estimate");
+	if (!is_exact)
+		say_peak_error(comments, totals);
 }
 
 static void say_lifetimes(struct sp_profile_comments *comments,

@@ -254,6 +254,29 @@ static double square_root(double value)
 	return _mm_cvtsd_f64(_mm_sqrt_pd(_mm_set1_pd(value)));
 }
 
+/* Blocks of one cell are of one size, or nearly so. */
+static double peak_variance(const struct sp_heap_values *values)
+{
+	double variance = 0;
+
+	for (uint64_t i = 0; i < values->cell_count; i++) {
+		const double *value = values->cells[i].of;
+		double size_bytes;
+
+		if (value[SP_HEAP_PEAK_OBJECTS] <= 0)
+			continue;
+		size_bytes = value[SP_HEAP_PEAK_BYTES] / value[SP_HEAP_PEAK_OBJECTS];
+		if (size_bytes >= SUM_MAX)
+			continue;
+		/* See struct sp_poisson_estimate; one sample stands for weight blocks. */
+		variance += value[SP_HEAP_PEAK_BYTES] * size_bytes *
+			    (sp_poisson_weight(sp_profile_integer(size_bytes + 0.5),
+					       values->rate_bytes) -
+			     1);
+	}
+	return variance;
+}
+
 /* One that found no room for its stack may have found none for its block either. */
 static uint64_t lost_samples(const struct sp_heap_values *values)
 {
@@ -355,6 +378,7 @@ int sp_heap_values_init(struct sp_heap_values *values,
 	find_peak(values, &time, (double)sp_heap_mark_bytes(mark));
 	for (unsigned int which = 0; which < SP_HEAP_VALUES; which++)
 		values->totals.of[which] = sum_of(values, which);
+	values->totals.peak_error_bytes = square_root(peak_variance(values));
 	sum_counters(values);
 	return 0;
 }

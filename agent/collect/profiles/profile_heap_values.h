@@ -33,6 +33,8 @@ struct sp_heap_totals {
 	/* Counted, not sampled. */
 	uint64_t exact_allocations, exact_frees, exact_bytes;
 	double standard_error_bytes; /* of the estimate of exact_bytes */
+	/* Of what was in use at the peak, as an estimate at any one moment has it. */
+	double peak_error_bytes;
 	uint64_t lost_samples;
 	/*
 	 * The peak is now, or was when the estimate was last higher than ever; that
