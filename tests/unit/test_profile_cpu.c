@@ -114,6 +114,14 @@ START_TEST(entry_is_of_the_module_that_it_was_met_in)
 }
 END_TEST
 
+START_TEST(threads_of_unknown_entry_are_said_to_be)
+{
+	profile_of_ends(SP_GROUP_UNKNOWN, 0);
+	ck_assert_msg(strstr(scale_comment(), "threads of unknown entry: 10 samples"),
+		      "%s", scale_comment());
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("profile_cpu");
@@ -126,6 +134,7 @@ int main(void)
 	tcase_add_test(tc, what_no_end_takes_is_of_threads_that_nobody_saw);
 	tcase_add_test(tc, strangers_take_as_much_as_they_have);
 	tcase_add_test(tc, entry_is_of_the_module_that_it_was_met_in);
+	tcase_add_test(tc, threads_of_unknown_entry_are_said_to_be);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

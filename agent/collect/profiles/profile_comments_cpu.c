@@ -109,8 +109,13 @@ static void say_scales(struct sp_profile_comments *comments,
 		struct sp_text line;
 
 		sp_comment_begin(&line, comments);
-		sp_text_string(&line, "scale: threads of entry ");
-		say_place(&line, recording, group);
+		/* That nobody saw start, or that were too many different ones. */
+		if (order[i] == SP_GROUP_UNKNOWN) {
+			sp_text_string(&line, "scale: threads of unknown entry");
+		} else {
+			sp_text_string(&line, "scale: threads of entry ");
+			say_place(&line, recording, group);
+		}
 		sp_text_string(&line, ": ");
 		sp_text_decimal(&line, sum->samples);
 		sp_text_string(&line, " samples times ");
