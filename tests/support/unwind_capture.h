@@ -10,6 +10,7 @@
 #include "unwind_fixture.h"
 
 #include <check.h>
+#include <dlfcn.h>
 #include <signal.h>
 
 /* gcc says it by a macro, clang by a feature. */
@@ -50,6 +51,12 @@ static void setup(void)
 static void teardown(void)
 {
 	sp_modules_destroy(modules);
+}
+
+static const struct sp_unwind_module *libc_module(void)
+{
+	return sp_unwind_find_module(snapshot(),
+				     (uint64_t)(uintptr_t)dlsym(RTLD_DEFAULT, "malloc"));
 }
 
 static void handle_signal(int number, void (*handler)(int, siginfo_t *, void *),

@@ -3,14 +3,6 @@
 
 #include "unwind_capture.h"
 
-#include <dlfcn.h>
-
-static const struct sp_unwind_module *libc_module(void)
-{
-	return sp_unwind_find_module(snapshot(),
-				     (uint64_t)(uintptr_t)dlsym(RTLD_DEFAULT, "malloc"));
-}
-
 static void check_same(const struct sp_unwind_module *a, const struct sp_unwind_module *b,
 		       uint64_t address)
 {

@@ -3,8 +3,6 @@
 
 #include "unwind_capture.h"
 
-#include <dlfcn.h>
-
 #define MODULE 7
 #define RULE_A (SP_RULE_CFA_RSP | UINT64_C(3) << SP_RULE_CFA_OFFSET_SHIFT)
 #define RULE_B (SP_RULE_CFA_RBP | UINT64_C(2) << SP_RULE_CFA_OFFSET_SHIFT)
@@ -12,12 +10,6 @@
 static uint64_t frame_at(uint64_t offset)
 {
 	return sp_frame_make(MODULE, offset);
-}
-
-static const struct sp_unwind_module *libc_module(void)
-{
-	return sp_unwind_find_module(snapshot(),
-				     (uint64_t)(uintptr_t)dlsym(RTLD_DEFAULT, "malloc"));
 }
 
 START_TEST(rule_is_kept_for_its_run_of_code_alone)
