@@ -197,9 +197,11 @@ static SP_COLD void forward(int signal_number, siginfo_t *info, void *ucontext)
 
 /*
  * A sample leaves errno alone, and does not even look at it: it makes no call that sets
- * it, and a raw clone() thread may have a thread pointer of its own, with no errno.
+ * it, and a raw clone() thread may have a thread pointer of its own, with no errno. Nor
+ * does it count on an aligned stack pointer: emulators (QEMU 7) bring any.
  */
-SP_SAMPLING void sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
+__attribute__((force_align_arg_pointer)) SP_SAMPLING void
+sp_cpu_timer_handler(int signal_number, siginfo_t *info, void *ucontext)
 {
 	uint64_t cookie = (uint64_t)(uintptr_t)info->si_ptr;
 	uint64_t start_cycles = sp_clock_cycles();
