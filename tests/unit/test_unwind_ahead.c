@@ -83,6 +83,19 @@ START_TEST(cie_that_was_read_ahead_says_the_same)
 }
 END_TEST
 
+START_TEST(cies_lie_on_lines_of_their_own)
+{
+	for (uint32_t i = 0; i < snapshot()->count; i++) {
+		const struct sp_unwind_module *module = &snapshot()->modules[i];
+
+		if (module->cie_count)
+			ck_assert_uint_eq((uintptr_t)module->cies %
+						  _Alignof(struct sp_unwind_cie),
+					  0);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tc = tcase_create("ahead");
@@ -92,5 +105,6 @@ int main(void)
 	tcase_add_test(tc, index_leads_to_the_same_entries);
 	tcase_add_test(tc, table_is_searched_as_far_as_it_goes);
 	tcase_add_test(tc, cie_that_was_read_ahead_says_the_same);
+	tcase_add_test(tc, cies_lie_on_lines_of_their_own);
 	return run_suite("unwind_ahead", tc);
 }

@@ -279,12 +279,17 @@ static void read_ahead(struct sp_unwind_module *module, struct sp_frames_areas *
 {
 	uint32_t count =
 		(module->table_count + SP_UNWIND_INDEX_STEP - 1) / SP_UNWIND_INDEX_STEP;
-	struct ahead *ahead =
-		sp_heap_alloc(sizeof(*ahead) + count * sizeof(ahead->table_index[0]));
+	struct ahead *ahead;
+	char *memory;
 
-	areas->ahead = ahead;
-	if (!ahead)
+	memory = sp_heap_alloc(_Alignof(struct ahead) + sizeof(*ahead) +
+			       count * sizeof(ahead->table_index[0]));
+	areas->ahead = memory;
+	if (!memory)
 		return;
+	/* The heap's blocks lie anywhere on a line. */
+	memory += -(uintptr_t)memory % _Alignof(struct ahead);
+	ahead = (struct ahead *)(void *)memory;
 	read_cies(module, ahead->cies);
 	if (count < 2)
 		return;

@@ -17,7 +17,7 @@ struct sp_frames_areas {
 		void *pages;
 		size_t size_bytes;
 	} area[SP_FRAMES_AREAS_MAX];
-	struct ahead *ahead; /* of the agent's heap; NULL: none */
+	void *ahead; /* of the agent's heap; NULL: none */
 };
 
 /*
