@@ -49,7 +49,8 @@ struct machine {
 	uint64_t row_start; /* the last location at or before address */
 	bool is_done, is_bad;
 	uint8_t remembered;
-	struct sp_cfa_state current, initial;
+	struct sp_cfa_state *current; /* where the caller has room for it */
+	struct sp_cfa_state initial;
 	struct sp_cfa_state stack[STATES_MAX];
 };
 
@@ -84,7 +85,7 @@ static int64_t factored(const struct machine *machine, int64_t count)
 static void set_save(struct machine *machine, uint64_t reg, enum sp_save_kind kind,
 		     int64_t offset, uint64_t in_reg)
 {
-	struct sp_cfa_state *current = &machine->current;
+	struct sp_cfa_state *current = machine->current;
 	unsigned int index = followed(reg);
 
 	if (reg == SP_DWARF_RSP)
@@ -102,21 +103,21 @@ static void restore(struct machine *machine, uint64_t reg)
 	unsigned int index = followed(reg);
 
 	if (reg == SP_DWARF_RSP)
-		machine->current.is_rsp_moved = machine->initial.is_rsp_moved;
+		machine->current->is_rsp_moved = machine->initial.is_rsp_moved;
 	if (index == SP_SAVED_COUNT)
 		return;
-	machine->current.save[index] = machine->initial.save[index];
-	machine->current.offset[index] = machine->initial.offset[index];
+	machine->current->save[index] = machine->initial.save[index];
+	machine->current->offset[index] = machine->initial.offset[index];
 	if (index == SP_SAVED_RA)
-		machine->current.ra_reg = machine->initial.ra_reg;
+		machine->current->ra_reg = machine->initial.ra_reg;
 }
 
 static void set_cfa(struct machine *machine, uint64_t reg, int64_t offset)
 {
-	machine->current.is_cfa_expression = false;
-	machine->current.is_cfa_known = reg < SP_DWARF_RA;
-	machine->current.cfa_reg = (uint8_t)reg;
-	machine->current.cfa_offset = narrow(machine, offset);
+	machine->current->is_cfa_expression = false;
+	machine->current->is_cfa_known = reg < SP_DWARF_RA;
+	machine->current->cfa_reg = (uint8_t)reg;
+	machine->current->cfa_offset = narrow(machine, offset);
 }
 
 static void advance(struct machine *machine, uint64_t location)
@@ -149,7 +150,7 @@ static void remember(struct machine *machine)
 	if (machine->remembered == STATES_MAX)
 		machine->is_bad = true;
 	else
-		machine->stack[machine->remembered++] = machine->current;
+		machine->stack[machine->remembered++] = *machine->current;
 }
 
 static void restore_remembered(struct machine *machine)
@@ -157,13 +158,13 @@ static void restore_remembered(struct machine *machine)
 	if (machine->remembered == 0)
 		machine->is_bad = true;
 	else
-		machine->current = machine->stack[--machine->remembered];
+		*machine->current = machine->stack[--machine->remembered];
 }
 
 static void run_cfa_definition(struct machine *machine, uint8_t op)
 {
 	struct sp_cursor *cursor = &machine->cursor;
-	struct sp_cfa_state *current = &machine->current;
+	struct sp_cfa_state *current = machine->current;
 	uint64_t reg;
 
 	switch (op) {
@@ -328,7 +329,7 @@ SP_SAMPLING static void run(struct machine *machine, const uint8_t *ops,
 }
 
 static void begin(struct machine *machine, const struct sp_cfi_function *function,
-		  uint64_t address)
+		  uint64_t address, struct sp_cfa_state *state)
 {
 	machine->function = function;
 	machine->address = address;
@@ -337,14 +338,14 @@ static void begin(struct machine *machine, const struct sp_cfi_function *functio
 	machine->is_done = false;
 	machine->is_bad = false;
 	machine->remembered = 0;
-	machine->current = (struct sp_cfa_state){.is_cfa_known = false};
-	machine->initial = machine->current;
+	machine->current = state;
+	machine->initial = *state = (struct sp_cfa_state){.is_cfa_known = false};
 }
 
 static bool run_cie(struct machine *machine, const struct sp_cfi_function *function)
 {
 	run(machine, function->cie_ops, function->cie_ops_end);
-	machine->initial = machine->current;
+	machine->initial = *machine->current;
 	return !machine->is_bad && !machine->is_done;
 }
 
@@ -352,13 +353,12 @@ bool sp_cfa_run_cie(const struct sp_cfi_function *function, struct sp_cfa_state 
 {
 	struct machine machine;
 
-	begin(&machine, function, function->start);
-	if (!run_cie(&machine, function) || machine.current.is_cfa_expression)
+	begin(&machine, function, function->start, state);
+	if (!run_cie(&machine, function) || state->is_cfa_expression)
 		return false;
 	for (unsigned int i = 0; i < SP_SAVED_COUNT; i++)
-		if (machine.current.save[i] == SP_SAVE_EXPRESSION)
+		if (state->save[i] == SP_SAVE_EXPRESSION)
 			return false;
-	*state = machine.current;
 	return true;
 }
 
@@ -367,15 +367,14 @@ SP_SAMPLING bool sp_cfa_run(const struct sp_cfi_function *function, uint64_t add
 {
 	struct machine machine;
 
-	begin(&machine, function, address);
+	begin(&machine, function, address, state);
 	if (sp_likely(function->initial != NULL))
-		machine.current = machine.initial = *function->initial;
+		machine.initial = *state = *function->initial;
 	else if (!run_cie(&machine, function))
 		return false;
 	machine.location = function->start;
 	machine.row_start = function->start;
 	run(&machine, function->ops, function->ops_end);
-	*state = machine.current;
 	if (machine.is_bad)
 		return false;
 	row->start = machine.row_start;
