@@ -83,6 +83,18 @@ START_TEST(cie_that_was_read_ahead_says_the_same)
 }
 END_TEST
 
+START_TEST(cie_that_remembers_a_state_is_not_read_ahead)
+{
+	static const uint8_t remember[] = {0x0a};
+	struct sp_cfi_function function = {.cie_ops = remember, .cie_ops_end = remember};
+	struct sp_cfa_state state;
+
+	ck_assert(sp_cfa_run_cie(&function, &state));
+	function.cie_ops_end += sizeof(remember);
+	ck_assert(!sp_cfa_run_cie(&function, &state));
+}
+END_TEST
+
 START_TEST(cies_lie_on_lines_of_their_own)
 {
 	for (uint32_t i = 0; i < snapshot()->count; i++) {
@@ -105,6 +117,7 @@ int main(void)
 	tcase_add_test(tc, index_leads_to_the_same_entries);
 	tcase_add_test(tc, table_is_searched_as_far_as_it_goes);
 	tcase_add_test(tc, cie_that_was_read_ahead_says_the_same);
+	tcase_add_test(tc, cie_that_remembers_a_state_is_not_read_ahead);
 	tcase_add_test(tc, cies_lie_on_lines_of_their_own);
 	return run_suite("unwind_ahead", tc);
 }

@@ -359,7 +359,8 @@ bool sp_cfa_run_cie(const struct sp_cfi_function *function, struct sp_cfa_state 
 	for (unsigned int i = 0; i < SP_SAVED_COUNT; i++)
 		if (state->save[i] == SP_SAVE_EXPRESSION)
 			return false;
-	return true;
+	/* The function's own may go on with what was remembered. */
+	return machine.remembered == 0;
 }
 
 SP_SAMPLING bool sp_cfa_run(const struct sp_cfi_function *function, uint64_t address,
