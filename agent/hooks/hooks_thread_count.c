@@ -46,22 +46,32 @@ static bool is_digit(char letter)
 	return letter >= '0' && letter <= '9';
 }
 
-/* One less in place; at least 2, and whole. The new end of the text. */
-static char *take_one_off(char *number, char *end)
+/* The end of the last line that ends in the text; where none does, from. */
+static char *last_line_end(char *from, char *end)
 {
-	char *last = number;
+	while (end > from && end[-1] != '\n')
+		end--;
+	return end > from ? end - 1 : from;
+}
+
+/* One less in place; at least 2, and whole. The text stays as long as it was, as the
+ * stream knows by that where in the file it is. */
+static void take_one_off(char *number, char *end)
+{
+	char *last = number, *number_end;
 
 	while (last + 1 < end && is_digit(last[1]))
 		last++;
+	number_end = last + 1;
 	for (; *last == '0'; last--)
 		*last = '9';
 	--*last;
-	/* "10" is "9" now. */
+	/* "10" is "9" now; a blank at the end of a line is none of its fields. */
 	if (*number == '0') {
+		end = last_line_end(number_end, end);
 		memmove(number, number + 1, (size_t)(end - number - 1));
-		end--;
+		end[-1] = ' ';
 	}
-	return end;
 }
 
 /* Is there a number above 1, the end of which is not the end of the text? */
@@ -87,7 +97,7 @@ static void leave_out_own_thread(FILE *stream, char *(*find)(char *text, char *e
 	}
 	number = find(stream->_IO_read_ptr, stream->_IO_read_end);
 	if (is_number_of_several(number, stream->_IO_read_end))
-		stream->_IO_read_end = take_one_off(number, stream->_IO_read_end);
+		take_one_off(number, stream->_IO_read_end);
 }
 
 static SP_COLD FILE *open_counted(FILE *(*next)(const char *, const char *),

@@ -70,12 +70,26 @@ static void count_by_lines(void)
 	printf(" %u\n", lines);
 }
 
+/* The place in the file that a stream takes itself to be at before it is read. */
+static void look_at_place(void)
+{
+	FILE *file = open_file("/proc/self/stat");
+	long place = ftell(file);
+	int pid = 0;
+
+	if (setvbuf(file, NULL, _IONBF, 0) != 0 || fscanf(file, "%d", &pid) != 1)
+		exit(1);
+	fclose(file);
+	printf("place %ld %d\n", place, pid == getpid());
+}
+
 static void count(const char *where)
 {
 	printf("%s", where);
 	count_by_fields("/proc/self/stat");
 	count_by_format();
 	count_by_lines();
+	look_at_place();
 	fflush(stdout);
 }
 
