@@ -81,8 +81,9 @@ static bool is_number_of_several(const char *number, const char *end)
 
 	while (at < end && is_digit(*at))
 		at++;
-	return at<end && * number> '0' && *number <= '9' &&
-	       (at > number + 1 || *number > '1');
+	if (at == number || at == end || *number == '0')
+		return false;
+	return at > number + 1 || *number > '1';
 }
 
 static void leave_out_own_thread(FILE *stream, char *(*find)(char *text, char *end))
