@@ -61,7 +61,8 @@ _Static_assert(sizeof(struct sp_unwind_cie) == 64, "one of the processor's lines
 
 /*
  * Context: collector. Runs the program of the CIE alone. False when it cannot be
- * followed, or comes to what only its function's own can be told by.
+ * followed, or comes to more than a state: an expression, or a state to go back to. Then
+ * *state is of no use.
  */
 bool sp_cfa_run_cie(const struct sp_cfi_function *function, struct sp_cfa_state *state);
 
