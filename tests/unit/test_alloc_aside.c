@@ -92,12 +92,8 @@ static struct module load(const char *name)
 
 static enum server who_serves(const struct module *module)
 {
-	void *block = module->allocate();
-
-	if (block == &our_block)
-		return OURS;
-	free(block);
-	return NEXT;
+	/* Left as it is: in a sanitized program free() is not of the same allocator. */
+	return module->allocate() == &our_block ? OURS : NEXT;
 }
 
 /* What the loader stores, at this call or later. */
