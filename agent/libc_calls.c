@@ -175,22 +175,6 @@ static char *plain_strcpy(char *to, const char *from)
 
 LIBC_CALLS(DEFINE);
 
-static const struct link_map *find_libc(void)
-{
-	static const char file[] = "/libc.so.6";
-	const size_t file_bytes = sizeof(file) - 1;
-
-	for (const struct link_map *object = _r_debug.r_map; object;
-	     object = object->l_next) {
-		size_t length = plain_strlen(object->l_name);
-
-		if (length >= file_bytes &&
-		    plain_strcmp(object->l_name + length - file_bytes, file) == 0)
-			return object;
-	}
-	return NULL;
-}
-
 static void bind(const struct link_map *libc, const char *name, void *_Atomic *call)
 {
 	void *found = sp_next_find_in(libc, name, NULL);
@@ -202,7 +186,7 @@ static void bind(const struct link_map *libc, const char *name, void *_Atomic *c
 
 void sp_libc_calls_bind(void)
 {
-	const struct link_map *libc = find_libc();
+	const struct link_map *libc = sp_next_find_object("gnu_get_libc_version");
 
 	if (!libc)
 		return;

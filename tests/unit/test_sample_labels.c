@@ -22,6 +22,8 @@ static char thread_name[SP_SAMPLE_NAME_BYTES], title[SP_SAMPLE_NAME_BYTES];
 static unsigned int reads;
 static uint64_t now_cycles;
 static const char *label_value; /* NULL: none */
+/* What a handler does that interrupts a hook which has read the names; NULL: nothing. */
+static void (*interrupt)(void);
 
 static bool read_thread_name(char text[SP_SAMPLE_NAME_BYTES])
 {
@@ -38,6 +40,11 @@ static bool read_title(char text[SP_SAMPLE_NAME_BYTES])
 
 static bool has_label(void)
 {
+	void (*handler)(void) = interrupt;
+
+	interrupt = NULL;
+	if (handler)
+		handler();
 	return label_value != NULL;
 }
 
@@ -56,6 +63,7 @@ static void setup(void)
 	reads = 0;
 	now_cycles = AGE_CYCLES;
 	label_value = NULL;
+	interrupt = NULL;
 	sp_sample_name_source(SP_SAMPLE_THREAD_NAME, read_thread_name);
 	sp_sample_name_source(SP_SAMPLE_PROCESS_TITLE, read_title);
 	sp_sample_label_source(has_label, add_label);
@@ -151,6 +159,30 @@ START_TEST(title_is_read_again_soon_and_the_name_with_it_is_not)
 	ck_assert_str_eq(text_at(next_set(&slot, SP_LABEL_SET_NONE)->process_title),
 			 "server: busy");
 	ck_assert_uint_eq(reads, 1);
+}
+END_TEST
+
+/* Within a span that the hook was not in yet. */
+static void read_another_name(void)
+{
+	strcpy(thread_name, "renamed");
+	let_names_age();
+	ck_assert_str_eq(
+		text_at(next_set(&slot,
+				 span_of(create("handled", SP_SPAN_NONE))->label_set)
+				->thread_name),
+		"renamed");
+}
+
+START_TEST(name_that_a_handler_read_meanwhile_stays)
+{
+	strcpy(thread_name, "worker");
+	interrupt = read_another_name;
+	ck_assert_str_eq(text_at(next_set(&slot, SP_LABEL_SET_NONE)->thread_name),
+			 "worker");
+	for (int i = 0; i < 2; i++)
+		ck_assert_str_eq(text_at(next_set(&slot, SP_LABEL_SET_NONE)->thread_name),
+				 "renamed");
 }
 END_TEST
 
@@ -255,6 +287,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, end_spans);
 	tcase_add_test(tcase, names_are_on_samples_until_they_change);
+	tcase_add_test(tcase, name_that_a_handler_read_meanwhile_stays);
 	tcase_add_test(tcase, names_are_not_read_for_each_sample);
 	tcase_add_test(tcase, change_that_is_told_is_seen_soon);
 	tcase_add_test(tcase, title_is_read_again_soon_and_the_name_with_it_is_not);

@@ -365,10 +365,6 @@ int sp_frames_prepare(const struct sp_elf_image *image, const char *path,
 	if (err) {
 		sp_frames_release(areas);
 		module->hdr_bytes = 0;
-		module->table = NULL;
-		module->table_count = 0;
-		module->table_index = NULL;
-		module->cie_count = 0;
 		module->eh_frame_bytes = 0;
 		module->is_debug_frame = false;
 	}
