@@ -24,6 +24,10 @@
 #include <errno.h>
 #include <sys/single_threaded.h>
 
+/* A fork child that has used so much leaves a profile in any case; by then most have been
+ * sampled. */
+#define FORKED_CPU_NS_MIN (SP_NS_PER_SECOND / 50)
+
 /* False when there is none and none can be had. */
 static bool ensure_reporter_thread(void)
 {
@@ -59,6 +63,16 @@ static void before_chroot(void)
 	sp_reporter_thread_await_place(SP_AGENT_END_TIMEOUT_NS);
 }
 
+/* A fork child whose time belongs in a profile, though by chance no sample fell into it.
+ */
+static bool has_time_to_tell(void)
+{
+	return atomic_load_explicit(&sp_capture.state, memory_order_acquire) ==
+		       SP_CAPTURE_FORKED &&
+	       sp_capture.period_ns && !sp_capture_is_cut_off() &&
+	       sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) >= FORKED_CPU_NS_MIN;
+}
+
 void sp_hook_calls_write_at_end(void)
 {
 	int saved_errno = errno;
@@ -66,8 +80,12 @@ void sp_hook_calls_write_at_end(void)
 
 	atomic_store_explicit(&sp_capture.ending_thread,
 			      (uint32_t)sp_syscall0(SYS_gettid), memory_order_relaxed);
-	/* A fork child that never ran long enough for a sample has nothing to tell. It
-	 * begins no recording on its last way either: nobody would end that. */
+	if (has_time_to_tell()) {
+		sp_fork_child_begin();
+		errno = saved_errno;
+	}
+	/* Else a fork child has nothing to tell. It begins no recording on its last way
+	 * from here on either: nobody would end that. */
 	if (sp_capture_change_state(SP_CAPTURE_FORKED, SP_CAPTURE_ENDING) ||
 	    atomic_load_explicit(&sp_capture.state, memory_order_acquire) !=
 		    SP_CAPTURE_RUNNING)

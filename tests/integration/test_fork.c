@@ -105,6 +105,30 @@ START_TEST(many_children_leave_a_profile_each)
 }
 END_TEST
 
+/* At such a rate none gets a sample but by chance. */
+START_TEST(child_without_a_sample_leaves_its_time)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"forker", "fork", "100", "5", NULL},
+		.environment = (const char *const[]){"SPANPROF_CPU_HZ=1", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+	struct victim_files files;
+
+	victim_assert_success(victim);
+	victim_list(victim->profiles, "forker.*.cpu.pb.gz", &files);
+	ck_assert_uint_eq(files.count, 6);
+	for (size_t i = 0; i < files.count; i++) {
+		struct cpu_profile *profile = cpu_profile_read(files.paths[i]);
+
+		ck_assert_int_gt(cpu_profile_total_ns(profile), 99000000);
+		cpu_profile_free(profile);
+	}
+	victim_files_free(&files);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(daemon_is_profiled_after_its_parents_are_gone)
 {
 	struct victim *victim = victim_run_agent("forker", "daemon", "500");
@@ -140,6 +164,7 @@ static void add(TCase *tcase)
 	tcase_add_loop_test(tcase, working_child_has_its_own_profile, 0, count);
 	tcase_add_test(tcase, child_forked_at_once_has_whole_stacks);
 	tcase_add_test(tcase, many_children_leave_a_profile_each);
+	tcase_add_test(tcase, child_without_a_sample_leaves_its_time);
 	tcase_add_test(tcase, daemon_is_profiled_after_its_parents_are_gone);
 }
 
