@@ -1,10 +1,10 @@
 /*
  * prctl() and syscall(). Programs that give up system calls (seccomp), send them to a
  * handler of their own (syscall user dispatch) or give up the time stamp counter, and
- * those that fork, end or name a thread by the bare system call. Where the agent could
- * not go on without ending them, it ends its own work first. Filters that leave it what
- * it needs change nothing. Context: hook, cold; the observer of syscall() runs before
- * every one of them.
+ * those that fork, end, name a thread or change namespaces by the bare system call. Where
+ * the agent could not go on without ending them, it ends its own work first. Filters that
+ * leave it what it needs change nothing. Context: hook, cold; the observer of syscall()
+ * runs before every one of them.
  */
 #include "sp_hooks.h"
 
@@ -200,6 +200,8 @@ void *sp_observe_syscall(long number, long operation, long flags, const void *ar
 		/* Where nobody is told, nobody need know. */
 		if (sp_hooks_own_calls() && is_fork(number, operation, flags))
 			return (void *)fork_by_syscall;
+	} else if (sp_unlikely(number == SYS_unshare || number == SYS_setns)) {
+		return (void *)sp_hooks_move_by_syscall;
 	}
 	return (void *)SP_NEXT(syscall);
 }

@@ -135,30 +135,50 @@ SP_EXPORT int chroot(const char *path)
 #define ALONE_FLAGS (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)
 #define ALONE_NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWTIME)
 
-SP_EXPORT int unshare(int flags)
+static bool be_alone(bool is_asked, const struct sp_hook_calls **calls)
 {
-	const struct sp_hook_calls *calls =
-		flags & ALONE_FLAGS ? sp_hooks_own_calls() : NULL;
-	bool is_paused = calls && calls->pause_reporter();
-	int result = SP_NEXT(unshare)(flags);
+	*calls = is_asked ? sp_hooks_own_calls() : NULL;
+	return *calls && (*calls)->pause_reporter();
+}
+
+static void be_alone_no_more(bool is_paused, const struct sp_hook_calls *calls)
+{
 	int saved_errno = errno;
 
 	if (is_paused)
 		calls->resume_reporter();
 	errno = saved_errno;
+}
+
+SP_EXPORT int unshare(int flags)
+{
+	const struct sp_hook_calls *calls;
+	bool is_paused = be_alone(flags & ALONE_FLAGS, &calls);
+	int result = SP_NEXT(unshare)(flags);
+
+	be_alone_no_more(is_paused, calls);
 	return result;
 }
 
 SP_EXPORT int setns(int namespace_fd, int type)
 {
-	const struct sp_hook_calls *calls =
-		!type || type & ALONE_NAMESPACES ? sp_hooks_own_calls() : NULL;
-	bool is_paused = calls && calls->pause_reporter();
+	const struct sp_hook_calls *calls;
+	bool is_paused = be_alone(!type || type & ALONE_NAMESPACES, &calls);
 	int result = SP_NEXT(setns)(namespace_fd, type);
-	int saved_errno = errno;
 
-	if (is_paused)
-		calls->resume_reporter();
-	errno = saved_errno;
+	be_alone_no_more(is_paused, calls);
+	return result;
+}
+
+/* By syscall(), as programs do that were written before the C library had them. */
+long sp_hooks_move_by_syscall(long number, long first, long second)
+{
+	bool is_asked = number == SYS_unshare ? first & ALONE_FLAGS
+					      : !second || second & ALONE_NAMESPACES;
+	const struct sp_hook_calls *calls;
+	bool is_paused = be_alone(is_asked, &calls);
+	long result = SP_NEXT(syscall)(number, first, second);
+
+	be_alone_no_more(is_paused, calls);
 	return result;
 }

@@ -57,6 +57,10 @@ bool sp_hooks_is_own_process(void);
  * constructor, and in a vfork child. */
 const struct sp_hook_calls *sp_hooks_own_calls(void);
 
+/* Context: hook. What unshare() and setns() do, for syscall() with either number; returns
+ * as syscall() does. */
+long sp_hooks_move_by_syscall(long number, long first, long second);
+
 /* Context: hook. A function that our hook of that name only calls on: calls of it may be
  * spans like those of one that we leave alone. */
 bool sp_hooks_may_be_span(const char *name);

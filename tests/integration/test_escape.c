@@ -22,9 +22,11 @@ static const struct {
 	{"setuid", false},
 	{"chroot", false},
 	{"unshare_user", false},
+	{"unshare_user_by_number", false},
 	{"unshare_mount", false},
 	{"unshare_pid", false},
 	{"setns", false},
+	{"setns_user_by_number", false},
 };
 
 START_TEST(program_escapes_unharmed_and_profile_arrives)

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -58,6 +59,34 @@ static int change_namespaces(void)
 	return close(fd);
 }
 
+/* Those of a child, into which the kernel lets only a process of one thread. */
+static int enter_users_of_child(void)
+{
+	char path[64], byte;
+	int fd, pipe_fds[2], result;
+	pid_t child;
+
+	if (pipe(pipe_fds) != 0)
+		return 3;
+	child = fork();
+	if (child == 0) {
+		close(pipe_fds[0]);
+		if (unshare(CLONE_NEWUSER) == 0 && write(pipe_fds[1], "", 1) == 1)
+			pause();
+		_exit(0);
+	}
+	close(pipe_fds[1]);
+	if (child < 0 || read(pipe_fds[0], &byte, 1) != 1)
+		return 77;
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)child);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	result = fd >= 0 && syscall(SYS_setns, fd, CLONE_NEWUSER) == 0 ? 0 : 77;
+	close(fd);
+	close(pipe_fds[0]);
+	kill(child, SIGKILL);
+	return result;
+}
+
 /* Nothing of it may keep the folder of its start in use. */
 static int count_tasks_elsewhere(void)
 {
@@ -97,12 +126,16 @@ static int escape(const char *mode)
 		return (int)syscall(SYS_close_range, 3, ~0u, 0);
 	if (strcmp(mode, "unshare_user") == 0)
 		return unshare(CLONE_NEWUSER) == 0 ? 0 : 77;
+	if (strcmp(mode, "unshare_user_by_number") == 0)
+		return syscall(SYS_unshare, CLONE_NEWUSER) == 0 ? 0 : 77;
 	if (strcmp(mode, "unshare_mount") == 0)
 		return hide_shared_memory();
 	if (strcmp(mode, "unshare_pid") == 0)
 		return unshare(CLONE_NEWPID) == 0 ? 0 : 77;
 	if (strcmp(mode, "setns") == 0)
 		return change_namespaces();
+	if (strcmp(mode, "setns_user_by_number") == 0)
+		return enter_users_of_child();
 	if (strcmp(mode, "not_dumpable") == 0)
 		return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (strcmp(mode, "clean_environment") == 0)
