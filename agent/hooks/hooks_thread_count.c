@@ -139,7 +139,17 @@ SP_EXPORT FILE *fopen64(const char *path, const char *mode)
 	return open_stream(SP_NEXT(fopen64), path, mode);
 }
 
+/* Of this file and of that which looks at the links of the threads' folder. */
 bool sp_hooks_may_be_span(const char *name)
 {
-	return strcmp(name, "fopen") == 0 || strcmp(name, "fopen64") == 0;
+	static const char *const names[] = {
+		"fopen",    "fopen64",	  "stat",	"stat64",	"lstat",
+		"lstat64",  "fstatat",	  "fstatat64",	"__xstat",	"__xstat64",
+		"__lxstat", "__lxstat64", "__fxstatat", "__fxstatat64",
+	};
+
+	for (size_t i = 0; i < SP_ARRAY_COUNT(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
 }
