@@ -100,6 +100,16 @@ static bool is_confining(int option, unsigned long mode, const void *filter)
 	}
 }
 
+/* As is_confining(), of seccomp(). The strict mode takes neither flags nor an argument:
+ * libseccomp gives it some to learn whether the kernel has the call. */
+static bool is_confining_by_seccomp(long operation, long flags, const void *filter)
+{
+	if ((unsigned int)operation == SECCOMP_SET_MODE_STRICT)
+		return !(unsigned int)flags && !filter;
+	return (unsigned int)operation == SECCOMP_SET_MODE_FILTER &&
+	       !can_live_with(filter);
+}
+
 static void announce_end(void)
 {
 	const struct sp_hook_calls *calls = sp_hooks_own_calls();
@@ -182,8 +192,7 @@ void *sp_observe_syscall(long number, long operation, long flags, const void *ar
 
 	if (sp_unlikely(number == SYS_seccomp)) {
 		saved_errno = errno;
-		if (operation == SECCOMP_SET_MODE_STRICT ||
-		    (operation == SECCOMP_SET_MODE_FILTER && !can_live_with(argument)))
+		if (is_confining_by_seccomp(operation, flags, argument))
 			announce_confinement();
 		errno = saved_errno;
 	} else if (sp_unlikely(number == SYS_prctl)) {

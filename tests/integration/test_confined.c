@@ -20,6 +20,7 @@ static const struct {
 	{"filter_no_poll", false},
 	{"filter_loose", true},
 	{"filter_refused", true},
+	{"strict_refused", true},
 };
 
 START_TEST(program_lives_in_its_confinement)

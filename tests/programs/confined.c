@@ -99,6 +99,10 @@ static long confine(const char *mode)
 			       &strict_filter);
 	if (strcmp(mode, "filter_refused") == 0)
 		return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) == -1 ? 0 : -1;
+	/* As libseccomp asks whether the kernel knows the call. */
+	if (strcmp(mode, "strict_refused") == 0)
+		return syscall(SYS_seccomp, SECCOMP_SET_MODE_STRICT, 1, NULL) == -1 ? 0
+										    : -1;
 	/* filter_all_threads */
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC,
 		       &strict_filter);
