@@ -6,7 +6,6 @@
 
 #include "sp_syscall.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 #define BUFFER_BYTES 4096U
@@ -25,20 +24,19 @@ static size_t tell_lines(char *buffer, size_t used, sp_file_line visit, void *co
 	return (size_t)(line - buffer);
 }
 
-bool sp_file_lines_read(const char *path, sp_file_line visit, void *context)
+void sp_file_lines_read(int fd, sp_file_line visit, void *context)
 {
 	char buffer[BUFFER_BYTES];
-	long fd = sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0), got;
-	bool is_wanted = true, is_any = false;
+	bool is_wanted = true;
 	size_t used = 0;
+	long got;
 
 	if (fd < 0)
-		return false;
+		return;
 	while (is_wanted && (got = sp_syscall3(SYS_read, fd, buffer + used,
 					       BUFFER_BYTES - used)) > 0) {
 		size_t done;
 
-		is_any = true;
 		used += (size_t)got;
 		done = tell_lines(buffer, used, visit, context, &is_wanted);
 		used -= done;
@@ -47,5 +45,4 @@ bool sp_file_lines_read(const char *path, sp_file_line visit, void *context)
 			used = 0;
 	}
 	sp_syscall1(SYS_close, fd);
-	return is_any;
 }

@@ -6,13 +6,56 @@
 #include "sp_syscall.h"
 #include "sp_text.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#define OF_MAIN_THREAD "/proc/self/"
+#define OF_THREAD "/proc/thread-self/"
+
+static int open_in(const char *folder, const char *name)
+{
+	char path[64];
+	struct sp_text text;
+
+	sp_text_init(&text, path, sizeof(path));
+	sp_text_string(&text, folder);
+	sp_text_string(&text, name);
+	return (int)sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+}
+
+/* The program goes with the memory. */
+static bool has_main_thread_memory(void)
+{
+	char byte;
+
+	return sp_syscall4(SYS_readlinkat, AT_FDCWD, OF_MAIN_THREAD "exe", &byte, 1) !=
+	       -ENOENT;
+}
+
+int sp_process_open(const char *name)
+{
+	int fd = open_in(OF_MAIN_THREAD, name);
+
+	/* Asked last: while it had memory, that was opened. */
+	if (has_main_thread_memory())
+		return fd;
+	if (fd >= 0)
+		sp_syscall1(SYS_close, fd);
+	return open_in(OF_THREAD, name);
+}
+
 size_t sp_process_read_file(const char *path, char *out, size_t out_bytes)
 {
-	int fd = (int)sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+	return sp_process_read_open(
+		(int)sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0),
+		out, out_bytes);
+}
+
+size_t sp_process_read_open(int fd, char *out, size_t out_bytes)
+{
 	size_t used = 0;
 
 	while (fd >= 0 && used + 1 < out_bytes) {

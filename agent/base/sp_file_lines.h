@@ -12,8 +12,8 @@ typedef bool (*sp_file_line)(void *context, const char *line, size_t line_bytes)
 
 /*
  * Context: signal; takes 4 KiB of stack. Of lines of 4 KiB and more only the rest after
- * a multiple of that is told. False where there is no such file or nothing in it.
+ * a multiple of that is told. fd is closed; one that is negative has no lines.
  */
-bool sp_file_lines_read(const char *path, sp_file_line visit, void *context);
+void sp_file_lines_read(int fd, sp_file_line visit, void *context);
 
 #endif

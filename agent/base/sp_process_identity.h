@@ -7,16 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * Where our thread looks up its own process: in the main thread's folder, and in its own
- * only where that thread has ended and its folder is empty. What was looked up below a
- * thread's folder the kernel forgets at that thread's end; a parent that waits for the
- * process spins meanwhile, on a busy machine for milliseconds. What is below the main
- * thread's, the parent forgets itself.
- */
-#define SP_PROCESS_FOLDER "/proc/self"
-#define SP_PROCESS_FOLDER_OF_THREAD "/proc/thread-self"
-
 struct sp_process_identity {
 	uint64_t boot_id_hash;	/* /proc/sys/kernel/random/boot_id */
 	uint64_t pid_namespace; /* inode of /proc/self/ns/pid */
@@ -28,8 +18,24 @@ struct sp_process_identity {
 /* Context: signal; some ten system calls. Fields that cannot be read are 0. */
 void sp_process_identity_read(struct sp_process_identity *identity, int pid);
 
+/*
+ * Context: signal; two or four system calls. Opens a file in /proc that tells of the own
+ * process and its memory, like "maps", to be read: a descriptor, or -errno.
+ *
+ * It is that of the main thread's folder, and of the calling thread's only where the main
+ * thread has ended and has no memory any more. What was looked up below a thread's folder
+ * the kernel forgets at that thread's end; a parent that waits for the process spins
+ * meanwhile, on a busy machine for milliseconds. What is below the main thread's, the
+ * parent forgets itself. "maps", "mem" and "exe" stay what they are when the main thread
+ * ends later; "statm" may be all 0 then.
+ */
+int sp_process_open(const char *name);
+
 /* Context: signal. Reads at most out_bytes - 1 bytes, ends them with NUL; the number
  * read, 0 on error. */
 size_t sp_process_read_file(const char *path, char *out, size_t out_bytes);
+
+/* The same of a descriptor, which is closed; a negative one is an error. */
+size_t sp_process_read_open(int fd, char *out, size_t out_bytes);
 
 #endif

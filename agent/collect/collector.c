@@ -149,10 +149,7 @@ static void read_memory(struct sp_collector *collector)
 	char text[256], *at;
 
 	/* Pages: of the address space, resident, and those of files and shared memory. */
-	sp_process_read_file(SP_PROCESS_FOLDER "/statm", text, sizeof(text));
-	if (strtoull(text, NULL, 10) == 0)
-		sp_process_read_file(SP_PROCESS_FOLDER_OF_THREAD "/statm", text,
-				     sizeof(text));
+	sp_process_read_open(sp_process_open("statm"), text, sizeof(text));
 	strtoull(text, &at, 10);
 	resident_pages = strtoull(at, &at, 10);
 	shared_pages = strtoull(at, &at, 10);

@@ -12,6 +12,7 @@
 #include "sp_spans.h"
 #include "sp_syscall.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -83,7 +84,9 @@ static bool is_parent_profiled(void)
 	char path[64];
 
 	path_of_parent(path, sizeof(path));
-	sp_file_lines_read(path, look_for_us, &is_profiled);
+	sp_file_lines_read(
+		(int)sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0),
+		look_for_us, &is_profiled);
 	return is_profiled;
 }
 

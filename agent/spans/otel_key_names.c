@@ -254,7 +254,5 @@ void sp_otel_key_names_look(void)
 	atomic_store_explicit(&looked_ns, now_ns, memory_order_relaxed);
 	/* Before: who misses one from here on asks again. */
 	atomic_store_explicit(&wants_look, false, memory_order_relaxed);
-	if (!sp_file_lines_read(SP_PROCESS_FOLDER "/maps", look_at_mapping, NULL))
-		sp_file_lines_read(SP_PROCESS_FOLDER_OF_THREAD "/maps", look_at_mapping,
-				   NULL);
+	sp_file_lines_read(sp_process_open("maps"), look_at_mapping, NULL);
 }

@@ -430,12 +430,9 @@ static int read_headers(struct sp_elf_file *file)
 	return 0;
 }
 
-int sp_elf_open(struct sp_elf_file *file, const char *path)
+static int open_descriptor(struct sp_elf_file *file, long fd)
 {
 	struct stat info;
-	/* O_NONBLOCK: a FIFO at that path must not hold us up. */
-	long fd = sp_syscall4(SYS_openat, AT_FDCWD, path,
-			      O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
 	long err;
 
 	memset(file, 0, sizeof(*file));
@@ -454,32 +451,29 @@ int sp_elf_open(struct sp_elf_file *file, const char *path)
 	return read_headers(file);
 }
 
-static long open_memory(const char *path, uint64_t address)
+int sp_elf_open(struct sp_elf_file *file, const char *path)
 {
-	long fd = sp_syscall4(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
-	char byte;
+	/* O_NONBLOCK: a FIFO at that path must not hold us up. */
+	return open_descriptor(
+		file, sp_syscall4(SYS_openat, AT_FDCWD, path,
+				  O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0));
+}
 
-	if (fd < 0)
-		return fd;
-	if (sp_syscall4(SYS_pread64, fd, &byte, 1, address) == 1)
-		return fd;
-	sp_syscall1(SYS_close, fd);
-	return -EFAULT;
+int sp_elf_open_program(struct sp_elf_file *file)
+{
+	return open_descriptor(file, sp_process_open("exe"));
 }
 
 int sp_elf_open_own_memory(struct sp_elf_file *file, uint64_t address,
 			   uint64_t size_bytes)
 {
-	long fd = open_memory(SP_PROCESS_FOLDER "/mem", address);
+	int fd = sp_process_open("mem");
 
-	/* A main thread that has ended has no memory. */
-	if (fd < 0)
-		fd = open_memory(SP_PROCESS_FOLDER_OF_THREAD "/mem", address);
 	memset(file, 0, sizeof(*file));
 	file->fd = -1;
 	if (fd < 0)
-		return (int)fd;
-	file->fd = (int)fd;
+		return fd;
+	file->fd = fd;
 	file->image_offset = address;
 	file->size_bytes = size_bytes;
 	return 0;

@@ -73,8 +73,11 @@ struct sp_elf_window {
  */
 int sp_elf_open(struct sp_elf_file *file, const char *path);
 
+/* The same for what this process runs, also if its file was removed. */
+int sp_elf_open_program(struct sp_elf_file *file);
+
 /* The same for a whole file in this process's memory (the vDSO), which is read through
- * /proc/thread-self/mem. */
+ * sp_process_open("mem"). */
 int sp_elf_open_memory(struct sp_elf_file *file, uint64_t address, uint64_t size_bytes);
 
 /*

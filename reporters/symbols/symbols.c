@@ -10,7 +10,6 @@
 #include "sp_fde_start.h"
 #include "sp_heap.h"
 #include "sp_perf_map.h"
-#include "sp_process_identity.h"
 #include "sp_symbol_names.h"
 #include "sp_symbol_scan.h"
 
@@ -148,14 +147,10 @@ static int open_running(struct sp_elf_file *file, const struct sp_view_module *m
 {
 	int err;
 
-	if (module->is_main) {
-		err = sp_elf_open(file, SP_PROCESS_FOLDER "/exe");
-		if (err)
-			err = sp_elf_open(file, SP_PROCESS_FOLDER_OF_THREAD "/exe");
-	} else {
+	if (module->is_main)
+		err = sp_elf_open_program(file);
+	else
 		err = sp_elf_open_image(file, module->base);
-	}
-
 	/* In another process, which recovers a recording, it is something else. */
 	if (!err && !is_the_one(file, module)) {
 		sp_elf_close(file);

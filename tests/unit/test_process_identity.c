@@ -2,6 +2,8 @@
 #include "sp_process_identity.h"
 
 #include <check.h>
+#include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -12,6 +14,7 @@
 #include <unistd.h>
 
 static pid_t child;
+static bool has_told; /* it wrote a byte */
 
 static uint64_t start_ticks_of(pid_t pid)
 {
@@ -35,7 +38,7 @@ static void start(void (*body)(int ready))
 	}
 	close(ready[1]);
 	/* A byte, or the end of the child. */
-	ck_assert_int_ge(read(ready[0], &byte, 1), 0);
+	has_told = read(ready[0], &byte, 1) == 1;
 	close(ready[0]);
 }
 
@@ -62,23 +65,33 @@ static bool is_shown_as_zombie(pid_t pid)
 	return parenthesis != NULL && parenthesis[2] == 'Z';
 }
 
-static void *await_zombie_and_sleep(void *ready)
+static void await_main_thread_end(void)
 {
 	while (!is_shown_as_zombie(getpid()))
 		usleep(1000);
+}
+
+static void *await_zombie_and_sleep(void *ready)
+{
+	await_main_thread_end();
 	if (write(*(int *)ready, "x", 1) == 1)
 		pause();
 	return NULL;
 }
 
-static void leave_to_second_thread(int ready)
+static void leave_to(void *(*body)(void *), int ready)
 {
 	static int descriptor;
 	pthread_t thread;
 
 	descriptor = ready;
-	if (pthread_create(&thread, NULL, await_zombie_and_sleep, &descriptor) == 0)
+	if (pthread_create(&thread, NULL, body, &descriptor) == 0)
 		pthread_exit(NULL);
+}
+
+static void leave_to_second_thread(int ready)
+{
+	leave_to(await_zombie_and_sleep, ready);
 }
 
 START_TEST(process_has_a_start_of_its_own)
@@ -111,6 +124,87 @@ START_TEST(process_whose_first_thread_is_over_is_not)
 }
 END_TEST
 
+/* What a descriptor is open for, as the kernel names it. */
+static bool is_below_a_thread(int fd)
+{
+	char link[64], path[PATH_MAX];
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/self/task/%d/fd/%d", (int)gettid(), fd);
+	length = readlink(link, path, sizeof(path) - 1);
+	path[length > 0 ? length : 0] = '\0';
+	return strstr(path, "/task/") != NULL;
+}
+
+static bool can_read(int fd, uint64_t address)
+{
+	char byte;
+
+	return pread(fd, &byte, 1, (off_t)address) == 1;
+}
+
+static bool can_read_all(void)
+{
+	static const char variable;
+	int maps = sp_process_open("maps"), mem = sp_process_open("mem");
+	int program = sp_process_open("exe");
+	char statm[64];
+	bool can;
+
+	can = can_read(maps, 0) && can_read(mem, (uint64_t)(uintptr_t)&variable) &&
+	      can_read(program, 0) &&
+	      sp_process_read_open(sp_process_open("statm"), statm, sizeof(statm)) &&
+	      strtoul(statm, NULL, 10) > 0;
+	close(maps);
+	close(mem);
+	close(program);
+	return can;
+}
+
+/* What was opened before stays, and what is opened now is there. */
+static int maps_before, memory_before;
+
+static void *read_without_main_thread(void *ready)
+{
+	static const char variable;
+
+	await_main_thread_end();
+	if (can_read(maps_before, 0) &&
+	    can_read(memory_before, (uint64_t)(uintptr_t)&variable) && can_read_all() &&
+	    is_below_a_thread(sp_process_open("maps")) &&
+	    sp_process_open("no_such_file") == -ENOENT &&
+	    write(*(int *)ready, "x", 1) == 1)
+		pause();
+	_exit(1);
+}
+
+static void read_in_second_thread(int ready)
+{
+	maps_before = sp_process_open("maps");
+	memory_before = sp_process_open("mem");
+	leave_to(read_without_main_thread, ready);
+}
+
+START_TEST(own_process_is_told_of_below_its_main_thread)
+{
+	int maps = sp_process_open("maps");
+
+	ck_assert_int_ge(maps, 0);
+	ck_assert(!is_below_a_thread(maps));
+	close(maps);
+	ck_assert(can_read_all());
+	ck_assert_int_eq(sp_process_open("no_such_file"), -ENOENT);
+}
+END_TEST
+
+START_TEST(own_process_is_told_of_when_its_main_thread_is_over)
+{
+	start(read_in_second_thread);
+	ck_assert(has_told);
+	end();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("process_identity");
@@ -121,6 +215,8 @@ int main(void)
 	tcase_add_test(tc, process_has_a_start_of_its_own);
 	tcase_add_test(tc, process_that_nobody_waited_for_is_over);
 	tcase_add_test(tc, process_whose_first_thread_is_over_is_not);
+	tcase_add_test(tc, own_process_is_told_of_below_its_main_thread);
+	tcase_add_test(tc, own_process_is_told_of_when_its_main_thread_is_over);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -327,9 +327,7 @@ static int scan(struct sp_modules *modules)
 		at->mark_before = atomic_load(&at->mark);
 	}
 	modules->closes = atomic_load(&sp_unwind_closes);
-	err = sp_maps_read(&modules->maps, SP_PROCESS_FOLDER "/maps");
-	if (err || !modules->maps.count)
-		err = sp_maps_read(&modules->maps, SP_PROCESS_FOLDER_OF_THREAD "/maps");
+	err = sp_maps_read(&modules->maps, sp_process_open("maps"));
 	if (!err)
 		err = find_objects(modules);
 	if (err)

@@ -211,32 +211,26 @@ static int read_lines(struct sp_maps *maps, int fd, char *buffer)
 	}
 }
 
-int sp_maps_read(struct sp_maps *maps, const char *path)
+int sp_maps_read(struct sp_maps *maps, int fd)
 {
+	int err = -ENOMEM;
 	char *buffer;
-	long fd;
-	int err;
 
 	maps->count = 0;
 	maps->paths_bytes = 0;
+	if (fd < 0)
+		return fd;
 	buffer = sp_heap_alloc(BUFFER_BYTES);
-	if (!buffer || !grow((void **)&maps->paths, 0, &maps->paths_capacity, 1, 1,
-			     PATHS_BYTES_MAX)) {
-		sp_heap_free(buffer);
-		return -ENOMEM;
-	}
-	maps->paths[maps->paths_bytes++] = '\0';
-	fd = sp_syscall3(SYS_open, path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0) {
-		err = (int)fd;
+	if (!buffer ||
+	    !grow((void **)&maps->paths, 0, &maps->paths_capacity, 1, 1, PATHS_BYTES_MAX))
 		goto out;
-	}
-	err = read_lines(maps, (int)fd, buffer);
-	sp_syscall1(SYS_close, fd);
+	maps->paths[maps->paths_bytes++] = '\0';
+	err = read_lines(maps, fd, buffer);
 	if (err)
 		maps->count = 0;
 out:
 	sp_heap_free(buffer);
+	sp_syscall1(SYS_close, fd);
 	return err;
 }
 

@@ -26,10 +26,11 @@ struct sp_maps {
 /*
  * Fills maps, which starts zeroed or was filled before and is then overwritten, with
  * the mappings of files, the vdso and whatever is executable, as they are told by
- * the file at path. The kernel tells the file piece by piece while others map and
- * unmap: what would not ascend is left out. 0 or -errno; maps is then empty.
+ * the file fd, which is closed; one that is negative is an error. The kernel tells the
+ * file piece by piece while others map and unmap: what would not ascend is left out.
+ * 0 or -errno; maps is then empty.
  */
-int sp_maps_read(struct sp_maps *maps, const char *path);
+int sp_maps_read(struct sp_maps *maps, int fd);
 
 void sp_maps_free(struct sp_maps *maps);
 
