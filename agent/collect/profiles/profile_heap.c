@@ -1,8 +1,7 @@
 /*
  * The values of the heap's cells (profile_heap_values.h) as samples of several profiles,
  * which are columns of one table. Estimates are rounded so that each sum is that of the
- * estimates, to within one half: what rounding takes from one sample the next one
- * gets. Context: collector.
+ * estimates (sp_profile_round()). Context: collector.
  */
 #include "profile_heap.h"
 
@@ -14,13 +13,11 @@
 
 #include <string.h>
 
-/* Sums and what was given of them, so that rounding never adds up. */
 struct cursor {
 	const struct sp_heap_profile *profile;
 	enum sp_heap_view which;
 	uint64_t next_cell;
-	double sums[SP_VIEW_VALUES_MAX];
-	uint64_t given[SP_VIEW_VALUES_MAX];
+	struct sp_rounding roundings[SP_VIEW_VALUES_MAX];
 	struct sp_profile_ids ids; /* of the last sample */
 };
 
@@ -79,16 +76,6 @@ static const struct {
 
 /* --- samples --- */
 
-/* The sum with this value, rounded, less what was given before. */
-static int64_t give(struct cursor *cursor, uint32_t column, double value)
-{
-	uint64_t before = cursor->given[column];
-
-	cursor->sums[column] += value;
-	cursor->given[column] = sp_profile_integer(cursor->sums[column] + 0.5);
-	return (int64_t)(cursor->given[column] - before);
-}
-
 /* False if there is nothing to tell of this cell. */
 static bool fill_values(struct cursor *cursor, uint64_t cell_index,
 			struct sp_view_sample *sample)
@@ -101,7 +88,8 @@ static bool fill_values(struct cursor *cursor, uint64_t cell_index,
 		enum sp_heap_value which = kinds[cursor->which].columns[i].value;
 		double scale = which == SP_HEAP_AGE_CYCLES ? profile->age_scale : 1;
 
-		sample->values[i] = give(cursor, i, value[which] * scale);
+		sample->values[i] = (int64_t)sp_profile_round(value[which] * scale,
+							      &cursor->roundings[i]);
 		has_value |= sample->values[i] != 0;
 	}
 	return has_value;
@@ -139,8 +127,7 @@ static void rewind_samples(void *opaque)
 	struct cursor *cursor = opaque;
 
 	cursor->next_cell = 0;
-	memset(cursor->sums, 0, sizeof(cursor->sums));
-	memset(cursor->given, 0, sizeof(cursor->given));
+	memset(cursor->roundings, 0, sizeof(cursor->roundings));
 }
 
 /* --- life --- */
