@@ -3,6 +3,7 @@
  * says about itself.
  */
 #include "profile_spans.h"
+#include "sp_poisson.h"
 #include "test_heap_fixture.h"
 #include "test_span_fixture.h"
 
@@ -324,6 +325,50 @@ START_TEST(values_stand_for_the_spans_that_were_left_out)
 }
 END_TEST
 
+static int64_t total_of(const char *type)
+{
+	const struct sp_profile_view *view = view_of();
+	struct sp_view_sample sample;
+	uint32_t value = 0;
+	int64_t sum = 0;
+
+	while (strcmp(view->value_types[value].type, type) != 0)
+		ck_assert_uint_lt(++value, view->value_type_count);
+	view->rewind(view->cursor);
+	while (view->next_sample(view->cursor, &sample) == 1)
+		sum += sample.values[value];
+	return sum;
+}
+
+START_TEST(rounding_does_not_add_up)
+{
+	const uint64_t rate_bytes = 1000, size_bytes = 1300;
+	const uint32_t paths = 200;
+	double objects = paths * sp_poisson_weight(size_bytes, rate_bytes);
+
+	recording.header->heap_rate_bytes = rate_bytes;
+	recording.header->span_probability_millionths = 300000;
+	for (uint32_t i = 0; i < paths; i++) {
+		uint32_t path = test_named_path(&recording, "part", 0);
+		struct test_block block = {.size_bytes = size_bytes};
+
+		store(path, 1, 5, 0, 0);
+		store_allocations(path, 1, size_bytes);
+		block.cell = test_heap_add_cell(&recording);
+		test_heap_cell(&recording, block.cell)->labels =
+			test_label_set(&recording, path);
+		test_heap_live(test_heap_entry(&recording, i), &block, 0x1000 * (i + 1));
+	}
+	/* One path alone has 5 objects instead of 4.58, and 3 spans instead of 3.33. */
+	ck_assert_double_eq_tol((double)total_of("inuse_objects"), objects / 0.3, 1);
+	ck_assert_double_eq_tol((double)total_of("inuse_space"),
+				objects * (double)size_bytes / 0.3, 1);
+	ck_assert_double_eq_tol((double)total_of("spans"), paths / 0.3, 1);
+	ck_assert_double_eq_tol((double)total_of("alloc_objects"), paths / 0.3, 1);
+	ck_assert_double_eq_tol((double)total_of("wall_busy"), paths * 5 / 0.3, 1);
+}
+END_TEST
+
 START_TEST(path_without_values_is_no_sample)
 {
 	store(query, 1, 100, 0, 0);
@@ -440,6 +485,7 @@ int main(void)
 	tcase_add_test(tc, spans_that_only_samples_tell_of_have_their_time);
 	tcase_add_test(tc, memory_is_the_allocating_spans);
 	tcase_add_test(tc, values_stand_for_the_spans_that_were_left_out);
+	tcase_add_test(tc, rounding_does_not_add_up);
 	tcase_add_test(tc, path_without_values_is_no_sample);
 	tcase_add_test(tc, what_is_not_tracked_is_left_out_and_told);
 	tcase_add_test(tc, recursion_shows_its_inner_end);

@@ -195,9 +195,12 @@ static double scale_of(const struct sp_span_values *values,
 									  : values->scale;
 }
 
-static uint64_t scaled(double scale, double value)
+/* What spans that were left out and samples stand for is no whole number. */
+static void set(struct sp_span_values *values, uint32_t index, enum sp_span_value which,
+		double value)
 {
-	return sp_profile_integer(value * scale + 0.5);
+	values->paths[index].of[which] =
+		sp_profile_round(value, &values->roundings[which]);
 }
 
 static void fill_path(struct sp_span_values *values, uint32_t index,
@@ -207,7 +210,7 @@ static void fill_path(struct sp_span_values *values, uint32_t index,
 		sp_recording_span_path(values->recording, index);
 	uint64_t *of = values->paths[index].of;
 	bool was_entered;
-	uint64_t busy_ns, cpu_ns;
+	uint64_t busy_ns, idle_ns, cpu_ns;
 	double scale;
 
 	if (!path)
@@ -219,24 +222,24 @@ static void fill_path(struct sp_span_values *values, uint32_t index,
 		       &values->totals.busy);
 	cpu_ns = less(inclusive->cpu_ns, inclusive->child_cpu_ns, was_entered,
 		      &values->totals.cpu);
-	of[SP_SPAN_WALL_BUSY] = scaled(scale, (double)busy_ns);
-	of[SP_SPAN_WALL_IDLE] = scaled(
-		scale, (double)ticks_ns(values, sp_atomic_value(&path->idle_ticks)));
+	idle_ns = ticks_ns(values, sp_atomic_value(&path->idle_ticks));
+	set(values, index, SP_SPAN_WALL_BUSY, scale * (double)busy_ns);
+	set(values, index, SP_SPAN_WALL_IDLE, scale * (double)idle_ns);
 	of[SP_SPAN_WALL] = of[SP_SPAN_WALL_BUSY] + of[SP_SPAN_WALL_IDLE];
 	if (of[SP_SPAN_WALL] > INT64_MAX)
 		of[SP_SPAN_WALL] = INT64_MAX;
-	of[SP_SPAN_CPU] = scaled(scale, (double)cpu_ns);
+	set(values, index, SP_SPAN_CPU, scale * (double)cpu_ns);
 	of[SP_SPAN_CPU_SYSTEM] = sp_profile_integer(
 		(double)of[SP_SPAN_CPU] * kernel_share(values, &inclusive->periods) +
 		0.5);
 	of[SP_SPAN_CPU_USER] = of[SP_SPAN_CPU] - of[SP_SPAN_CPU_SYSTEM];
-	of[SP_SPAN_ALLOC_OBJECTS] =
-		scaled(scale, (double)sp_atomic_value(&path->allocations));
-	of[SP_SPAN_ALLOC_BYTES] =
-		scaled(scale, (double)sp_atomic_value(&path->alloc_bytes));
-	of[SP_SPAN_INUSE_OBJECTS] = scaled(scale, inclusive->inuse_objects);
-	of[SP_SPAN_INUSE_BYTES] = scaled(scale, inclusive->inuse_bytes);
-	of[SP_SPAN_SPANS] = scaled(scale, (double)sp_atomic_value(&path->spans));
+	set(values, index, SP_SPAN_ALLOC_OBJECTS,
+	    scale * (double)sp_atomic_value(&path->allocations));
+	set(values, index, SP_SPAN_ALLOC_BYTES,
+	    scale * (double)sp_atomic_value(&path->alloc_bytes));
+	set(values, index, SP_SPAN_INUSE_OBJECTS, scale * inclusive->inuse_objects);
+	set(values, index, SP_SPAN_INUSE_BYTES, scale * inclusive->inuse_bytes);
+	set(values, index, SP_SPAN_SPANS, scale * (double)sp_atomic_value(&path->spans));
 	leave_out_untracked(values, of);
 }
 

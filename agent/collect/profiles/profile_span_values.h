@@ -5,6 +5,7 @@
 #ifndef SP_PROFILE_SPAN_VALUES_H
 #define SP_PROFILE_SPAN_VALUES_H
 
+#include "profile_common.h"
 #include "profile_heap_values.h"
 #include "sp_recording_span.h"
 
@@ -49,6 +50,7 @@ struct sp_span_values {
 	struct sp_span_path_values *paths;
 	struct sp_span_totals totals;
 	double scale; /* the head sampler's, of all but the process's own span */
+	struct sp_rounding roundings[SP_SPAN_VALUES];
 };
 
 /*
