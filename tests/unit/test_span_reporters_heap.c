@@ -135,6 +135,24 @@ START_TEST(memory_of_a_short_life_is_told_at_its_end)
 }
 END_TEST
 
+START_TEST(what_all_spans_are_told_to_have_is_what_there_is)
+{
+	const uint64_t spans = 50, size_bytes = 1300, rate_bytes = 1000;
+	double weight = sp_poisson_weight(size_bytes, rate_bytes); /* 1.37 */
+	uint64_t ids[50], count = 0;
+
+	recorded()->header->heap_rate_bytes = rate_bytes;
+	for (uint64_t i = 0; i < spans; i++) {
+		ids[i] = create("span", SP_SPAN_NONE);
+		add_block(i, mark_in(ids[i]), size_bytes);
+	}
+	go_round();
+	for (uint64_t i = 0; i < spans; i++)
+		count += event_recorder_span(recorder, ids[i])->heap_count;
+	ck_assert_double_eq_tol((double)count, (double)spans * weight, 1);
+}
+END_TEST
+
 START_TEST(sampled_memory_is_told_as_what_it_stands_for)
 {
 	uint64_t id = create("span", SP_SPAN_NONE);
@@ -160,6 +178,7 @@ int main(void)
 	tcase_add_test(tc, evicted_span_is_destroyed_and_its_memory_nobodys);
 	tcase_add_test(tc, totals_keep_their_distance);
 	tcase_add_test(tc, memory_of_a_short_life_is_told_at_its_end);
+	tcase_add_test(tc, what_all_spans_are_told_to_have_is_what_there_is);
 	tcase_add_test(tc, sampled_memory_is_told_as_what_it_stands_for);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);

@@ -278,11 +278,17 @@ static void tell_change(struct sp_span_reporters *reporters,
 	record->has_changed = false;
 }
 
-static void tell_heap(struct sp_span_reporters *reporters, struct sp_span_record *record)
+/* Of all that is told at one time. */
+struct heap_roundings {
+	struct sp_rounding bytes, objects;
+};
+
+static void tell_heap(struct sp_span_reporters *reporters, struct sp_span_record *record,
+		      struct heap_roundings *roundings)
 {
 	const struct sp_span_heap total = {
-		sp_profile_integer(record->heap_bytes + 0.5),
-		sp_profile_integer(record->heap_objects + 0.5),
+		sp_profile_round(record->heap_bytes, &roundings->bytes),
+		sp_profile_round(record->heap_objects, &roundings->objects),
 	};
 	bool has_heap = total.bytes | total.count;
 
@@ -490,6 +496,7 @@ static void tell_memory(struct sp_span_reporters *reporters, uint64_t now_ns,
 			bool is_final)
 {
 	struct sp_span_records *records = &reporters->records;
+	struct heap_roundings roundings = {0};
 
 	if (!is_tracked(reporters, SP_UNTRACKED_HEAP) ||
 	    (now_ns - reporters->last_heap_ns < reporters->config.heap_interval_ns &&
@@ -502,7 +509,7 @@ static void tell_memory(struct sp_span_reporters *reporters, uint64_t now_ns,
 		for (struct sp_span_record *record = &records->items[i]; record;
 		     record = record->next)
 			if (record->announced)
-				tell_heap(reporters, record);
+				tell_heap(reporters, record, &roundings);
 }
 
 void sp_span_reporters_tell(struct sp_span_reporters *reporters, uint64_t now_ns,
