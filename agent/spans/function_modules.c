@@ -179,6 +179,17 @@ static uint64_t replacement_for_waiting(const char *name, uint64_t stub,
 	return entry ? entry : stub;
 }
 
+/* is_kept: what is patched cannot be unloaded meanwhile. */
+static struct sp_got_patch patch_of(bool *is_kept)
+{
+	return (struct sp_got_patch){
+		.is_wanted = is_wanted,
+		.replacement_for = replacement_for,
+		.replacement_for_waiting = replacement_for_waiting,
+		.context = is_kept,
+	};
+}
+
 void sp_function_rebind(void)
 {
 	for (uint32_t i = 0; i < SP_FUNCTIONS_MAX; i++) {
@@ -220,12 +231,7 @@ static void tell_failed(const struct sp_got_result *result)
 bool sp_function_module_loaded(uint64_t start, const struct link_map *link_map)
 {
 	static bool is_kept = false;
-	const struct sp_got_patch patch = {
-		.is_wanted = is_wanted,
-		.replacement_for = replacement_for,
-		.replacement_for_waiting = replacement_for_waiting,
-		.context = &is_kept,
-	};
+	const struct sp_got_patch patch = patch_of(&is_kept);
 	struct sp_got_result result = {0};
 	int err;
 
@@ -241,12 +247,7 @@ bool sp_function_module_loaded(uint64_t start, const struct link_map *link_map)
 void sp_function_patch_startup(const char *wanted)
 {
 	static bool is_kept = true;
-	const struct sp_got_patch patch = {
-		.is_wanted = is_wanted,
-		.replacement_for = replacement_for,
-		.replacement_for_waiting = replacement_for_waiting,
-		.context = &is_kept,
-	};
+	const struct sp_got_patch patch = patch_of(&is_kept);
 	struct sp_got_result result = {0};
 
 	patterns = wanted;
