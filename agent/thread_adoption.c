@@ -13,7 +13,6 @@
 #include "sp_recording.h"
 #include "sp_signal.h"
 #include "sp_syscall.h"
-#include "sp_text.h"
 #include "sp_thread.h"
 
 #include <stdlib.h>
@@ -50,16 +49,10 @@ static bool is_blocked_here(void)
  * would take ours for its own. */
 static bool is_signal_blocked(int tid)
 {
-	char text[2048];
-	char path[64];
-	struct sp_text name;
 	const char *line;
+	char text[2048];
 
-	sp_text_init(&name, path, sizeof(path));
-	sp_text_string(&name, "/proc/self/task/");
-	sp_text_decimal(&name, (uint64_t)tid);
-	sp_text_string(&name, "/status");
-	sp_process_read_file(path, text, sizeof(text));
+	sp_process_read_task(tid, "status", text, sizeof(text));
 	line = strstr(text, "\nSigBlk:");
 	return line && (strtoull(line + 8, NULL, 16) & sp_signal_bit(sp_signal_number()));
 }

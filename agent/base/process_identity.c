@@ -54,6 +54,19 @@ size_t sp_process_read_file(const char *path, char *out, size_t out_bytes)
 		out, out_bytes);
 }
 
+size_t sp_process_read_task(int tid, const char *name, char *out, size_t out_bytes)
+{
+	char path[64];
+	struct sp_text text;
+
+	sp_text_init(&text, path, sizeof(path));
+	sp_text_string(&text, OF_MAIN_THREAD "task/");
+	sp_text_decimal(&text, (uint64_t)tid);
+	sp_text_char(&text, '/');
+	sp_text_string(&text, name);
+	return sp_process_read_file(path, out, out_bytes);
+}
+
 size_t sp_process_read_open(int fd, char *out, size_t out_bytes)
 {
 	size_t used = 0;

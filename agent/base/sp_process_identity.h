@@ -35,6 +35,9 @@ int sp_process_open(const char *name);
  * read, 0 on error. */
 size_t sp_process_read_file(const char *path, char *out, size_t out_bytes);
 
+/* The same of a file of that name which tells of a thread of the own process. */
+size_t sp_process_read_task(int tid, const char *name, char *out, size_t out_bytes);
+
 /* The same of a descriptor, which is closed; a negative one is an error. */
 size_t sp_process_read_open(int fd, char *out, size_t out_bytes);
 

@@ -8,7 +8,6 @@
 #include "sp_log.h"
 #include "sp_process_identity.h"
 #include "sp_syscall.h"
-#include "sp_text.h"
 #include "stderr_copy.h"
 
 #include <fcntl.h>
@@ -105,15 +104,10 @@ void sp_own_thread_leave_folder(void)
  */
 bool sp_own_thread_has_main_ended(int process, int *status)
 {
-	char path[64], text[1024];
-	struct sp_text name;
 	const char *state, *last;
+	char text[1024];
 
-	sp_text_init(&name, path, sizeof(path));
-	sp_text_string(&name, "/proc/self/task/");
-	sp_text_decimal(&name, (uint64_t)process);
-	sp_text_string(&name, "/stat");
-	sp_process_read_file(path, text, sizeof(text));
+	sp_process_read_task(process, "stat", text, sizeof(text));
 	state = strrchr(text, ')');
 	last = strrchr(text, ' ');
 	if (!state || state[1] != ' ' || state[2] != 'Z')
