@@ -31,6 +31,18 @@ int sp_recording_reserve_with(struct sp_recording *recording, enum sp_section_ki
  * it, empty, or -errno. */
 int sp_recording_create_file(struct sp_recording *recording);
 
+/*
+ * Context: signal. Where the kernel puts large pages behind shared memory, each section
+ * would take one and more, however little is in it: the pages of a mapping stay small.
+ * fd is the file's, of its whole size; -1: none.
+ */
+void sp_recording_keep_pages_small(struct sp_recording *recording, void *memory,
+				   uint64_t size_bytes, int fd);
+
+/* Context: signal. Storage of a file that is mapped at memory; 0 or -errno. */
+int sp_recording_take_of_file(const struct sp_recording *recording, void *memory, int fd,
+			      uint64_t offset, uint64_t size_bytes);
+
 /* Context: signal. The process's limit on that, or UINT64_MAX. */
 uint64_t sp_recording_limit(int resource);
 

@@ -91,9 +91,11 @@ static int map_and_fill(struct sp_recording *recording, int fd,
 	if (memory < 0 && memory > -4096)
 		return (int)memory;
 	sp_syscall3(SYS_madvise, memory, layout.total_bytes, MADV_DONTDUMP);
+	sp_recording_keep_pages_small(recording, (void *)memory, layout.total_bytes, fd);
 	recording->mapped_bytes = layout.total_bytes;
 	if (fd >= 0) {
-		err = (int)sp_syscall4(SYS_fallocate, fd, 0, 0, SP_HEADER_BYTES);
+		err = sp_recording_take_of_file(recording, (void *)memory, fd, 0,
+						SP_HEADER_BYTES);
 		if (err)
 			goto fail;
 	}

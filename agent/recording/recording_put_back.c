@@ -32,7 +32,8 @@ static uint64_t stored_bytes(const struct sp_recording *recording,
 static int copy_part(const struct sp_recording *recording, int fd, unsigned char *memory,
 		     uint64_t offset, uint64_t size_bytes)
 {
-	long refused = sp_syscall4(SYS_fallocate, fd, 0, offset, size_bytes);
+	long refused =
+		sp_recording_take_of_file(recording, memory, fd, offset, size_bytes);
 	long err = sp_syscall3(SYS_madvise, memory + offset, size_bytes,
 			       MADV_POPULATE_WRITE);
 
@@ -70,6 +71,7 @@ static int replace(struct sp_recording *recording, int fd)
 	if (memory < 0 && memory > -4096)
 		return (int)memory;
 	sp_syscall3(SYS_madvise, memory, bytes, MADV_DONTDUMP);
+	sp_recording_keep_pages_small(recording, (void *)memory, (uint64_t)bytes, fd);
 	err = copy(recording, fd, (unsigned char *)memory);
 	/* Refused where the program may have no more mappings. */
 	if (!err) {

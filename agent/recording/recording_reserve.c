@@ -50,6 +50,34 @@ static int allocate_in(int fd, uint64_t offset, uint64_t size_bytes)
 	return (int)sp_syscall4(SYS_fallocate, fd, 0, offset, size_bytes);
 }
 
+static int touch(void *memory, uint64_t size_bytes)
+{
+	int err = (int)sp_syscall3(SYS_madvise, memory, size_bytes, MADV_POPULATE_WRITE);
+
+	/* What would be SIGBUS: there is none. */
+	return err == -EFAULT ? -ENOSPC : err;
+}
+
+void sp_recording_keep_pages_small(struct sp_recording *recording, void *memory,
+				   uint64_t size_bytes, int fd)
+{
+	struct stat status;
+
+	sp_syscall3(SYS_madvise, memory, size_bytes, MADV_NOHUGEPAGE);
+	recording->has_large_pages =
+		fd >= 0 && sp_syscall2(SYS_fstat, fd, &status) == 0 &&
+		status.st_blksize >= (blksize_t)SP_LARGE_PAGE_BYTES &&
+		touch(memory, 0) == 0;
+}
+
+int sp_recording_take_of_file(const struct sp_recording *recording, void *memory, int fd,
+			      uint64_t offset, uint64_t size_bytes)
+{
+	return recording->has_large_pages
+		       ? touch((unsigned char *)memory + offset, size_bytes)
+		       : allocate_in(fd, offset, size_bytes);
+}
+
 static int allocate(const struct sp_recording *recording, uint64_t offset,
 		    uint64_t size_bytes)
 {
@@ -70,26 +98,25 @@ static int take_storage(struct sp_recording *recording, uint64_t offset,
 			uint64_t size_bytes, int fd)
 {
 	bool is_taken = false;
-	long err;
+	int err;
 
-	if (recording->is_file) {
+	if (recording->is_file && !recording->has_large_pages) {
 		err = fd >= 0 ? allocate_in(fd, offset, size_bytes)
 			      : allocate(recording, offset, size_bytes);
 		is_taken = err == 0;
 		if (err != 0 && err != -EOPNOTSUPP && err != -EINTR)
-			return (int)err;
+			return err;
 	}
 	/* It may be closed, if the recording is made already: see recording_create.c. */
 	if (fd < 0) {
 		err = sp_pages_open(sp_recording_at(recording, offset), size_bytes);
 		if (err)
-			return (int)err;
+			return err;
 	}
-	err = sp_syscall3(SYS_madvise, sp_recording_at(recording, offset), size_bytes,
-			  MADV_POPULATE_WRITE);
+	err = touch(sp_recording_at(recording, offset), size_bytes);
 	if (err == -EINVAL) /* an older kernel: anonymous memory comes when touched */
 		err = is_taken || !recording->is_file ? 0 : -ENOSPC;
-	return (int)err;
+	return err;
 }
 
 /* What threads take at the same moment is counted when it is published, so that the

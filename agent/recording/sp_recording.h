@@ -404,7 +404,9 @@ static inline uint64_t sp_atomic_value(const _Atomic uint64_t *word)
 struct sp_recording {
 	struct sp_recording_header *header; /* NULL: none */
 	uint64_t mapped_bytes;
-	bool is_file;	     /* else anonymous: does not outlive the process */
+	bool is_file; /* else anonymous: does not outlive the process */
+	/* fallocate() would take large pages; touching takes small ones. */
+	bool has_large_pages;
 	char path[PATH_MAX]; /* "" when anonymous */
 	int wanted_error;    /* why the wanted directory did not take it; 0: it did */
 	uint64_t device, inode;

@@ -326,6 +326,34 @@ static void file_system_with_a_little_room_is_used_up(void)
 	require_readable();
 }
 
+/* What it takes new, with more in one section, and put back. */
+static void measure_recording(uint64_t bytes[3])
+{
+	begin_recording(folder, UINT64_C(64) << 20, true);
+	bytes[0] = blocks_bytes(recording.path);
+	require(sp_recording_reserve(&recording, SP_SECTION_NODES, 20000) == 0);
+	bytes[1] = blocks_bytes(recording.path);
+	require(sp_recording_remove(&recording) == 0);
+	require(sp_recording_put_back(&recording) == 0);
+	bytes[2] = blocks_bytes(recording.path);
+}
+
+/* Each section has addresses enough for large pages. */
+static void file_system_of_large_pages_gives_small_ones(void)
+{
+	uint64_t usual[3], large[3];
+
+	measure_recording(usual);
+	remove_file();
+	sp_recording_detach(&recording);
+	mount_tmpfs("size=64m,huge=always");
+	measure_recording(large);
+	require(memcmp(large, usual, sizeof(usual)) == 0);
+	fill_file_system(128 << 10);
+	produce_too_much();
+	require_readable();
+}
+
 /* No way to the file any more, and the pages that are missing cannot be had. */
 static void full_file_system_and_removed_file_drop_samples(void)
 {
@@ -456,6 +484,7 @@ static void (*const cases[])(void) = {
 	nearly_full_file_system_leaves_nothing_behind,
 	file_system_that_fills_up_later_drops_samples,
 	file_system_with_a_little_room_is_used_up,
+	file_system_of_large_pages_gives_small_ones,
 	full_file_system_and_removed_file_drop_samples,
 	no_inodes_leave_anonymous_memory,
 	recording_is_cut_off_where_data_is_limited,

@@ -64,6 +64,8 @@ void sp_heap_capture_make_large_pages(const struct sp_recording *recording)
 		page = SP_ROUND_UP((uintptr_t)table, SP_LARGE_PAGE_BYTES);
 	for (uint32_t i = 0; i < PAGES_A_ROUND && page + SP_LARGE_PAGE_BYTES <= end;
 	     i++) {
+		/* Pages of a recording are kept small otherwise. */
+		sp_syscall3(SYS_madvise, page, SP_LARGE_PAGE_BYTES, MADV_HUGEPAGE);
 		sp_syscall3(SYS_madvise, page, SP_LARGE_PAGE_BYTES, MADV_COLLAPSE);
 		page += SP_LARGE_PAGE_BYTES;
 	}
