@@ -298,13 +298,13 @@ static void start(void)
 	};
 	int err;
 
+	sp_agent.program = sp_text_base_name((const char *)getauxval(AT_EXECFN));
 	if (!sp_start_options_read() || is_data_scarce() || !prepare_capture())
 		return;
 	sp_clock_init((sp_clock_function *)sp_next_find_in_vdso("__vdso_clock_gettime"));
 	prepare_heap();
 	prepare_spans();
 	note_earlier_cpu();
-	sp_agent.program = sp_text_base_name((const char *)getauxval(AT_EXECFN));
 	sp_agent.reporter_setup = (struct sp_reporter_setup){
 		.options = &sp_agent.options,
 		.program = sp_agent.program,

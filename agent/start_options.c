@@ -6,6 +6,7 @@
 #include "agent.h"
 #include "sp_alloc_choice.h"
 #include "sp_alloc_next.h"
+#include "sp_collector.h"
 #include "sp_log.h"
 #include "sp_options.h"
 #include "sp_reporter_thread.h"
@@ -80,6 +81,12 @@ bool sp_start_options_read(void)
 	}
 	if (!sp_reporter_thread_check(sp_agent.options.reporters, error, sizeof(error))) {
 		sp_log_error("SPANPROF_REPORTER: %s; the program runs unprofiled", error);
+		return false;
+	}
+	if (!sp_profile_names_fit(sp_agent.options.file_pattern, sp_agent.program)) {
+		sp_log_error("SPANPROF_FILE: names of profiles would be longer than %d "
+			     "bytes; the program runs unprofiled",
+			     NAME_MAX);
 		return false;
 	}
 	sp_log_init(STDERR_FILENO, sp_agent.options.is_quiet,

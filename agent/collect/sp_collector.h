@@ -125,6 +125,12 @@ struct sp_write_summary {
 void sp_collector_write(const struct sp_recording *recording, int dir_fd,
 			unsigned int wishes, struct sp_write_summary *summary);
 
+/*
+ * Context: init. Are the names of all profiles of such a program, named by that pattern,
+ * as short as names of files have to be? Its process id may have as many digits as any.
+ */
+bool sp_profile_names_fit(const char *pattern, const char *program);
+
 /* "cpu": as in the name of the file. */
 const char *sp_profile_kind_name(enum sp_profile_kind kind);
 

@@ -140,6 +140,9 @@ enum sp_recording_state {
 	SP_RECORDING_ENDED = 2, /* profiles written; nothing left to recover */
 };
 
+/* A longer name of a program is cut. */
+#define SP_PROGRAM_NAME_BYTES 64
+
 struct sp_recording_header {
 	char magic[8];
 	uint32_t layout_version;
@@ -157,7 +160,7 @@ struct sp_recording_header {
 	uint64_t cpu_period_ns;	  /* 0: this recording has no CPU profile */
 	uint8_t exe_build_id[32]; /* of the main program, once it has been looked at */
 	uint64_t exe_build_id_bytes;
-	char program[64]; /* base name, for %e */
+	char program[SP_PROGRAM_NAME_BYTES]; /* base name, for %e */
 	char exe_path[512];
 	char command_line[1024]; /* arguments separated by NUL */
 	char file_pattern[256];

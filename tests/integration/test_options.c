@@ -33,6 +33,8 @@ static struct victim *run_busy_with(const char *setting)
 	return victim_run(&setup);
 }
 
+#define FIFTY "abcdefghijklmnopqrstuvwxyabcdefghijklmnopqrstuvwxy"
+
 static const struct {
 	const char *setting;
 	const char *named; /* what the line must name */
@@ -43,6 +45,8 @@ static const struct {
 	{"SPANPROF=cpu:hertz=99", "hertz"},
 	{"SPANPROF=gpu", "gpu"},
 	{"SPANPROF_UNWINDER=magic", "magic"},
+	/* With the process and the kind the name is longer than names can be. */
+	{"SPANPROF_FILE=" FIFTY FIFTY FIFTY FIFTY "%p" FIFTY, "SPANPROF_FILE"},
 };
 
 START_TEST(wrong_option_is_one_line_and_no_profile)

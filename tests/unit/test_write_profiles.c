@@ -209,6 +209,29 @@ START_TEST(number_that_is_taken_too_gives_names_of_their_own)
 }
 END_TEST
 
+START_TEST(pattern_that_makes_too_long_a_name_is_known_before)
+{
+	/* "lifetimes", the longest, "4194304" and a time. */
+	const size_t rest_bytes = strlen(".lifetimes.pb.gz") + 7 + 19;
+	char pattern[NAME_MAX], program[100];
+	size_t text_bytes = NAME_MAX - rest_bytes - strlen("redis");
+
+	memset(pattern, 'a', text_bytes);
+	strcpy(pattern + text_bytes, "%e%p%t");
+	ck_assert(sp_profile_names_fit(pattern, "redis"));
+	ck_assert(!sp_profile_names_fit(pattern, "redis2"));
+	ck_assert(sp_profile_names_fit(pattern, "cat"));
+	strcpy(pattern + text_bytes, "%x");
+	ck_assert(!sp_profile_names_fit(pattern, "cat"));
+	/* Of a program's name the recording has a part only. */
+	memset(program, 'p', sizeof(program) - 1);
+	program[sizeof(program) - 1] = '\0';
+	memset(pattern, 'a', 150);
+	strcpy(pattern + 150, "%e");
+	ck_assert(sp_profile_names_fit(pattern, program));
+}
+END_TEST
+
 START_TEST(folder_that_cannot_be_written_to_is_an_error_of_each)
 {
 	int proc_fd = open("/proc", O_RDONLY | O_DIRECTORY);
@@ -305,6 +328,7 @@ int main(void)
 	tcase_add_test(tc, later_write_replaces_our_own_files);
 	tcase_add_test(tc, files_of_others_stay_and_ours_share_a_number);
 	tcase_add_test(tc, number_that_is_taken_too_gives_names_of_their_own);
+	tcase_add_test(tc, pattern_that_makes_too_long_a_name_is_known_before);
 	tcase_add_test(tc, folder_that_cannot_be_written_to_is_an_error_of_each);
 	tcase_add_test(tc, sizes_are_told_in_units);
 	tcase_add_test(tc, spans_are_a_file_where_there_are_any);

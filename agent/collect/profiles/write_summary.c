@@ -10,6 +10,7 @@
 #include "sp_clock.h"
 #include "sp_recording_spans.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define EXTENSION ".pb.gz"
@@ -23,6 +24,25 @@ const char *sp_profile_kind_name(enum sp_profile_kind kind)
 	};
 
 	return names[kind];
+}
+
+bool sp_profile_names_fit(const char *pattern, const char *program)
+{
+	/* As many digits as the kernel's largest, and as the time in the next century. */
+	const int pid = 4194304;
+	const uint64_t start_ns = UINT64_C(4000000000000000000);
+	char kept[SP_PROGRAM_NAME_BYTES], name[NAME_MAX + 1];
+	struct sp_text text;
+	bool do_fit = true;
+
+	/* As the recording keeps it. */
+	sp_text_init(&text, kept, sizeof(kept));
+	sp_text_string(&text, program);
+	for (unsigned int kind = 0; kind < SP_PROFILE_KINDS && do_fit; kind++)
+		do_fit = sp_options_file_name(pattern, kept, pid, start_ns,
+					      sp_profile_kind_name(kind), &EXTENSION[1],
+					      name, sizeof(name)) == 0;
+	return do_fit;
 }
 
 int sp_write_summary_error(const struct sp_write_summary *summary)
