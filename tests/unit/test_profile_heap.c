@@ -214,6 +214,44 @@ static void count(struct sp_slot *slot, uint64_t allocations, uint64_t frees,
 	store(&slot->heap_variance, variance);
 }
 
+/* Two threads that had told of some of 5 blocks of 380 bytes, 2 of which were freed. */
+static void count_some_of_five(bool is_final)
+{
+	count(test_thread(&recording, 1, false), 2, 0, 120, 0);
+	count(test_thread(&recording, 1, false), 1, 1, 60, 0);
+	atomic_store(&recording.header->are_clocks_final, is_final);
+	for (int i = 0; i < 2; i++)
+		add_freed(first, 60, YOUNG, false);
+	for (int i = 0; i < 2; i++)
+		add_live(first, 80, 0);
+	add_live(second, 100, 0);
+	view_of(SP_HEAP_VIEW_HEAP);
+}
+
+START_TEST(records_of_killed_process_tell_what_its_counters_do_not)
+{
+	const struct sp_heap_totals *checked;
+
+	count_some_of_five(false);
+	checked = &sp_heap_profile_values(profile)->totals;
+	ck_assert_uint_eq(checked->exact_allocations, 5);
+	ck_assert_uint_eq(checked->exact_frees, 2);
+	ck_assert_uint_eq(checked->exact_bytes, 380);
+}
+END_TEST
+
+START_TEST(counters_that_are_final_stay)
+{
+	const struct sp_heap_totals *checked;
+
+	count_some_of_five(true);
+	checked = &sp_heap_profile_values(profile)->totals;
+	ck_assert_uint_eq(checked->exact_allocations, 3);
+	ck_assert_uint_eq(checked->exact_frees, 1);
+	ck_assert_uint_eq(checked->exact_bytes, 180);
+}
+END_TEST
+
 START_TEST(estimate_is_held_against_the_exact_number)
 {
 	const struct sp_heap_totals *checked;
@@ -413,6 +451,8 @@ int main(void)
 	tcase_add_test(tc, absorbing_changes_no_value);
 	tcase_add_test(tc, ages_take_a_larger_unit_rather_than_overflow);
 	tcase_add_test(tc, without_a_clock_there_are_no_ages);
+	tcase_add_test(tc, records_of_killed_process_tell_what_its_counters_do_not);
+	tcase_add_test(tc, counters_that_are_final_stay);
 	tcase_add_test(tc, estimate_is_held_against_the_exact_number);
 	tcase_add_test(tc, failures_are_told_where_some_may_be_counted);
 	tcase_add_test(tc, failures_are_not_told_where_none_is_counted);

@@ -237,7 +237,7 @@ START_TEST(heap_becomes_profiles_of_its_own)
 	for (size_t i = 0; i < SP_ARRAY_COUNT(names); i++)
 		ck_assert_str_eq(result.files[i].name, names[i]);
 	ck_assert_str_eq(result.files[1].summary,
-			 "0 B allocated (exact), 50 B in use (exact)");
+			 "120 B allocated (exact), 50 B in use (exact)");
 	snprintf(file, sizeof(file), "%s/mine.heap.pb.gz", folder);
 	profile = profile_decode_file(file, error, sizeof(error));
 	ck_assert_msg(profile != NULL, "%s: %s", file, error);

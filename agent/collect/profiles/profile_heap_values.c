@@ -295,6 +295,28 @@ static uint64_t lost_samples(const struct sp_heap_values *values)
 	       sp_atomic_value(&losses[SP_LOSS_HEAP_LEFT]);
 }
 
+static void raise_to(uint64_t *count, double recorded)
+{
+	uint64_t whole = sp_profile_integer(recorded + 0.5);
+
+	if (*count < whole)
+		*count = whole;
+}
+
+/* A thread tells what it counted once in so many blocks, and goes on, or was killed,
+ * since: where every block is recorded, the records tell of more. */
+static void catch_up(struct sp_heap_values *values)
+{
+	struct sp_heap_totals *totals = &values->totals;
+
+	if (values->rate_bytes > 1 ||
+	    sp_atomic_value(&values->recording->header->are_clocks_final))
+		return;
+	raise_to(&totals->exact_allocations, totals->of[SP_HEAP_ALLOC_OBJECTS]);
+	raise_to(&totals->exact_frees, totals->of[SP_HEAP_FREED_OBJECTS]);
+	raise_to(&totals->exact_bytes, totals->of[SP_HEAP_ALLOC_BYTES]);
+}
+
 static void sum_counters(struct sp_heap_values *values)
 {
 	const struct sp_recording *recording = values->recording;
@@ -380,6 +402,7 @@ int sp_heap_values_init(struct sp_heap_values *values,
 		values->totals.of[which] = sum_of(values, which);
 	values->totals.peak_error_bytes = square_root(peak_variance(values));
 	sum_counters(values);
+	catch_up(values);
 	return 0;
 }
 
