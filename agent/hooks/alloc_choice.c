@@ -14,6 +14,7 @@
 #include "sp_seccomp_trial.h"
 #include "sp_syscall.h"
 
+#include <cpuid.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
@@ -73,6 +74,23 @@ static bool is_address_space_limited(void)
 	       limit.rlim_cur != RLIM_INFINITY;
 }
 
+/* What runs the program says that it is QEMU, by the leaf for such names. */
+static bool is_emulated_by_qemu(void)
+{
+	uint32_t leaf, name[3];
+
+	__cpuid(0x40000000, leaf, name[0], name[1], name[2]);
+	return memcmp(name, "TCGTCGTCGTCG", sizeof(name)) == 0;
+}
+
+/* QEMU 7 in user mode has a record of each page, also of those that are only reserved:
+ * of so many addresses it takes 25 GB. It maps no vDSO, as kernels do, and as versions do
+ * that have no such records. */
+static bool do_addresses_cost_memory(void)
+{
+	return !getauxval(AT_SYSINFO_EHDR) && is_emulated_by_qemu();
+}
+
 /* NULL: nothing speaks against it. */
 static const char *find_obstacle(const struct link_map *library)
 {
@@ -90,6 +108,8 @@ static const char *find_obstacle(const struct link_map *library)
 		return "a library brings another allocator";
 	if (is_address_space_limited())
 		return "the address space is limited (ulimit -v)";
+	if (do_addresses_cost_memory())
+		return "QEMU would take memory for each address";
 	return sp_seccomp_trial_passes() ? NULL : "a seccomp filter forbids it";
 }
 

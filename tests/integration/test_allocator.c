@@ -334,6 +334,32 @@ START_TEST(tracer_of_free_refuses)
 }
 END_TEST
 
+/* QEMU 7 takes 25 GB for the addresses that jemalloc reserves. */
+START_TEST(emulator_is_not_made_to_take_memory)
+{
+	char program[PATH_MAX], preload[PATH_MAX + 16];
+	const struct victim_setup setup = {
+		.argv = ARGV("qemu-x86_64", "-E", preload, "-E", JEMALLOC, program,
+			     "align"),
+		.environment = (const char *const[]){DEFAULT_RATE, NULL},
+		.timeout_s = 20,
+		.is_bare = true,
+	};
+	struct victim *victim;
+
+	if (!victim_has_command("qemu-x86_64"))
+		return;
+	victim_program_path("allocator", program);
+	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", victim_agent_path());
+	victim = victim_run(&setup);
+	victim_assert_success(victim);
+	/* Others may have no such records; then jemalloc serves. */
+	if (victim_number(victim->output, "usable") == SYSTEM_USABLE)
+		ck_assert_uint_eq(count_lines(victim->agent_lines, REFUSED), 1);
+	victim_free(victim);
+}
+END_TEST
+
 static const char *const silent[] = {
 	"SPANPROF=off,allocator=jemalloc",
 	"SPANPROF=allocator=system",
@@ -480,6 +506,7 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, allocator_of_the_program_refuses);
 	tcase_add_test(tcase, allocator_of_a_library_refuses);
 	tcase_add_test(tcase, tracer_of_free_refuses);
+	tcase_add_test(tcase, emulator_is_not_made_to_take_memory);
 	tcase_add_loop_test(tcase, nothing_is_served_or_said_unasked, 0, COUNT(silent));
 	tcase_add_loop_test(tcase, option_is_read_with_the_others, 0, COUNT(combined));
 	tcase_add_loop_test(tcase, real_program_is_as_without_us, 0, COUNT(programs));
