@@ -19,6 +19,8 @@ struct sp_heap_spot {
 	uint32_t levels;
 	/* Instead of all these where every block is sampled; NULL: none was made yet. */
 	_Atomic uint32_t *slot;
+	/* Of a block to be added: sp_heap_live_last(). The rest is not filled then. */
+	struct sp_live_block *last;
 };
 
 /* --- heap_live.c --- */
@@ -47,6 +49,34 @@ static inline bool sp_heap_live_try_claim(struct sp_live_block *block)
 	       atomic_compare_exchange_strong_explicit(
 		       &block->word, &free_word, SP_LIVE_CLAIMED, memory_order_acquire,
 		       memory_order_relaxed);
+}
+
+/* Allocators like to give the block that was freed last: the entry of the last one is at
+ * hand where it was at this address, and its bucket need not be found. It may be another
+ * block's by now. NULL: it was not. */
+static inline struct sp_live_block *sp_heap_live_last(const struct sp_heap_thread *self,
+						      const void *ptr)
+{
+	/* Each read once: a handler that forks may come between, and the child's are 0.
+	 */
+	struct sp_live_block *block =
+		__atomic_load_n(&self->last_block, __ATOMIC_RELAXED);
+
+	return __atomic_load_n(&self->last_address, __ATOMIC_RELAXED) ==
+			       (uint64_t)(uintptr_t)ptr
+		       ? block
+		       : NULL;
+}
+
+static inline void sp_heap_live_keep_last(struct sp_heap_thread *self,
+					  struct sp_live_block *block, const void *ptr)
+{
+	/* A jump may leave it so. */
+	self->last_address = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	self->last_block = block;
+	atomic_signal_fence(memory_order_seq_cst);
+	self->last_address = (uint64_t)(uintptr_t)ptr;
 }
 
 /* --- heap_exact.c --- */

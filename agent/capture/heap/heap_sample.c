@@ -176,9 +176,17 @@ static bool is_filter_ours(void)
 	return false;
 }
 
+/* spot: filled for where every block is sampled. */
 static struct sp_live_block *find(const void *ptr, struct sp_heap_spot *spot,
 				  uint64_t *word)
 {
+	struct sp_heap_thread *self = sp_heap_self;
+	struct sp_live_block *last = self ? sp_heap_live_last(self, ptr) : NULL;
+
+	*word = (uint64_t)(uintptr_t)ptr << 2 | SP_LIVE_LIVE;
+	/* Acquire: as for any that is found. */
+	if (last && atomic_load_explicit(&last->word, memory_order_acquire) == *word)
+		return last;
 	sp_heap_live_spot(&sp_capture.recording, ptr, spot);
 	return sp_heap_live_find(&sp_capture.recording, spot, word);
 }
@@ -362,12 +370,14 @@ find_cell(struct sp_heap_thread *self, size_t size_bytes, uint32_t label_set)
 static void end_stale(void *ptr, const struct sp_heap_spot *spot)
 {
 	uintptr_t filter = sp_heap_filter_now();
+	struct sp_heap_spot found;
 	struct sp_live_block *block;
 	uint64_t word;
 
 	if (!sp_heap_filter_may_be(filter, ptr))
 		return;
-	block = sp_heap_live_find(&sp_capture.recording, spot, &word);
+	block = spot->last ? find(ptr, &found, &word)
+			   : sp_heap_live_find(&sp_capture.recording, spot, &word);
 	if (!block || !end_block(block, word))
 		return;
 	sp_heap_filter_remove(filter, ptr);
@@ -433,10 +443,14 @@ static void add_block(struct sp_heap_thread *self, void *ptr,
 		      uint64_t now_cycles)
 {
 	bool is_crowded = false;
-	struct sp_live_block *block =
-		sp_heap_live_claim(&sp_capture.recording, self, spot, &is_crowded);
+	struct sp_live_block *block = spot->last;
 	uintptr_t filter, in_the_making;
 
+	if (!block)
+		block = sp_heap_live_claim(&sp_capture.recording, self, spot,
+					   &is_crowded);
+	else if (sp_unlikely(!sp_heap_live_try_claim(block)))
+		block = claim_again(self, ptr, &is_crowded);
 	if (sp_unlikely(!block))
 		block = claim_with_more_room(self, ptr, &is_crowded);
 	if (sp_unlikely(!block)) {
@@ -456,6 +470,8 @@ static void add_block(struct sp_heap_thread *self, void *ptr,
 	add_live(self, estimate_bytes);
 	/* The sum's change was a full barrier, unless no filter can come. */
 	sp_heap_filter_check_added(ptr, filter, in_the_making);
+	if (!spot->last && !sp_heap_global.is_exact)
+		sp_heap_live_keep_last(self, block, ptr);
 	if (span)
 		sp_span_add_live(span, 1, estimate_bytes);
 	if (sp_unlikely(is_crowded) && may_take_storage())
@@ -477,7 +493,9 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 	struct sp_heap_spot spot;
 	uint32_t cell;
 
-	sp_heap_live_spot(&sp_capture.recording, ptr, &spot);
+	spot.last = sp_heap_live_last(self, ptr);
+	if (!spot.last)
+		sp_heap_live_spot(&sp_capture.recording, ptr, &spot);
 	mark.label_set = sp_sample_label_set(self->slot, mark.label_set, now_cycles);
 	if (!sp_heap_global.is_exact) {
 		self->sample_at = self->bytes + sp_heap_next_distance(self);

@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 /* That are drawn at a time. */
-#define SP_HEAP_DISTANCES 7U
+#define SP_HEAP_DISTANCES 4U
 
 /*
  * One thread's side of the heap profile: private memory, which a fork child gets
@@ -62,6 +62,12 @@ struct sp_heap_thread {
 	uint32_t idle_watch; /* by the collector: when it was last seen in no sample */
 	int64_t live_blocks; /* added to the filter less those removed: also by those
 			      * that had the state before */
+	/* The entry of the last block that it sampled, and the address of that: another
+	 * block there has room in the same entry. 0: not known, as always where every
+	 * block is sampled. */
+	struct sp_live_block *last_block;
+	uint64_t last_address;
+	uint64_t unused;
 	union {
 		uint64_t distances[SP_HEAP_DISTANCES];
 		/* Where every block is sampled: free ones to try first; NULL: none yet.
