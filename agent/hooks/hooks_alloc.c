@@ -50,13 +50,29 @@ static SP_NOINLINE void give_back(void *ptr)
 /* --- where jemalloc serves: blocks that the thread has at hand are taken and put back
  * right here, as jumps cost more than that --- */
 
-static SP_NOINLINE void *malloc_at_hand(size_t size_bytes)
+/* Of a block that may be sampled. */
+static SP_NOINLINE void *get_at_hand(struct sp_block_cache *cache, size_t size_bytes)
+{
+	void *ptr = sp_block_cache_take(cache, sp_block_class_of_size(size_bytes));
+
+	if (sp_unlikely(!ptr))
+		return get(size_bytes);
+	sp_heap_note_alloc(ptr, size_bytes);
+	return ptr;
+}
+
+/* A line of code as well. */
+#define ALIGNED __attribute__((aligned(64)))
+
+ALIGNED static SP_NOINLINE void *malloc_at_hand(size_t size_bytes)
 {
 	struct sp_block_cache *cache = sp_block_cache_self;
 	void *ptr;
 
-	if (sp_unlikely(!cache) || sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
+	if (sp_unlikely(!cache))
 		return get(size_bytes);
+	if (sp_unlikely(!sp_heap_count_unsampled(size_bytes)))
+		return get_at_hand(cache, size_bytes);
 	ptr = sp_block_cache_take(cache, sp_block_class_of_size(size_bytes));
 	return sp_likely(ptr != NULL) ? ptr : sp_alloc_next.malloc(size_bytes);
 }
@@ -74,7 +90,7 @@ static SP_NOINLINE void free_alone(void *ptr, uint32_t page_byte)
 
 /* One look at the byte of its page tells the class of a block, and that it is no sampled
  * one. */
-static SP_NOINLINE void free_at_hand(void *ptr)
+ALIGNED static SP_NOINLINE void free_at_hand(void *ptr)
 {
 	struct sp_heap_thread *self = sp_heap_self;
 	struct sp_block_cache *cache = sp_block_cache_self;
@@ -98,9 +114,6 @@ static SP_NOINLINE void free_at_hand(void *ptr)
 }
 
 /* --- malloc() and free() --- */
-
-/* A line of code as well. */
-#define ALIGNED __attribute__((aligned(64)))
 
 ALIGNED SP_EXPORT void *malloc(size_t size_bytes)
 {

@@ -18,8 +18,10 @@ struct sp_block_cache {
 	/* By class; its first word leads to the next. */
 	void *first[SP_BLOCK_CLASSES_MAX];
 	/* By page byte: for so many more of the class. Always 0 for class 0, and where
-	 * blocks of the page are sampled. */
+	 * blocks of the page are sampled. Large classes have room for one block, and
+	 * only as many of them at a time as the bytes for all of them allow. */
 	uint8_t room[SP_BLOCK_PAGE_VALUES];
+	uint32_t large_left_bytes;
 };
 
 /* NULL until jemalloc has served the thread. */
@@ -27,6 +29,11 @@ extern SP_HIDDEN SP_TLS struct sp_block_cache *sp_block_cache_self;
 
 /* On a thread without one that jemalloc has served. */
 void sp_block_cache_begin(void);
+
+/* There is no room for a block of that class: room is made for it if the class is a large
+ * one that has none, others' blocks going back to jemalloc. False: there is still none.
+ */
+bool sp_block_cache_make_room(struct sp_block_cache *cache, uint32_t block_class);
 
 /* NULL: there is none. */
 static inline void *sp_block_cache_take(struct sp_block_cache *cache,

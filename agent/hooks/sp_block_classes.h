@@ -17,7 +17,10 @@
 #include <stdint.h>
 
 /* Larger blocks have no class, which is class 0. */
-#define SP_BLOCK_BYTES_MAX ((size_t)128 << 10)
+#define SP_BLOCK_BYTES_MAX ((size_t)512 << 10)
+/* Classes beyond are multiples of a longer step, so that their table is small. */
+#define SP_BLOCK_SHORT_STEP_BYTES_MAX ((size_t)128 << 10)
+#define SP_BLOCK_LONG_STEP_BYTES ((size_t)32 << 10)
 #define SP_BLOCK_CLASS_BITS 6U
 #define SP_BLOCK_CLASSES_MAX (1U << SP_BLOCK_CLASS_BITS)
 /* In the byte above the class: so many or more, which is never counted down. */
@@ -31,8 +34,9 @@
 struct sp_block_classes {
 	uint32_t count; /* class 0 is one of them; 0: not known yet */
 	uint32_t bytes[SP_BLOCK_CLASSES_MAX];
-	/* By size in steps, rounded up. */
-	uint8_t of_steps[SP_BLOCK_BYTES_MAX / SP_BLOCK_STEP_BYTES + 1];
+	/* By size in steps, and of larger ones in long steps, rounded up. */
+	uint8_t of_steps[SP_BLOCK_SHORT_STEP_BYTES_MAX / SP_BLOCK_STEP_BYTES + 1];
+	uint8_t of_long_steps[SP_BLOCK_BYTES_MAX / SP_BLOCK_LONG_STEP_BYTES + 1];
 };
 
 extern SP_HIDDEN struct sp_block_classes sp_block_classes;
@@ -43,11 +47,14 @@ void sp_block_classes_find(void);
 /* Of what jemalloc gives for that size, with no alignment asked for. */
 static inline uint32_t sp_block_class_of_size(size_t size_bytes)
 {
-	return sp_unlikely(size_bytes > SP_BLOCK_BYTES_MAX)
-		       ? 0
-		       : sp_block_classes
-				 .of_steps[(size_bytes + SP_BLOCK_STEP_BYTES - 1) /
-					   SP_BLOCK_STEP_BYTES];
+	if (sp_likely(size_bytes <= SP_BLOCK_SHORT_STEP_BYTES_MAX))
+		return sp_block_classes.of_steps[(size_bytes + SP_BLOCK_STEP_BYTES - 1) /
+						 SP_BLOCK_STEP_BYTES];
+	if (size_bytes > SP_BLOCK_BYTES_MAX)
+		return 0;
+	return sp_block_classes
+		.of_long_steps[(size_bytes + SP_BLOCK_LONG_STEP_BYTES - 1) /
+			       SP_BLOCK_LONG_STEP_BYTES];
 }
 
 /* All further functions are for blocks of jemalloc's only. */

@@ -107,14 +107,22 @@ static void *serve_malloc(size_t size_bytes)
 	return sp_likely(ptr != NULL) ? ptr : get(size_bytes);
 }
 
-static void serve_free(void *ptr)
+static bool put(void *ptr)
 {
 	struct sp_block_cache *cache = sp_block_cache_self;
+	uint32_t block_class = sp_block_class_of(ptr);
 
+	return sp_likely(cache != NULL) &&
+	       (sp_block_cache_put(cache, block_class, ptr) ||
+		(sp_block_cache_make_room(cache, block_class) &&
+		 sp_block_cache_put(cache, block_class, ptr)));
+}
+
+static void serve_free(void *ptr)
+{
 	if (sp_unlikely(!sp_alloc_jemalloc_owns(ptr)))
 		c_library.free(ptr);
-	else if (sp_unlikely(!cache) ||
-		 !sp_block_cache_put(cache, sp_block_class_of(ptr), ptr))
+	else if (!put(ptr))
 		sp_je_free(ptr);
 }
 
@@ -143,6 +151,13 @@ static void *serve_calloc(size_t count, size_t size_bytes)
 	return sp_likely(ptr != NULL) ? memset(ptr, 0, bytes) : get_zeroed(bytes);
 }
 
+/* Is it better resized by jemalloc? */
+static bool is_large(uint32_t block_class)
+{
+	return !block_class ||
+	       sp_block_classes.bytes[block_class] > SP_BLOCK_SHORT_STEP_BYTES_MAX;
+}
+
 /* One of jemalloc's, to a size that is not 0. */
 static void *resize(void *ptr, size_t size_bytes)
 {
@@ -150,7 +165,8 @@ static void *resize(void *ptr, size_t size_bytes)
 	uint32_t wanted = sp_block_class_of_size(size_bytes);
 	void *moved;
 
-	if (!block_class || !wanted)
+	/* Of large ones it may be able to move the end only. */
+	if (is_large(block_class) || is_large(wanted))
 		return hand_out(sp_je_realloc(ptr, at_least_smallest(size_bytes)),
 				size_bytes);
 	if (block_class == wanted)

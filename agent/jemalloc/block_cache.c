@@ -8,10 +8,13 @@
 
 #include <pthread.h>
 
-/* Of each class at most so many bytes, and so many blocks; but one in any case. In all
- * that is a megabyte. */
+/* Of each class at most so many bytes, and so many blocks; but one in any case, if it is
+ * none of the large classes, which have to do with so many bytes together. In all that is
+ * a megabyte. */
 #define BIN_BYTES ((uint32_t)8 << 10)
 #define BIN_BLOCKS 32U
+#define LARGE_BYTES_MIN ((uint32_t)40 << 10)
+#define ALL_LARGE_BYTES ((uint32_t)640 << 10)
 
 SP_TLS struct sp_block_cache *sp_block_cache_self;
 
@@ -25,7 +28,39 @@ static uint8_t room_of(uint32_t block_class)
 {
 	uint32_t blocks = BIN_BYTES / sp_block_classes.bytes[block_class];
 
+	if (sp_block_classes.bytes[block_class] >= LARGE_BYTES_MIN)
+		return 0;
 	return (uint8_t)(blocks > BIN_BLOCKS ? BIN_BLOCKS : blocks ? blocks : 1);
+}
+
+static bool has_place(const struct sp_block_cache *cache, uint32_t block_class)
+{
+	return cache->room[block_class] || cache->first[block_class];
+}
+
+static void take_room(struct sp_block_cache *cache, uint32_t block_class)
+{
+	void *ptr = sp_block_cache_take(cache, block_class);
+
+	if (ptr)
+		sp_je_free(ptr);
+	cache->room[block_class] = 0;
+	cache->large_left_bytes += sp_block_classes.bytes[block_class];
+}
+
+bool sp_block_cache_make_room(struct sp_block_cache *cache, uint32_t block_class)
+{
+	uint32_t bytes = sp_block_classes.bytes[block_class];
+
+	if (bytes < LARGE_BYTES_MIN || cache == &nothing || has_place(cache, block_class))
+		return false;
+	/* The largest first: they are the fewest to give back. */
+	for (uint32_t other = sp_block_classes.count; cache->large_left_bytes < bytes;)
+		if (has_place(cache, --other))
+			take_room(cache, other);
+	cache->large_left_bytes -= bytes;
+	cache->room[block_class] = 1;
+	return true;
 }
 
 /* Destructors of the program's may come later, and free and allocate. */
@@ -69,5 +104,6 @@ void sp_block_cache_begin(void)
 	for (uint32_t block_class = 1; block_class < sp_block_classes.count;
 	     block_class++)
 		cache->room[block_class] = room_of(block_class);
+	cache->large_left_bytes = ALL_LARGE_BYTES;
 	sp_block_cache_self = cache;
 }

@@ -8,20 +8,31 @@
 
 struct sp_block_classes sp_block_classes;
 
+/* Of what is not longer, and of longer blocks. */
+static size_t step_bytes_of(size_t size_bytes)
+{
+	return size_bytes <= SP_BLOCK_SHORT_STEP_BYTES_MAX ? SP_BLOCK_STEP_BYTES
+							   : SP_BLOCK_LONG_STEP_BYTES;
+}
+
 void sp_block_classes_find(void)
 {
 	struct sp_block_classes *classes = &sp_block_classes;
-	size_t bytes = SP_BLOCK_STEP_BYTES, step = 0;
+	size_t bytes = SP_BLOCK_STEP_BYTES, step = 0, long_step = 0;
 	uint32_t block_class = 1;
 
 	while (bytes <= SP_BLOCK_BYTES_MAX && block_class < SP_BLOCK_CLASSES_MAX) {
 		bytes = sp_je_nallocx(bytes, 0);
 		/* Nothing that is known of the rest would be true. */
-		if (bytes > SP_BLOCK_BYTES_MAX || bytes % SP_BLOCK_STEP_BYTES != 0)
+		if (bytes > SP_BLOCK_BYTES_MAX || bytes % step_bytes_of(bytes) != 0)
 			break;
 		classes->bytes[block_class] = (uint32_t)bytes;
-		while (step * SP_BLOCK_STEP_BYTES <= bytes)
-			classes->of_steps[step++] = (uint8_t)block_class;
+		for (; step < SP_ARRAY_COUNT(classes->of_steps) &&
+		       step * SP_BLOCK_STEP_BYTES <= bytes;
+		     step++)
+			classes->of_steps[step] = (uint8_t)block_class;
+		for (; long_step * SP_BLOCK_LONG_STEP_BYTES <= bytes; long_step++)
+			classes->of_long_steps[long_step] = (uint8_t)block_class;
 		bytes += SP_BLOCK_STEP_BYTES;
 		block_class++;
 	}

@@ -31,12 +31,12 @@ extern const char *sp_je_malloc_conf_2_conf_harder;
 	SP_JEMALLOC_CONF_ALWAYS "narenas:1,tcache:false,dirty_decay_ms:1000,thp:never"
 
 /*
- * For the program. Threads keep blocks of up to 128 KiB at hand, fewer large ones
- * than usual to make up for it, and tidy up after each MiB. No memory comes from
- * brk(), which would lie outside of our addresses.
+ * For the program. Threads keep blocks of up to 64 KiB at hand, fewer large ones than
+ * usual to make up for it (sp_block_cache.h has one of larger ones), and tidy up after
+ * each MiB. No memory comes from brk(), which would lie outside of our addresses.
  */
 #define SP_JEMALLOC_CONF_PROGRAM                                                         \
-	SP_JEMALLOC_CONF_ALWAYS "dss:disabled,retain:true,tcache_max:131072,"            \
+	SP_JEMALLOC_CONF_ALWAYS "dss:disabled,retain:true,tcache_max:65536,"             \
 				"tcache_nslots_large:4,tcache_gc_incr_bytes:1048576"
 
 #endif

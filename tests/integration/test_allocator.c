@@ -84,7 +84,7 @@ END_TEST
 
 static const char *const modes[][2] = {
 	{"foreign", ""},   {"forks", "30"}, {"threads", "400"},
-	{"reuse", "3000"}, {"ends", "400"},
+	{"reuse", "3000"}, {"ends", "400"}, {"idle", ""},
 };
 
 START_TEST(place_is_as_without_us)

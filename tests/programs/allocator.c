@@ -14,6 +14,8 @@
  *            of another; what was written into a block is there until it is freed
  *   ends     NUMBER threads, one after the other, end soon after they freed blocks of
  *            many sizes: the process does not grow by what each had at hand
+ *   idle     60 threads that freed blocks of many sizes: none of them keeps more than
+ *            2 MiB
  *   short    blocks of NUMBER bytes until there are no more, with little memory; then
  *            20 threads make their first allocation; tells how many calls succeeded,
  *            and how many failed
@@ -335,7 +337,7 @@ static int reuse(int64_t times)
 {
 	pthread_t threads[REUSING_THREADS];
 
-	for (reuse_bytes = 150000; reuse_bytes > 8; reuse_bytes -= reuse_bytes / 4) {
+	for (reuse_bytes = 700000; reuse_bytes > 8; reuse_bytes -= reuse_bytes / 4) {
 		/* The large ones take longer. */
 		reuse_times = (size_t)times * 100 / (reuse_bytes / 16 + 100) + 1;
 		for (uintptr_t i = 0; i < REUSING_THREADS; i++)
@@ -401,6 +403,52 @@ static int ends(int64_t count)
 	}
 	if (resident_bytes() > before_bytes + ENDS_GROWTH_BYTES_MAX)
 		fail("ended threads keep memory", resident_bytes() - before_bytes);
+	printf("done\n");
+	return 0;
+}
+
+/* --- idle --- */
+
+#define IDLE_THREADS 60
+#define IDLE_BYTES_MAX ((size_t)2 << 20) /* of a thread, its stack included */
+
+static pthread_barrier_t are_idle;
+
+/* One block of each size at a time, so that all but one could be kept. */
+static void *free_and_wait(void *unused)
+{
+	(void)unused;
+	for (size_t size_bytes = 16; size_bytes <= 524288; size_bytes += size_bytes / 5) {
+		void *block = malloc(size_bytes);
+
+		if (block == NULL)
+			fail("malloc", size_bytes);
+		memset(block, 1, size_bytes);
+		/* Or nobody would write what nobody reads. */
+		__asm__ volatile("" : : "r"(block) : "memory");
+		free(block);
+	}
+	pthread_barrier_wait(&are_idle);
+	pthread_barrier_wait(&are_idle);
+	return NULL;
+}
+
+static int idle(void)
+{
+	pthread_t threads[IDLE_THREADS];
+	size_t before_bytes = resident_bytes(), bytes;
+
+	pthread_barrier_init(&are_idle, NULL, IDLE_THREADS + 1);
+	for (size_t i = 0; i < IDLE_THREADS; i++)
+		if (pthread_create(&threads[i], NULL, free_and_wait, NULL))
+			return 3;
+	pthread_barrier_wait(&are_idle);
+	bytes = (resident_bytes() - before_bytes) / IDLE_THREADS;
+	pthread_barrier_wait(&are_idle);
+	for (size_t i = 0; i < IDLE_THREADS; i++)
+		pthread_join(threads[i], NULL);
+	if (bytes > IDLE_BYTES_MAX)
+		fail("idle threads keep memory", bytes);
 	printf("done\n");
 	return 0;
 }
@@ -492,6 +540,8 @@ int main(int argc, char **argv)
 		return reuse(number);
 	if (strcmp(mode, "ends") == 0)
 		return ends(number);
+	if (strcmp(mode, "idle") == 0)
+		return idle();
 	if (strcmp(mode, "short") == 0)
 		return run_short((size_t)number);
 	return 2;
