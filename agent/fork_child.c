@@ -6,6 +6,7 @@
 
 #include "agent.h"
 #include "heap_jemalloc.h"
+#include "hook_calls.h"
 #include "own_recording.h"
 #include "process_end.h"
 #include "sp_capture.h"
@@ -114,6 +115,7 @@ void sp_fork_child_note(void)
 	sp_heap_capture_forked();
 	sp_span_capture_forked();
 	sp_reporter_thread_forked();
+	sp_hook_calls_forked();
 	atomic_store_explicit(&sp_capture.own_process->is_ours, 1, memory_order_relaxed);
 	atomic_store_explicit(&sp_capture.process_id, (uint32_t)sp_syscall0(SYS_getpid),
 			      memory_order_relaxed);

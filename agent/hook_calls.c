@@ -102,10 +102,18 @@ void sp_hook_calls_write_at_end(void)
 	errno = saved_errno;
 }
 
+static _Atomic bool is_pausing;
+
+/* One of the program's threads at a time: only one can join ours. Who comes meanwhile is
+ * not alone in the process in any case. */
 static bool pause_reporter(void)
 {
-	if (!sp_reporter_thread_ask(SP_REQUEST_STOP, SP_AGENT_END_TIMEOUT_NS))
+	if (atomic_exchange(&is_pausing, true))
 		return false;
+	if (!sp_reporter_thread_ask(SP_REQUEST_STOP, SP_AGENT_END_TIMEOUT_NS)) {
+		atomic_store(&is_pausing, false);
+		return false;
+	}
 	sp_reporter_thread_join();
 	return true;
 }
@@ -113,6 +121,12 @@ static bool pause_reporter(void)
 static void resume_reporter(void)
 {
 	ensure_reporter_thread();
+	atomic_store(&is_pausing, false);
+}
+
+void sp_hook_calls_forked(void)
+{
+	atomic_store_explicit(&is_pausing, false, memory_order_relaxed);
 }
 
 /* In a program of several threads the C library has seen to ours as to all, but for

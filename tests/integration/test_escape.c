@@ -27,6 +27,7 @@ static const struct {
 	{"unshare_pid", false},
 	{"setns", false},
 	{"setns_user_by_number", false},
+	{"setns_threads", false},
 };
 
 START_TEST(program_escapes_unharmed_and_profile_arrives)

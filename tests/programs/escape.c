@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -87,6 +88,31 @@ static int enter_users_of_child(void)
 	return result;
 }
 
+/* For which the agent's thread makes room; whether they may is all the same. */
+static void *change_often(void *argument)
+{
+	int fd = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+
+	for (int i = 0; i < 100; i++) {
+		setns(fd, 0);
+		syscall(SYS_setns, fd, CLONE_NEWNS);
+	}
+	close(fd);
+	return argument;
+}
+
+static int change_in_threads(void)
+{
+	pthread_t threads[8];
+
+	for (int i = 0; i < 8; i++)
+		if (pthread_create(&threads[i], NULL, change_often, NULL) != 0)
+			return 3;
+	for (int i = 0; i < 8; i++)
+		pthread_join(threads[i], NULL);
+	return 0;
+}
+
 /* Nothing of it may keep the folder of its start in use. */
 static int count_tasks_elsewhere(void)
 {
@@ -134,6 +160,8 @@ static int escape(const char *mode)
 		return unshare(CLONE_NEWPID) == 0 ? 0 : 77;
 	if (strcmp(mode, "setns") == 0)
 		return change_namespaces();
+	if (strcmp(mode, "setns_threads") == 0)
+		return change_in_threads();
 	if (strcmp(mode, "setns_user_by_number") == 0)
 		return enter_users_of_child();
 	if (strcmp(mode, "not_dumpable") == 0)
