@@ -8,6 +8,7 @@
  * Of each block that is handed out its page's class is noted.
  */
 #include "jemalloc_memory.h"
+#include "jemalloc_thread.h"
 #include "jemalloc_variables.h"
 #include "sp_alloc_jemalloc.h"
 #include "sp_alloc_next.h"
@@ -27,12 +28,16 @@ static struct sp_alloc_next c_library;
 
 /*
  * A thread's first call takes memory, and jemalloc does not live through having none.
- * Threads that come when the kernel has refused some are left to the C library.
+ * Threads that come when the kernel has refused some are left to the C library. True: the
+ * caller leaves jemalloc again.
  */
-static bool may_call_jemalloc(void)
+static bool enter_jemalloc(void)
 {
-	return sp_block_cache_self ||
-	       atomic_load_explicit(&sp_alloc_jemalloc.has_memory, memory_order_relaxed);
+	if (!sp_block_cache_self &&
+	    !atomic_load_explicit(&sp_alloc_jemalloc.has_memory, memory_order_relaxed))
+		return false;
+	sp_je_thread_enter();
+	return true;
 }
 
 static bool is_power_of_2(size_t number)
@@ -62,7 +67,7 @@ static SP_COLD void begin_thread(void)
 	/* The block that was asked for is there, whatever becomes of this. */
 	int saved_errno = errno;
 
-	if (is_beginning)
+	if (is_beginning || sp_je_thread_is_for_call)
 		return;
 	is_beginning = true;
 	sp_block_cache_begin();
@@ -78,16 +83,30 @@ static void *hand_out(void *ptr, size_t size_bytes)
 	return ptr;
 }
 
-static SP_NOINLINE void *get(size_t size_bytes)
+/* On a thread that is new, or past its end. */
+static SP_COLD void *get_first(size_t size_bytes)
 {
 	void *ptr;
 
-	if (sp_unlikely(!may_call_jemalloc()))
+	if (!enter_jemalloc())
 		return c_library.malloc(size_bytes);
 	ptr = sp_je_malloc(at_least_smallest(size_bytes));
-	if (sp_unlikely(!sp_block_cache_self))
+	if (!sp_block_cache_self)
 		begin_thread();
+	sp_je_thread_leave();
 	return hand_out(ptr, size_bytes);
+}
+
+static bool has_all(void)
+{
+	return sp_likely(sp_block_cache_self != NULL) && sp_je_thread_has_state();
+}
+
+static SP_NOINLINE void *get(size_t size_bytes)
+{
+	if (sp_unlikely(!has_all()))
+		return get_first(size_bytes);
+	return hand_out(sp_je_malloc(at_least_smallest(size_bytes)), size_bytes);
 }
 
 /* NULL: there is none at hand. */
@@ -107,6 +126,21 @@ static void *serve_malloc(size_t size_bytes)
 	return sp_likely(ptr != NULL) ? ptr : get(size_bytes);
 }
 
+static SP_COLD void give_back_first(void *ptr)
+{
+	sp_je_thread_enter();
+	sp_je_free(ptr);
+	sp_je_thread_leave();
+}
+
+static SP_NOINLINE void give_back(void *ptr)
+{
+	if (sp_likely(sp_je_thread_has_state()))
+		sp_je_free(ptr);
+	else
+		give_back_first(ptr);
+}
+
 static bool put(void *ptr)
 {
 	struct sp_block_cache *cache = sp_block_cache_self;
@@ -123,19 +157,28 @@ static void serve_free(void *ptr)
 	if (sp_unlikely(!sp_alloc_jemalloc_owns(ptr)))
 		c_library.free(ptr);
 	else if (!put(ptr))
-		sp_je_free(ptr);
+		give_back(ptr);
+}
+
+static SP_COLD void *get_zeroed_first(size_t size_bytes)
+{
+	void *ptr;
+
+	if (!enter_jemalloc())
+		return c_library.calloc(1, size_bytes);
+	ptr = sp_je_calloc(1, at_least_smallest(size_bytes));
+	if (!sp_block_cache_self)
+		begin_thread();
+	sp_je_thread_leave();
+	return or_no_memory(hand_out(ptr, size_bytes));
 }
 
 static SP_NOINLINE void *get_zeroed(size_t size_bytes)
 {
-	void *ptr;
-
-	if (sp_unlikely(!may_call_jemalloc()))
-		return c_library.calloc(1, size_bytes);
-	ptr = sp_je_calloc(1, at_least_smallest(size_bytes));
-	if (sp_unlikely(!sp_block_cache_self))
-		begin_thread();
-	return or_no_memory(hand_out(ptr, size_bytes));
+	if (sp_unlikely(!has_all()))
+		return get_zeroed_first(size_bytes);
+	return or_no_memory(
+		hand_out(sp_je_calloc(1, at_least_smallest(size_bytes)), size_bytes));
 }
 
 static void *serve_calloc(size_t count, size_t size_bytes)
@@ -191,8 +234,11 @@ static void *serve_realloc(void *ptr, size_t size_bytes)
 		serve_free(ptr);
 		return NULL;
 	}
-	return or_no_memory(sp_likely(may_call_jemalloc()) ? resize(ptr, size_bytes)
-							   : NULL);
+	if (sp_unlikely(!enter_jemalloc()))
+		return or_no_memory(NULL);
+	ptr = resize(ptr, size_bytes);
+	sp_je_thread_leave();
+	return or_no_memory(ptr);
 }
 
 static void *serve_memalign(size_t alignment_bytes, size_t size_bytes)
@@ -207,11 +253,13 @@ static void *serve_memalign(size_t alignment_bytes, size_t size_bytes)
 	}
 	if (!is_power_of_2(alignment_bytes))
 		alignment_bytes = (size_t)1 << (64 - __builtin_clzl(alignment_bytes));
-	if (sp_unlikely(!may_call_jemalloc()))
+	if (sp_unlikely(!enter_jemalloc()))
 		return c_library.memalign(alignment_bytes, size_bytes);
 	ptr = sp_je_memalign(alignment_bytes, at_least_smallest(size_bytes));
 	/* It may be of a larger class than its size alone would be. */
-	return or_no_memory(hand_out(ptr, ptr ? sp_je_malloc_usable_size(ptr) : 0));
+	hand_out(ptr, ptr ? sp_je_malloc_usable_size(ptr) : 0);
+	sp_je_thread_leave();
+	return or_no_memory(ptr);
 }
 
 static int serve_posix_memalign(void **ptr, size_t alignment_bytes, size_t size_bytes)
@@ -243,8 +291,14 @@ static void *serve_pvalloc(size_t size_bytes)
 
 static size_t serve_malloc_usable_size(void *ptr)
 {
-	return sp_alloc_jemalloc_owns(ptr) ? sp_je_malloc_usable_size(ptr)
-					   : c_library.malloc_usable_size(ptr);
+	size_t bytes;
+
+	if (!sp_alloc_jemalloc_owns(ptr))
+		return c_library.malloc_usable_size(ptr);
+	sp_je_thread_enter();
+	bytes = sp_je_malloc_usable_size(ptr);
+	sp_je_thread_leave();
+	return bytes;
 }
 
 /*

@@ -4,6 +4,7 @@
  */
 #include "sp_block_cache.h"
 
+#include "jemalloc_thread.h"
 #include "sp_jemalloc.h"
 
 #include <pthread.h>
@@ -42,8 +43,11 @@ static void take_room(struct sp_block_cache *cache, uint32_t block_class)
 {
 	void *ptr = sp_block_cache_take(cache, block_class);
 
-	if (ptr)
+	if (ptr) {
+		sp_je_thread_enter();
 		sp_je_free(ptr);
+		sp_je_thread_leave();
+	}
 	cache->room[block_class] = 0;
 	cache->large_left_bytes += sp_block_classes.bytes[block_class];
 }
@@ -69,6 +73,7 @@ static void end(void *value)
 	struct sp_block_cache *cache = value;
 
 	sp_block_cache_self = &nothing;
+	sp_je_thread_enter();
 	for (uint32_t block_class = 1; block_class < sp_block_classes.count;
 	     block_class++) {
 		void *ptr;
@@ -77,6 +82,7 @@ static void end(void *value)
 			sp_je_free(ptr);
 	}
 	sp_je_free(cache);
+	sp_je_thread_leave();
 }
 
 /* The process's first allocation: there is no second thread yet. */

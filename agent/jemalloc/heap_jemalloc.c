@@ -12,6 +12,7 @@
 
 #include "heap_pages.h"
 #include "heap_start.h"
+#include "jemalloc_thread.h"
 #include "jemalloc_variables.h"
 #include "sp_alloc_choice.h"
 #include "sp_clock.h"
@@ -153,14 +154,24 @@ static void *alloc(size_t size_bytes)
 {
 	void *ptr = sp_heap_start_alloc(size_bytes);
 
-	return ptr ? ptr : sp_je_malloc(size_bytes);
+	if (ptr)
+		return ptr;
+	sp_je_thread_enter();
+	ptr = sp_je_malloc(size_bytes);
+	sp_je_thread_leave();
+	return ptr;
 }
 
 static void *zalloc(size_t size_bytes)
 {
 	void *ptr = sp_heap_start_alloc(size_bytes);
 
-	return ptr ? ptr : sp_je_calloc(1, size_bytes);
+	if (ptr)
+		return ptr;
+	sp_je_thread_enter();
+	ptr = sp_je_calloc(1, size_bytes);
+	sp_je_thread_leave();
+	return ptr;
 }
 
 static void *move_out(void *ptr, size_t size_bytes)
@@ -180,22 +191,32 @@ static void *resize(void *ptr, size_t size_bytes)
 {
 	if (!ptr)
 		return alloc(size_bytes);
-	return sp_heap_start_owns(ptr) ? move_out(ptr, size_bytes)
-				       : sp_je_realloc(ptr, size_bytes);
+	if (sp_heap_start_owns(ptr))
+		return move_out(ptr, size_bytes);
+	sp_je_thread_enter();
+	ptr = sp_je_realloc(ptr, size_bytes);
+	sp_je_thread_leave();
+	return ptr;
 }
 
 static void release(void *ptr)
 {
-	if (!sp_heap_start_owns(ptr))
-		sp_je_free(ptr);
+	if (sp_heap_start_owns(ptr))
+		return;
+	sp_je_thread_enter();
+	sp_je_free(ptr);
+	sp_je_thread_leave();
 }
 
 /* --- whichever it is --- */
 
 void sp_heap_init(void)
 {
-	if (sp_alloc_is_jemalloc())
-		sp_je_free(sp_je_malloc(1));
+	if (!sp_alloc_is_jemalloc())
+		return;
+	sp_je_thread_enter();
+	sp_je_free(sp_je_malloc(1));
+	sp_je_thread_leave();
 }
 
 void *sp_heap_alloc(size_t size_bytes)
@@ -387,8 +408,36 @@ long sp_je_syscall(long number, ...)
 
 int sp_je_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
+static struct {
+	void (*prepare)(void), (*parent)(void), (*child)(void);
+} at_fork;
+
+static void prepare_fork(void)
+{
+	sp_je_thread_enter();
+	at_fork.prepare();
+}
+
+static void go_on_in_parent(void)
+{
+	at_fork.parent();
+	sp_je_thread_leave();
+}
+
+static void go_on_in_child(void)
+{
+	at_fork.child();
+	sp_je_thread_forked();
+	sp_je_thread_leave();
+}
+
 /* Of all fork handlers these are registered first, so that the others may allocate. */
 int sp_je_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
 {
-	return sp_alloc_is_jemalloc() ? pthread_atfork(prepare, parent, child) : 0;
+	at_fork.prepare = prepare;
+	at_fork.parent = parent;
+	at_fork.child = child;
+	return sp_alloc_is_jemalloc()
+		       ? pthread_atfork(prepare_fork, go_on_in_parent, go_on_in_child)
+		       : 0;
 }

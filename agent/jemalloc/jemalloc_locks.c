@@ -11,22 +11,20 @@
  * A zeroed lock is free, so those that the archive has in its variables need no call.
  * Around a fork it holds all locks of the program's heap, and the child makes them anew.
  */
+#include "jemalloc_locks.h"
+
 #include "sp_syscall.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdint.h>
 
 enum { FREE, HELD, WAITED_FOR };
 
 /* These names are put into the archive for pthread_mutex_lock and so on. */
 int sp_je_lock_init(_Atomic uint32_t *lock, const void *attributes);
 int sp_je_lock_try(_Atomic uint32_t *lock);
-int sp_je_lock_take(_Atomic uint32_t *lock);
-int sp_je_lock_give(_Atomic uint32_t *lock);
 int sp_je_yield(void);
 
 static_assert(sizeof(_Atomic uint32_t) <= sizeof(pthread_mutex_t) &&

@@ -83,8 +83,8 @@ START_TEST(family_is_as_without_us)
 END_TEST
 
 static const char *const modes[][2] = {
-	{"foreign", ""},   {"forks", "30"}, {"threads", "400"},
-	{"reuse", "3000"}, {"ends", "400"}, {"idle", ""},
+	{"foreign", ""}, {"forks", "30"}, {"threads", "400"}, {"reuse", "3000"},
+	{"ends", "400"}, {"idle", ""},	  {"late", "1000"},
 };
 
 START_TEST(place_is_as_without_us)

@@ -53,9 +53,33 @@ START_TEST(sleeping_threads_take_little)
 }
 END_TEST
 
+#define FEWER_THREADS 1000
+#define MORE_THREADS 3000
+
+/* So many that what is there once does not tell. */
+START_TEST(each_sleeping_thread_takes_what_is_promised)
+{
+	double bare_kib = memory_kib(MORE_THREADS, true), own_kib;
+
+	if (bare_kib < 0) {
+		printf("not so many threads here: skipped\n");
+		return;
+	}
+	bare_kib -= memory_kib(FEWER_THREADS, true);
+	own_kib = memory_kib(MORE_THREADS, false) - memory_kib(FEWER_THREADS, false) -
+		  bare_kib;
+	own_kib /= MORE_THREADS - FEWER_THREADS;
+	printf("a thread: %.2f KiB\n", own_kib);
+	ck_assert_msg(own_kib <= 1, "%.2f KiB", own_kib);
+	/* That something was measured at all. */
+	ck_assert_msg(own_kib > 0.25, "%.2f KiB", own_kib);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase, sleeping_threads_take_little);
+	tcase_add_test(tcase, each_sleeping_thread_takes_what_is_promised);
 }
 
 int main(void)

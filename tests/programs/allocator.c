@@ -16,6 +16,8 @@
  *            many sizes: the process does not grow by what each had at hand
  *   idle     60 threads that freed blocks of many sizes: none of them keeps more than
  *            2 MiB
+ *   late     the same of NUMBER threads that allocate and free in each round of their
+ *            destructors, half of them there for the first time
  *   short    blocks of NUMBER bytes until there are no more, with little memory; then
  *            20 threads make their first allocation; tells how many calls succeeded,
  *            and how many failed
@@ -24,6 +26,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -388,7 +391,7 @@ static void *free_and_end(void *unused)
 	return NULL;
 }
 
-static int ends(int64_t count)
+static int end_many(int64_t count, void *(*start)(void *), size_t growth_bytes_max)
 {
 	size_t before_bytes = 0;
 
@@ -397,11 +400,11 @@ static int ends(int64_t count)
 
 		if (i == WARMING_THREADS)
 			before_bytes = resident_bytes();
-		if (pthread_create(&thread, NULL, free_and_end, NULL))
+		if (pthread_create(&thread, NULL, start, (void *)(uintptr_t)i))
 			return 3;
 		pthread_join(thread, NULL);
 	}
-	if (resident_bytes() > before_bytes + ENDS_GROWTH_BYTES_MAX)
+	if (resident_bytes() > before_bytes + growth_bytes_max)
 		fail("ended threads keep memory", resident_bytes() - before_bytes);
 	printf("done\n");
 	return 0;
@@ -451,6 +454,49 @@ static int idle(void)
 		fail("idle threads keep memory", bytes);
 	printf("done\n");
 	return 0;
+}
+
+/* --- late --- */
+
+/* Of the C library, or of what else there is once: a thread of which something is left
+ * would leave a page at least. */
+#define LATE_GROWTH_BYTES_MAX ((size_t)1 << 20)
+
+static pthread_key_t late_key;
+
+static void use_block(size_t size_bytes)
+{
+	volatile char *block = malloc(size_bytes);
+
+	__asm__ volatile("" : "+r"(block));
+	if (block == NULL)
+		fail("malloc", size_bytes);
+	block[0] = 1;
+	free((void *)(uintptr_t)block);
+}
+
+static void free_late(void *rounds)
+{
+	use_block(1000000);
+	use_block(100);
+	if ((uintptr_t)rounds > 1)
+		pthread_setspecific(late_key, (void *)((uintptr_t)rounds - 1));
+}
+
+static void *end_late(void *number)
+{
+	if ((uintptr_t)number % 2 == 0)
+		use_block((uintptr_t)number % 1000 + 1);
+	pthread_setspecific(late_key, (void *)(uintptr_t)PTHREAD_DESTRUCTOR_ITERATIONS);
+	return NULL;
+}
+
+static int late(int64_t count)
+{
+	use_block(100);
+	if (pthread_key_create(&late_key, free_late) != 0)
+		return 3;
+	return end_many(count, end_late, LATE_GROWTH_BYTES_MAX);
 }
 
 /* --- short --- */
@@ -539,9 +585,11 @@ int main(int argc, char **argv)
 	if (strcmp(mode, "reuse") == 0)
 		return reuse(number);
 	if (strcmp(mode, "ends") == 0)
-		return ends(number);
+		return end_many(number, free_and_end, ENDS_GROWTH_BYTES_MAX);
 	if (strcmp(mode, "idle") == 0)
 		return idle();
+	if (strcmp(mode, "late") == 0)
+		return late(number);
 	if (strcmp(mode, "short") == 0)
 		return run_short((size_t)number);
 	return 2;
