@@ -34,11 +34,18 @@ static bool is_own_task_folder(const char *path)
 	       (bytes == name_bytes || path[bytes - name_bytes - 1] == '/');
 }
 
+/* The header says that it always is; the kernel takes none for AT_EMPTY_PATH, too. */
+static bool is_given(const char *path)
+{
+	__asm__("" : "+r"(path));
+	return path != NULL;
+}
+
 static SP_COLD void leave_out_own_thread(const char *path, struct stat *status)
 {
 	int saved_errno = errno;
 
-	if (is_own_task_folder(path) && sp_hooks_own_calls() &&
+	if (is_given(path) && is_own_task_folder(path) && sp_hooks_own_calls() &&
 	    atomic_load_explicit(&sp_capture.has_reporter_thread, memory_order_relaxed))
 		status->st_nlink--;
 	errno = saved_errno;

@@ -111,6 +111,18 @@ static void count_by_links(void)
 	printf(" links, of others %lu\n", (unsigned long)status[7].st_nlink);
 }
 
+/* Of what a descriptor is open for, as kernels since 6.11 have it: a folder of /proc. */
+static void look_at_nameless(void)
+{
+	static const char *volatile nothing;
+	int folder_fd = open("/proc", O_RDONLY | O_DIRECTORY);
+	struct stat status;
+	int result = fstatat(folder_fd, nothing, &status, AT_EMPTY_PATH);
+
+	close(folder_fd);
+	printf("nameless %d\n", result);
+}
+
 static void count(const char *where)
 {
 	printf("%s", where);
@@ -119,6 +131,7 @@ static void count(const char *where)
 	count_by_lines();
 	count_by_links();
 	look_at_place();
+	look_at_nameless();
 	fflush(stdout);
 }
 
