@@ -9,12 +9,14 @@
 #include <string.h>
 
 #define EVERY_BLOCK "SPANPROF_HEAP_RATE=1"
+/* A point falls into each of these blocks, too, which are sampled as few are. */
+#define EVERY_POINT "SPANPROF_HEAP_RATE=2"
 
-static struct victim *run(const char *mode)
+static struct victim *run(const char *mode, const char *rate)
 {
 	const struct victim_setup setup = {
 		.argv = (const char *const[]){"heap_steps", mode, NULL},
-		.environment = (const char *const[]){EVERY_BLOCK, NULL},
+		.environment = (const char *const[]){rate, NULL},
 		.timeout_s = 120,
 	};
 	struct victim *victim = victim_run(&setup);
@@ -64,10 +66,15 @@ static void assert_parent(const struct victim *victim)
 }
 
 static const struct {
-	const char *mode;
+	const char *mode, *rate;
 	/* Blocks of the handler in the child come before it has a recording. */
 	bool is_handler_unseen;
-} forks[] = {{"fork", false}, {"allocate", true}, {"stay", false}};
+} forks[] = {
+	{"fork", EVERY_BLOCK, false},
+	{"allocate", EVERY_BLOCK, true},
+	{"stay", EVERY_BLOCK, false},
+	{"fork", EVERY_POINT, false},
+};
 
 static void assert_child(const char *path, bool is_handler_unseen)
 {
@@ -85,7 +92,7 @@ static void assert_child(const char *path, bool is_handler_unseen)
 
 START_TEST(child_of_a_handler_that_interrupted_the_agent_goes_on)
 {
-	struct victim *victim = run(forks[_i].mode);
+	struct victim *victim = run(forks[_i].mode, forks[_i].rate);
 	struct victim_files files;
 	char parent[PATH_MAX];
 
@@ -116,18 +123,26 @@ static void assert_left_are_told(const struct heap_profile *profile, int64_t mee
 		      followed, left);
 }
 
-static const char *const jumps[] = {"jump", "coroutine"};
+static const struct {
+	const char *mode, *rate;
+	int stacks; /* that blocks are allocated on afterwards */
+} jumps[] = {
+	{"jump", EVERY_BLOCK, 1},
+	{"coroutine", EVERY_BLOCK, 2},
+	{"jump", EVERY_POINT, 1},
+};
 
 /* The interrupted block itself may be followed or not, and is never given back. */
 START_TEST(jump_out_of_the_agent_costs_no_later_block)
 {
-	struct victim *victim = run(jumps[_i]);
+	struct victim *victim = run(jumps[_i].mode, jumps[_i].rate);
 	struct heap_profile *profile = heap_profile_of(victim, "heap");
 	int64_t meetings = victim_number(victim->output, "meetings");
 	int64_t done = victim_number(victim->output, "done");
 	struct heap_sums sums = heap_profile_with(profile, "steps_allocate");
 
-	assert_site(profile, "after_allocate", 100 * (_i + 1), 50 * (_i + 1), 555);
+	assert_site(profile, "after_allocate", 100 * jumps[_i].stacks,
+		    50 * jumps[_i].stacks, 555);
 	ck_assert_int_ge(sums.alloc_objects, done);
 	ck_assert_int_le(sums.alloc_objects, done + meetings);
 	assert_nothing_lost(profile);
