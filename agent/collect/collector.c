@@ -228,8 +228,9 @@ uint64_t sp_collector_pace_max_ns(const struct sp_collector *collector)
 
 uint64_t sp_collector_pace_ns(const struct sp_collector *collector)
 {
-	/* What spans come to is told to others soon, and ended ones make room. */
-	return sp_recording_used(collector->recording, SP_SECTION_CALLSITES)
+	/* What spans come to is told to others soon, and ended ones make room. A callsite
+	 * alone is none yet. */
+	return sp_recording_used(collector->recording, SP_SECTION_SPAN_PATHS)
 		       ? ROUND_PERIOD_MIN_NS
 		       : collector->round_period_ns;
 }

@@ -354,7 +354,7 @@ void sp_span_keep_ahead(struct sp_absorber *absorber)
 	uint64_t reserved = sp_recording_reserved(recording, SP_SECTION_SPANS);
 	uint64_t capacity = recording->header->sections[SP_SECTION_SPANS].capacity_items;
 
-	if (sp_recording_used(recording, SP_SECTION_CALLSITES) == 0)
+	if (sp_recording_used(recording, SP_SECTION_SPAN_PATHS) == 0)
 		return;
 	keep_ahead(recording, SP_SECTION_SPAN_TEXT, TEXT_BYTES_AHEAD);
 	keep_ahead(recording, SP_SECTION_CALLSITES, ITEMS_AHEAD);

@@ -4,6 +4,8 @@
  */
 #include "test_span_capture_fixture.h"
 
+#include "sp_collector.h"
+
 static struct sp_span_settings settings;
 static struct sp_span_context said;
 static bool has_context;
@@ -136,6 +138,20 @@ START_TEST(each_look_without_room_is_counted)
 }
 END_TEST
 
+/* The callsite is there from the start, in every program. */
+START_TEST(reporter_thread_makes_no_haste_without_a_span)
+{
+	const struct sp_collector collector = {
+		.recording = recorded(),
+		.round_period_ns = SP_NS_PER_SECOND,
+	};
+
+	ck_assert_uint_eq(sp_collector_pace_ns(&collector), SP_NS_PER_SECOND);
+	ck_assert_str_eq(current_name(), "outside");
+	ck_assert_uint_lt(sp_collector_pace_ns(&collector), SP_NS_PER_SECOND);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("span_outside");
@@ -149,6 +165,7 @@ int main(void)
 	tcase_add_test(tc, ids_are_those_said_at_the_moment);
 	tcase_add_test(tc, nothing_is_known_in_another_recording);
 	tcase_add_test(tc, each_look_without_room_is_counted);
+	tcase_add_test(tc, reporter_thread_makes_no_haste_without_a_span);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
