@@ -6,11 +6,12 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 has_any=
 
-for linker in bfd lld gold; do
+# All in one folder: who was refused names another one there.
+for linker in gold lld bfd; do
 	command -v "ld.$linker" >/dev/null || continue
 	has_any=1
 	can=yes
-	cmake -S "$SPANPROF_TEST_SOURCE" -B "$folder/$linker" -DSP_TESTS=OFF \
+	cmake -S "$SPANPROF_TEST_SOURCE" -B "$folder/build" -DSP_TESTS=OFF \
 		-DCMAKE_MODULE_LINKER_FLAGS="-fuse-ld=$linker" \
 		>"$folder/said" 2>&1 || can=no
 	if [ "$linker" != gold ] && [ $can = yes ]; then
