@@ -4,6 +4,7 @@
  */
 #include "cpu_profile.h"
 #include "victim.h"
+#include "victim_timer.h"
 
 #include <grp.h>
 #include <signal.h>
@@ -116,10 +117,17 @@ static double periods_of(const struct cpu_profile *profile)
 	return exact_s * 1e9 / scale / (double)cpu_profile_period_ns(profile);
 }
 
+/*
+ * Where ticks are rarer than periods, it is chance which of them two timers meet: of 200
+ * such ticks each meets half or more, the difference deviates by 10, and is 50 once in a
+ * million runs.
+ */
+#define SAMPLES_APART 50
+
 START_TEST(compact_string_sets_rate_and_folder)
 {
 	struct victim_setup setup = {
-		.argv = (const char *const[]){"busy", "1000", NULL},
+		.argv = (const char *const[]){"busy", "1000", "0", "199", NULL},
 		.environment =
 			(const char *const[]){"SPANPROF_OUT",
 					      "SPANPROF=cpu:hz=199,out=elsewhere", NULL},
@@ -128,6 +136,7 @@ START_TEST(compact_string_sets_rate_and_folder)
 	struct victim_files files;
 	struct cpu_profile *profile;
 	char folder[PATH_MAX];
+	struct victim_timer own;
 	double periods;
 
 	victim_assert_success(victim);
@@ -137,6 +146,10 @@ START_TEST(compact_string_sets_rate_and_folder)
 	profile = cpu_profile_read(files.paths[0]);
 	ck_assert_int_eq(cpu_profile_period_ns(profile), 1000000000 / 199);
 	ck_assert_int_lt(cpu_profile_samples(profile), 230);
+	/* As many as a timer of the program's own was told of, at the same ticks. */
+	own = victim_own_timer(victim);
+	ck_assert_int_gt(own.signals, SAMPLES_APART);
+	ck_assert_int_gt(cpu_profile_samples(profile), own.signals - SAMPLES_APART);
 	/*
 	 * One second has 199, and the first moments a few more. What runs out after the
 	 * last tick on the thread is never told of. With three busy programs for each
@@ -145,6 +158,10 @@ START_TEST(compact_string_sets_rate_and_folder)
 	 */
 	periods = periods_of(profile);
 	ck_assert_msg(periods > 199 - 30 && periods < 230, "%.1f periods", periods);
+	/* All until the last tick that the program's own timer was told of. */
+	ck_assert_msg(periods > (double)own.cpu_ns / (1e9 / 199) - 5,
+		      "%.1f periods, ticks until %lld ns", periods,
+		      (long long)own.cpu_ns);
 	cpu_profile_free(profile);
 	victim_files_free(&files);
 	victim_free(victim);
