@@ -118,9 +118,11 @@ static bool pause_reporter(void)
 	return true;
 }
 
+/* Unless another thread has given up meanwhile what ours needs. */
 static void resume_reporter(void)
 {
-	ensure_reporter_thread();
+	if (sp_capture_is_running())
+		ensure_reporter_thread();
 	atomic_store(&is_pausing, false);
 }
 
