@@ -135,50 +135,58 @@ SP_EXPORT int chroot(const char *path)
 #define ALONE_FLAGS (CLONE_NEWUSER | CLONE_THREAD | CLONE_SIGHAND | CLONE_VM)
 #define ALONE_NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWTIME)
 
-static bool be_alone(bool is_asked, const struct sp_hook_calls **calls)
+static bool unshares_alone(long flags)
 {
-	*calls = is_asked ? sp_hooks_own_calls() : NULL;
-	return *calls && (*calls)->pause_reporter();
+	return flags & ALONE_FLAGS;
 }
 
-static void be_alone_no_more(bool is_paused, const struct sp_hook_calls *calls)
+static bool enters_alone(long type)
+{
+	return !type || type & ALONE_NAMESPACES;
+}
+
+/* For who is to be told that it is over; NULL: it was not needed, or cannot be had. */
+static const struct sp_hook_calls *be_alone(bool is_needed)
+{
+	const struct sp_hook_calls *calls = is_needed ? sp_hooks_own_calls() : NULL;
+
+	return calls && calls->pause_reporter() ? calls : NULL;
+}
+
+static void be_alone_no_more(const struct sp_hook_calls *calls)
 {
 	int saved_errno = errno;
 
-	if (is_paused)
+	if (calls)
 		calls->resume_reporter();
 	errno = saved_errno;
 }
 
 SP_EXPORT int unshare(int flags)
 {
-	const struct sp_hook_calls *calls;
-	bool is_paused = be_alone(flags & ALONE_FLAGS, &calls);
+	const struct sp_hook_calls *calls = be_alone(unshares_alone(flags));
 	int result = SP_NEXT(unshare)(flags);
 
-	be_alone_no_more(is_paused, calls);
+	be_alone_no_more(calls);
 	return result;
 }
 
 SP_EXPORT int setns(int namespace_fd, int type)
 {
-	const struct sp_hook_calls *calls;
-	bool is_paused = be_alone(!type || type & ALONE_NAMESPACES, &calls);
+	const struct sp_hook_calls *calls = be_alone(enters_alone(type));
 	int result = SP_NEXT(setns)(namespace_fd, type);
 
-	be_alone_no_more(is_paused, calls);
+	be_alone_no_more(calls);
 	return result;
 }
 
 /* By syscall(), as programs do that were written before the C library had them. */
 long sp_hooks_move_by_syscall(long number, long first, long second)
 {
-	bool is_asked = number == SYS_unshare ? first & ALONE_FLAGS
-					      : !second || second & ALONE_NAMESPACES;
-	const struct sp_hook_calls *calls;
-	bool is_paused = be_alone(is_asked, &calls);
+	const struct sp_hook_calls *calls = be_alone(
+		number == SYS_unshare ? unshares_alone(first) : enters_alone(second));
 	long result = SP_NEXT(syscall)(number, first, second);
 
-	be_alone_no_more(is_paused, calls);
+	be_alone_no_more(calls);
 	return result;
 }

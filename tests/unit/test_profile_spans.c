@@ -92,34 +92,35 @@ static struct sp_view_sample sample_of(const char *name)
 	return found;
 }
 
+static uint32_t column_of(const struct sp_profile_view *view, const char *type)
+{
+	uint32_t column = 0;
+
+	while (strcmp(view->value_types[column].type, type) != 0)
+		ck_assert_uint_lt(++column, view->value_type_count);
+	return column;
+}
+
 static int64_t value_of(const char *name, const char *type)
 {
 	const struct sp_profile_view *view = view_of();
-	struct sp_view_sample sample = sample_of(name);
 
-	for (uint32_t i = 0; i < view->value_type_count; i++) {
-		if (strcmp(view->value_types[i].type, type) == 0)
-			return sample.values[i];
-	}
-	ck_abort_msg("no value %s", type);
-	return 0;
+	return sample_of(name).values[column_of(view, type)];
 }
 
 /* As readers of profiles find it: over all stacks that the span is in. */
 static int64_t cumulative_of(const char *name, const char *type)
 {
 	const struct sp_profile_view *view = view_of();
+	uint32_t column = column_of(view, type);
 	struct sp_view_sample sample;
-	uint32_t value = 0;
 	int64_t sum = 0;
 
-	while (strcmp(view->value_types[value].type, type) != 0)
-		ck_assert_uint_lt(++value, view->value_type_count);
 	view->rewind(view->cursor);
 	while (view->next_sample(view->cursor, &sample) == 1) {
 		for (uint32_t i = 0; i < sample.frame_count; i++) {
 			if (strcmp(name_of(view, sample.frames[i]), name) == 0)
-				sum += sample.values[value];
+				sum += sample.values[column];
 		}
 	}
 	return sum;
@@ -328,15 +329,13 @@ END_TEST
 static int64_t total_of(const char *type)
 {
 	const struct sp_profile_view *view = view_of();
+	uint32_t column = column_of(view, type);
 	struct sp_view_sample sample;
-	uint32_t value = 0;
 	int64_t sum = 0;
 
-	while (strcmp(view->value_types[value].type, type) != 0)
-		ck_assert_uint_lt(++value, view->value_type_count);
 	view->rewind(view->cursor);
 	while (view->next_sample(view->cursor, &sample) == 1)
-		sum += sample.values[value];
+		sum += sample.values[column];
 	return sum;
 }
 

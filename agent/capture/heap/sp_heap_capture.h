@@ -30,7 +30,7 @@
  */
 struct sp_heap_thread {
 	/* What every call touches. */
-	uint64_t bytes;	    /* allocated so far */
+	_Alignas(64) uint64_t bytes; /* allocated so far */
 	uint64_t sample_at; /* a block that gets bytes there goes the slow way, mostly as
 			     * the next point lies there; 0: all do */
 	uint64_t allocations; /* realloc counts as one, and as one free */
@@ -67,7 +67,6 @@ struct sp_heap_thread {
 	 * block is sampled. */
 	struct sp_live_block *last_block;
 	uint64_t last_address;
-	uint64_t unused;
 	union {
 		uint64_t distances[SP_HEAP_DISTANCES];
 		/* Where every block is sampled: free ones to try first; NULL: none yet.
