@@ -2,7 +2,8 @@
  * Storage for a section before anybody touches it. A page of a mapped file that
  * has no storage is SIGBUS when the file system is full, so pages are taken with
  * fallocate (never posix_fallocate, which falls back to writing), and then
- * faulted in, so that no handler meets a page fault. No descriptor is kept: the
+ * faulted in, so that no handler meets a page fault; but not what a recording has from
+ * its beginning, which most programs touch half of, or less. No descriptor is kept: the
  * file is opened by its path and must still be the same one; where that fails
  * (chroot, unlinked) faulting the pages in takes the storage or tells that there
  * is none. Any number of threads may ask for the same section at once: what they take
@@ -94,6 +95,13 @@ static int allocate(const struct sp_recording *recording, uint64_t offset,
 	return err;
 }
 
+/* There to touch a page for the first time may be to wait for a journal. What is no disk
+ * has a device number without a major one. */
+static bool is_on_disk(const struct sp_recording *recording)
+{
+	return recording->device >> 8 & 0xfff;
+}
+
 static int take_storage(struct sp_recording *recording, uint64_t offset,
 			uint64_t size_bytes, int fd)
 {
@@ -106,6 +114,8 @@ static int take_storage(struct sp_recording *recording, uint64_t offset,
 		is_taken = err == 0;
 		if (err != 0 && err != -EOPNOTSUPP && err != -EINTR)
 			return err;
+		if (is_taken && fd >= 0 && !is_on_disk(recording))
+			return 0;
 	}
 	/* It may be closed, if the recording is made already: see recording_create.c. */
 	if (fd < 0) {
