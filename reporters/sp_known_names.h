@@ -17,11 +17,19 @@ struct sp_known_names {
 	struct sp_frame_table frames;	 /* that have been asked for */
 	struct sp_symbol_query *answers; /* by index in frames */
 	uint32_t capacity;		 /* of answers */
+	struct sp_frame_table expected;	 /* to be asked for later */
+	bool is_expected_sorted;
 };
 
 /* 0 or -ENOMEM; fini() is due in either case. */
 int sp_known_names_init(struct sp_known_names *known);
 void sp_known_names_fini(struct sp_known_names *known);
+
+/*
+ * Will be asked for later: it is looked for together with the first of its module that
+ * are asked for, if any is. Short of memory it is looked for by itself.
+ */
+void sp_known_names_expect(struct sp_known_names *known, uint64_t frame);
 
 /*
  * As sp_symbols_resolve(), but only what was not asked before is looked for. Short of

@@ -5,6 +5,7 @@
 #include "sp_known_names.h"
 
 #include "run_suite.h"
+#include "sp_frame.h"
 #include "test_heap.h"
 
 #include <check.h>
@@ -110,6 +111,32 @@ START_TEST(only_what_nobody_has_asked_is_looked_for)
 }
 END_TEST
 
+START_TEST(what_is_expected_is_looked_for_along_with_the_first)
+{
+	static const uint64_t expected[] = {40, 5, 20, 25, 5, 4000},
+			      first[] = {10, 10, 20, 30},
+			      second[] = {5, 10, 25, 26, 4000};
+
+	for (size_t i = 0; i < 6; i++)
+		sp_known_names_expect(&known, sp_frame_make(1, expected[i]));
+	sp_known_names_expect(&known, sp_frame_make(2, 10));
+	resolve(&modules[0], first, 4);
+	ck_assert_uint_eq(asked[0][10], 2); /* twice at once */
+	ck_assert_uint_eq(asked[0][20], 1);
+	ck_assert_uint_eq(asked[0][25], 1);
+	ck_assert_uint_eq(asked[0][4000], 1);
+	ck_assert_uint_eq(asked[1][10], 0);
+	resolve(&modules[0], second, 5);
+	ck_assert_uint_eq(asked[0][5], 1);
+	ck_assert_uint_eq(asked[0][26], 1);
+	ck_assert_uint_eq(asked[0][40], 1);
+	ck_assert_uint_eq(asked[0][4000], 1);
+	resolve(&modules[1], first, 4);
+	ck_assert_uint_eq(asked[1][5], 0);
+	ck_assert_uint_eq(asked[1][30], 1);
+}
+END_TEST
+
 START_TEST(modules_are_told_apart)
 {
 	static const uint64_t offsets[] = {10, 20};
@@ -155,8 +182,10 @@ START_TEST(names_do_not_depend_on_memory_to_keep_them)
 
 	for (size_t i = 0; i < 1000; i++)
 		offsets[i] = 2 * i;
-	for (size_t allowed = 0; allowed < 12; allowed++) {
+	for (size_t allowed = 0; allowed < 16; allowed++) {
 		test_heap_refuse_after(allowed);
+		for (uint64_t offset = 0; offset < 2000; offset += 7)
+			sp_known_names_expect(&known, sp_frame_make(1, offset));
 		resolve(&modules[0], offsets, 1000);
 		test_heap_refuse_after(SIZE_MAX);
 		sp_known_names_fini(&known);
@@ -184,6 +213,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, only_what_nobody_has_asked_is_looked_for);
+	tcase_add_test(tcase, what_is_expected_is_looked_for_along_with_the_first);
 	tcase_add_test(tcase, modules_are_told_apart);
 	tcase_add_test(tcase, nothing_is_looked_for_twice);
 	tcase_add_test(tcase, nothing_is_asked_for_nothing);

@@ -174,21 +174,41 @@ static void write_spans(struct writing *writing, const struct sp_heap_profile *h
 	sp_span_profile_destroy(profile);
 }
 
+/* One pass over a module's symbols is to find what the heap profiles show of it, too. */
+static void expect_heap_frames(struct writing *writing,
+			       const struct sp_heap_profile *profile)
+{
+	const struct sp_heap_values *values = sp_heap_profile_values(profile);
+
+	for (uint64_t cell = 0; cell < values->cell_count; cell++) {
+		const uint64_t *frames;
+		uint32_t frame_count;
+
+		if (values->cells[cell].of[SP_HEAP_ALLOC_OBJECTS] <= 0 ||
+		    !sp_heap_values_stack(values, cell, &frames, &frame_count))
+			continue;
+		for (uint32_t i = 0; i < frame_count; i++)
+			sp_known_names_expect(&writing->names, frames[i]);
+	}
+}
+
 static void write_all(struct writing *writing, bool wants_leaks)
 {
-	const struct sp_recording *recording = writing->recording;
+	const struct sp_recording_header *header = writing->recording->header;
 	struct sp_heap_profile *heap = NULL;
 
-	if (recording->header->cpu_period_ns)
-		write_cpu(writing);
-	if (recording->header->heap_rate_bytes) {
-		heap = sp_heap_profile_create(recording);
+	if (header->heap_rate_bytes)
+		heap = sp_heap_profile_create(writing->recording);
+	if (header->cpu_period_ns) {
 		if (heap)
-			write_heap(writing, heap, wants_leaks);
-		else
-			writing->summary->kinds[SP_PROFILE_HEAP].error = -ENOMEM;
+			expect_heap_frames(writing, heap);
+		write_cpu(writing);
 	}
-	if (sp_span_values_has_any(recording))
+	if (heap)
+		write_heap(writing, heap, wants_leaks);
+	else if (header->heap_rate_bytes)
+		writing->summary->kinds[SP_PROFILE_HEAP].error = -ENOMEM;
+	if (sp_span_values_has_any(writing->recording))
 		write_spans(writing, heap);
 	if (heap)
 		sp_heap_profile_destroy(heap);
