@@ -57,16 +57,26 @@ static bool is_signal_blocked(int tid)
 	return line && (strtoull(line + 8, NULL, 16) & sp_signal_bit(sp_signal_number()));
 }
 
+/* One of the kernel's own has no stack of the program's and takes no signal, but its time
+ * is the program's. The others that block ours show as unknown threads. */
+static void begin_without_timer(int tid)
+{
+	if (sp_process_is_kernel_worker(tid))
+		sp_thread_adopt(tid, SP_ENTRY_KERNEL_WORKER);
+}
+
 void sp_thread_adoption_begin(int tid, bool is_main)
 {
 	bool is_here = tid == (int)sp_syscall0(SYS_gettid);
 	struct sp_slot *slot;
 	uint64_t low, high;
 
-	/* Its time shows as that of an unknown thread. A dying thread, whose time is
-	 * counted already, blocks all signals too. */
-	if (is_here ? is_blocked_here() : is_signal_blocked(tid))
+	/* A dying thread, whose time is counted already, blocks all signals too. */
+	if (is_here ? is_blocked_here() : is_signal_blocked(tid)) {
+		if (!is_here)
+			begin_without_timer(tid);
 		return;
+	}
 	slot = sp_thread_adopt(tid, is_main ? getauxval(AT_ENTRY) : 0);
 	if (!slot)
 		return;

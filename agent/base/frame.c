@@ -12,6 +12,7 @@ const char *sp_pseudo_frame_name(uint64_t offset)
 		[SP_PSEUDO_INCOMPLETE] = "[incomplete]",
 		[SP_PSEUDO_AGENT] = "[spanprof]",
 		[SP_PSEUDO_UNKNOWN_THREAD] = "[unknown thread]",
+		[SP_PSEUDO_KERNEL_WORKER] = "[kernel worker]",
 	};
 
 	return offset < SP_PSEUDO_COUNT && names[offset] ? names[offset] : "[?]";

@@ -12,6 +12,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* In the field of flags (the kernel's include/linux/sched.h): io_uring's threads, and
+ * since Linux 6.4 vhost's too. */
+#define PF_IO_WORKER UINT64_C(0x10)
+#define PF_USER_WORKER UINT64_C(0x4000)
+
 #define OF_MAIN_THREAD "/proc/self/"
 #define OF_THREAD "/proc/thread-self/"
 
@@ -145,4 +150,12 @@ void sp_process_identity_read(struct sp_process_identity *identity, int pid)
 	sp_text_string(&name, "/stat");
 	sp_process_read_file(path, text, sizeof(text));
 	identity->start_ticks = is_over(text) ? 0 : parse_number(find_field(text, 22));
+}
+
+bool sp_process_is_kernel_worker(int tid)
+{
+	char text[1024];
+
+	sp_process_read_task(tid, "stat", text, sizeof(text));
+	return parse_number(find_field(text, 9)) & (PF_IO_WORKER | PF_USER_WORKER);
 }

@@ -34,6 +34,7 @@ enum sp_pseudo_frame {
 	SP_PSEUDO_INCOMPLETE,	  /* root side of a stack that could not be walked on */
 	SP_PSEUDO_AGENT,	  /* the agent's own thread */
 	SP_PSEUDO_UNKNOWN_THREAD, /* entry function of a thread nobody saw start */
+	SP_PSEUDO_KERNEL_WORKER,  /* a thread of the process that only the kernel runs */
 	SP_PSEUDO_COUNT
 };
 

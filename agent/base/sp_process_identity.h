@@ -4,6 +4,7 @@
 #ifndef SP_PROCESS_IDENTITY_H
 #define SP_PROCESS_IDENTITY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,5 +41,9 @@ size_t sp_process_read_task(int tid, const char *name, char *out, size_t out_byt
 
 /* The same of a descriptor, which is closed; a negative one is an error. */
 size_t sp_process_read_open(int fd, char *out, size_t out_bytes);
+
+/* Context: signal; three system calls. Was that thread of the own process made by the
+ * kernel, for work of the process that runs in the kernel alone? */
+bool sp_process_is_kernel_worker(int tid);
 
 #endif

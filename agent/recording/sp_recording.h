@@ -237,6 +237,9 @@ struct sp_recording_header {
  */
 #define SP_GROUPS 256U
 #define SP_GROUP_UNKNOWN 0U /* threads nobody saw start */
+/* In place of the entry function's address, of threads of the process that the kernel
+ * made for its own work (io_uring's, vhost's): they never run the program's code. */
+#define SP_ENTRY_KERNEL_WORKER UINT64_C(1)
 struct sp_group {
 	_Atomic uint64_t entry_address; /* claims the entry; 0 = free */
 	_Atomic uint64_t entry_frame;	/* sp_frame.h; set by the consumer */

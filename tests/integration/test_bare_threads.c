@@ -134,6 +134,31 @@ START_TEST(threads_of_a_second_and_more_are_sampled_whoever_makes_them)
 }
 END_TEST
 
+/* No signal reaches it, and its stack is the kernel's; its time is no less known. */
+START_TEST(thread_of_the_kernel_is_told_from_those_that_nobody_sampled)
+{
+	struct victim_setup setup = {
+		.argv = (const char *const[]){"bare_threads", "polling", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+	char path[PATH_MAX];
+	struct cpu_profile *profile;
+	double total_ns;
+
+	if (!victim) /* no io_uring here */
+		return;
+	victim_assert_clean(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	total_ns = (double)cpu_profile_program_ns(profile);
+	ck_assert_double_gt((double)cpu_profile_with_ns(profile, "[kernel worker]"),
+			    0.9 * total_ns);
+	ck_assert_double_lt((double)cpu_profile_with_ns(profile, "[unsampled]"),
+			    0.01 * total_ns);
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_loop_test(tcase,
@@ -144,6 +169,8 @@ static void add(TCase *tcase)
 	tcase_add_test(tcase, last_thread_that_ends_by_system_call_ends_the_process);
 	tcase_add_test(tcase, end_by_system_call_writes_the_profile);
 	tcase_add_test(tcase, threads_that_outlive_the_main_one_are_profiled);
+	tcase_add_test(tcase,
+		       thread_of_the_kernel_is_told_from_those_that_nobody_sampled);
 	tcase_add_test(tcase, process_without_descriptors_tells_where_its_profile_is);
 }
 

@@ -10,11 +10,14 @@
  *   c11          two threads of thrd_create() work for 1.2 s of CPU time each
  *   notify       a timer's thread does; the C library makes it by itself
  *   strangers    raw clone() threads do, of a program that sleeps
- *   no_files     no file can be opened any more when the program ends
+ *   polling      a thread of the kernel's, io_uring's, polls for the program, which
+ * sleeps; status 77 where the kernel has none no_files     no file can be opened any more
+ * when the program ends
  */
 #include "burn.h"
 
 #include <dlfcn.h>
+#include <linux/io_uring.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -33,6 +36,7 @@
 #define STRANGERS_US 4000000
 #define WORK_NS (300 * NS_PER_MS)
 #define LONG_WORK_NS (1200 * NS_PER_MS)
+#define POLLING_MS 4000
 
 NOINLINE void coroutine_work(void);
 NOINLINE int own_tls_work(void *unused);
@@ -244,6 +248,28 @@ static int run_main_gone(void)
 	pthread_exit(NULL);
 }
 
+/* Having done something it polls for more. */
+static int run_polling(void)
+{
+	struct io_uring_params params = {.flags = IORING_SETUP_SQPOLL,
+					 .sq_thread_idle = POLLING_MS};
+	int ring = (int)syscall(SYS_io_uring_setup, 1, &params);
+	char *pages;
+
+	if (ring < 0)
+		return 77;
+	/* Its one entry is all 0: an operation that does nothing. */
+	pages = mmap(NULL, params.sq_off.array + sizeof(uint32_t), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQ_RING);
+	if (pages == MAP_FAILED)
+		return 3;
+	atomic_store((_Atomic uint32_t *)(pages + params.sq_off.tail), 1);
+	if (syscall(SYS_io_uring_enter, ring, 1, 0, IORING_ENTER_SQ_WAKEUP, NULL, 0) < 0)
+		return 4;
+	usleep(POLLING_MS / 2 * 1000);
+	return 0;
+}
+
 static int run_no_files(void)
 {
 	struct rlimit none = {0, 0};
@@ -266,6 +292,8 @@ int main(int argc, char **argv)
 		return run_c11();
 	if (strcmp(mode, "notify") == 0)
 		return run_notify();
+	if (strcmp(mode, "polling") == 0)
+		return run_polling();
 	library = argc > 2 ? argv[2] : "";
 	if (strcmp(mode, "main_gone") == 0)
 		return run_main_gone();

@@ -80,6 +80,30 @@ START_TEST(strangers_take_as_much_as_they_have)
 }
 END_TEST
 
+/* io_uring's threads, for one, whose clocks were last read when half was done. */
+START_TEST(threads_of_the_kernel_are_no_unsampled_ones)
+{
+	struct sp_group *group = sp_recording_item(&recording, SP_SECTION_GROUPS, GROUP);
+	const struct sp_cpu_totals *totals;
+	const struct sp_profile_view *view;
+	struct sp_view_sample sample;
+
+	atomic_store(&group->entry_address, SP_ENTRY_KERNEL_WORKER);
+	atomic_store(&group->ended_cpu_ns, THREAD_NS);
+	atomic_store(&recording.header->process_cpu_ns, 2 * THREAD_NS);
+	profile = sp_cpu_profile_create(&recording);
+	totals = sp_cpu_profile_totals(profile);
+	ck_assert_uint_eq(totals->kernel_workers_ns, 2 * THREAD_NS);
+	ck_assert_uint_eq(totals->unsampled_ns, 0);
+	view = sp_cpu_profile_view(profile);
+	ck_assert_int_eq(view->next_sample(view->cursor, &sample), 1);
+	ck_assert_int_eq(sample.values[1], 2 * THREAD_NS);
+	ck_assert_uint_eq(sample.frame_count, 1);
+	ck_assert_uint_eq(sample.frames[0], sp_frame_pseudo(SP_PSEUDO_KERNEL_WORKER));
+	ck_assert_int_eq(view->next_sample(view->cursor, &sample), 0);
+}
+END_TEST
+
 static const char *scale_comment(void)
 {
 	const struct sp_profile_view *view = sp_cpu_profile_view(profile);
@@ -132,6 +156,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, ends_of_threads_are_their_own_time);
 	tcase_add_test(tc, what_no_end_takes_is_of_threads_that_nobody_saw);
+	tcase_add_test(tc, threads_of_the_kernel_are_no_unsampled_ones);
 	tcase_add_test(tc, strangers_take_as_much_as_they_have);
 	tcase_add_test(tc, entry_is_of_the_module_that_it_was_met_in);
 	tcase_add_test(tc, threads_of_unknown_entry_are_said_to_be);

@@ -17,7 +17,8 @@ static void say_rate(struct sp_profile_comments *comments,
 		     const struct sp_recording_header *header,
 		     const struct sp_cpu_totals *totals)
 {
-	uint64_t sampled_ns = totals->cpu_ns - totals->agent_ns - totals->unsampled_ns;
+	uint64_t sampled_ns = totals->cpu_ns - totals->agent_ns - totals->unsampled_ns -
+			      totals->kernel_workers_ns;
 	struct sp_text line;
 
 	sp_comment_begin(&line, comments);
@@ -37,6 +38,14 @@ static void say_rate(struct sp_profile_comments *comments,
 	sp_text_string(&line, "unsampled: ");
 	sp_comment_percent(&line, (double)totals->unsampled_ns, (double)totals->cpu_ns);
 	sp_text_string(&line, " of CPU time, shown as [unsampled]");
+	if (totals->kernel_workers_ns) {
+		sp_comment_begin(&line, comments);
+		sp_text_string(&line, "kernel workers: ");
+		sp_comment_percent(&line, (double)totals->kernel_workers_ns,
+				   (double)totals->cpu_ns);
+		sp_text_string(&line, " of CPU time, exact, without stacks (threads of "
+				      "io_uring or vhost), shown as [kernel worker]");
+	}
 	sp_comment_begin(&line, comments);
 	sp_text_string(&line, "cost of looking: agent thread ");
 	sp_comment_percent(&line, (double)totals->agent_ns, (double)totals->cpu_ns);

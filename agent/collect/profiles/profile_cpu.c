@@ -4,10 +4,11 @@
  * Every thread's CPU time is known exactly; what is sampled is only how it spreads
  * over stacks. So the samples of a group (threads with one entry function) are
  * scaled to the exact time of the group; a group without samples shows as
- * entry;[unsampled]; what the process used beyond all groups, the ends of their threads
- * and the agent's own thread (threads that came and went unseen) as
- * [unknown thread];[unsampled]. The sum is the process's CPU time, nothing is counted
- * twice. Context: collector.
+ * entry;[unsampled], threads that the kernel made for its own work, which have no stacks
+ * that anybody could look at, as [kernel worker]; what the process used beyond all
+ * groups, the ends of their threads and the agent's own thread (threads that came and
+ * went unseen) as [unknown thread];[unsampled]. The sum is the process's CPU time,
+ * nothing is counted twice. Context: collector.
  */
 #include "profile_cpu.h"
 
@@ -150,21 +151,33 @@ static void give_rest_to_ended_threads(struct sp_cpu_profile *profile)
 	}
 }
 
+static bool is_of_kernel_workers(const struct sp_cpu_profile *profile, uint64_t group)
+{
+	return sp_atomic_value(&group_at(profile, group)->entry_address) ==
+	       SP_ENTRY_KERNEL_WORKER;
+}
+
 /*
- * The group of threads that nobody saw start takes what is left: their clocks were last
+ * A group of threads that end without a word takes what is left: their clocks were last
  * read a moment ago, and what ended since is in the rest. But it takes no more than it
  * has, as others came and went and were never in it.
  */
-static void give_rest_to_strangers(struct sp_cpu_profile *profile)
+static void give_rest_to(struct sp_cpu_profile *profile, struct sp_group_sum *group)
 {
-	struct sp_group_sum *strangers = &profile->groups[SP_GROUP_UNKNOWN];
-	uint64_t taken_ns = profile->rest_ns < strangers->exact_ns ? profile->rest_ns
-								   : strangers->exact_ns;
+	uint64_t taken_ns =
+		profile->rest_ns < group->exact_ns ? profile->rest_ns : group->exact_ns;
 
-	if (!strangers->periods)
-		return;
-	strangers->exact_ns += taken_ns;
+	group->exact_ns += taken_ns;
 	profile->rest_ns -= taken_ns;
+}
+
+static void give_rest_to_silent_threads(struct sp_cpu_profile *profile)
+{
+	if (profile->groups[SP_GROUP_UNKNOWN].periods)
+		give_rest_to(profile, &profile->groups[SP_GROUP_UNKNOWN]);
+	for (uint64_t i = 0; i < SP_GROUPS; i++)
+		if (is_of_kernel_workers(profile, i))
+			give_rest_to(profile, &profile->groups[i]);
 }
 
 static void sum_totals(struct sp_cpu_profile *profile)
@@ -180,10 +193,12 @@ static void sum_totals(struct sp_cpu_profile *profile)
 	profile->rest_ns = process_ns > known_ns ? process_ns - known_ns : 0;
 	totals->cpu_ns = known_ns + profile->rest_ns;
 	give_rest_to_ended_threads(profile);
-	give_rest_to_strangers(profile);
+	give_rest_to_silent_threads(profile);
 	totals->unsampled_ns = profile->rest_ns;
 	for (uint64_t i = 0; i < SP_GROUPS; i++)
-		if (!profile->groups[i].periods)
+		if (is_of_kernel_workers(profile, i))
+			totals->kernel_workers_ns += profile->groups[i].exact_ns;
+		else if (!profile->groups[i].periods)
 			totals->unsampled_ns += profile->groups[i].exact_ns;
 }
 
@@ -258,10 +273,16 @@ static bool fill_unsampled(struct sp_cpu_profile *profile, uint64_t index,
 	}
 	if (!ns)
 		return false;
+	sample->values[1] = (int64_t)ns;
+	if (index < SP_GROUPS && is_of_kernel_workers(profile, index)) {
+		put_frame(profile, sample, sp_frame_pseudo(SP_PSEUDO_KERNEL_WORKER));
+		sample->labels[sample->label_count++] =
+			(struct sp_view_label){.key = "mode", .str = "kernel"};
+		return true;
+	}
 	put_frame(profile, sample, sp_frame_pseudo(SP_PSEUDO_UNSAMPLED));
 	put_frame(profile, sample,
 		  entry_frame ? entry_frame : sp_frame_pseudo(SP_PSEUDO_UNKNOWN_THREAD));
-	sample->values[1] = (int64_t)ns;
 	return true;
 }
 

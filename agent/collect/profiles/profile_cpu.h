@@ -20,8 +20,9 @@ struct sp_cpu_totals {
 	uint64_t samples;      /* taken */
 	uint64_t cpu_ns;       /* all that the profile shows: the process's exact time */
 	uint64_t unsampled_ns; /* of threads that no sample fell into */
-	uint64_t agent_ns;     /* the reporter thread */
-	uint64_t handler_ns;   /* estimate, part of the host threads' time */
+	uint64_t kernel_workers_ns; /* of threads that the kernel made for its own work */
+	uint64_t agent_ns;	    /* the reporter thread */
+	uint64_t handler_ns;	    /* estimate, part of the host threads' time */
 	uint64_t lost_samples;
 	uint64_t lost_periods;
 };
