@@ -291,9 +291,10 @@ static bool read_new(struct sp_modules *modules, struct sp_found *found,
 	if (!tracked)
 		return !sp_elf_read_image(found->map, &image);
 	ask_loader(found->image.text_start, &loader);
-	if (!is_same_loader(&loader, &found->loader) ||
-	    !sp_elf_read_image(found->map, &image) ||
-	    image.fingerprint != found->image.fingerprint) {
+	/* Nothing takes the place of what cannot be unloaded. */
+	if (!found->is_permanent && (!is_same_loader(&loader, &found->loader) ||
+				     !sp_elf_read_image(found->map, &image) ||
+				     image.fingerprint != found->image.fingerprint)) {
 		sp_tracked_free(tracked);
 		return true;
 	}
