@@ -81,7 +81,7 @@ void sp_layout_compute(struct sp_layout *layout, uint64_t storage_bytes_max)
 			 at_most(bytes / 8 / sizeof(struct sp_label_set), 1048576), 36},
 		[SP_SECTION_HEAP_BATCHES] =
 			{sizeof(struct sp_heap_batch),
-			 at_most(bytes / 2 / sizeof(struct sp_heap_batch), 65535), 0},
+			 at_most(bytes / 2 / sizeof(struct sp_heap_batch), 65535), 4},
 		[SP_SECTION_SPANS] = {sizeof(struct sp_span),
 				      at_most(bytes / 4 / sizeof(struct sp_span), 262143),
 				      64},
