@@ -24,8 +24,6 @@ static _Atomic uint32_t epoch;
 void sp_span_capture_init(const struct sp_span_settings *wanted)
 {
 	sp_span_settings = *wanted;
-	if (wanted->has_exact_cpu)
-		sp_span_stack_init();
 	sp_span_is_initialised = true;
 }
 

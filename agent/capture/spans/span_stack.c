@@ -33,20 +33,24 @@ static void publish(const struct sp_span_thread *self, uint32_t label_set, uint3
 }
 
 /* What reading the thread's clock takes is between two readings as well: half of it on
- * either side. It is none of the program's. */
-static uint64_t reading_ns;
+ * either side. It is none of the program's. 0: not known yet. */
+static _Atomic uint64_t reading_ns;
 #define READINGS 32U
 
 void sp_span_stack_init(void)
 {
-	uint64_t before_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID), now_ns;
+	uint64_t before_ns, now_ns, least_ns = UINT64_MAX;
 
-	reading_ns = UINT64_MAX;
+	if (atomic_load_explicit(&reading_ns, memory_order_relaxed))
+		return;
+	before_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 	for (unsigned int i = 0; i < READINGS; i++, before_ns = now_ns) {
 		now_ns = sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
-		if (now_ns - before_ns < reading_ns)
-			reading_ns = now_ns - before_ns;
+		if (now_ns - before_ns < least_ns)
+			least_ns = now_ns - before_ns;
 	}
+	/* Others that do so at the same time find about the same. */
+	atomic_store_explicit(&reading_ns, least_ns, memory_order_relaxed);
 }
 
 static uint64_t thread_cpu_ns(void)
@@ -270,7 +274,7 @@ static struct moment read_moment(void)
 /* What the thread's clock has gone on since the last look; the next one is from now. */
 static void add_cpu(struct sp_span_frame *frame, struct moment now)
 {
-	uint64_t before_ns, spent_ns;
+	uint64_t before_ns, spent_ns, read_ns;
 
 	if (!sp_span_settings.has_exact_cpu)
 		return;
@@ -281,8 +285,9 @@ static void add_cpu(struct sp_span_frame *frame, struct moment now)
 	if (sp_unlikely(!before_ns))
 		return;
 	spent_ns = now.cpu_ns - before_ns;
-	if (sp_likely(spent_ns > reading_ns))
-		atomic_fetch_add_explicit(&frame->span->cpu_ns, spent_ns - reading_ns,
+	read_ns = atomic_load_explicit(&reading_ns, memory_order_relaxed);
+	if (sp_likely(spent_ns > read_ns))
+		atomic_fetch_add_explicit(&frame->span->cpu_ns, spent_ns - read_ns,
 					  memory_order_relaxed);
 }
 

@@ -149,7 +149,8 @@ void sp_span_finish_close(struct sp_span *span, uint64_t now_ticks);
 /* sp_span_close(), of a span of the table, where spans are on. */
 void sp_span_close_at(uint64_t handle, uint64_t now_ticks);
 
-/* Context: init, where CPU time is read from clocks. */
+/* Where CPU time is read from clocks, before a thread's first span: the first call of a
+ * process finds out what a reading takes, in 10 us. */
 void sp_span_stack_init(void);
 
 /* Context: signal, in a fork child. */
