@@ -42,8 +42,6 @@ struct record {
 extern SP_EXPORT SP_TLS void *otel_thread_ctx_v1;
 SP_TLS void *otel_thread_ctx_v1;
 
-static uint32_t callsite;
-
 SP_SAMPLING static bool read_context(struct sp_span_context *context)
 {
 	const struct record *record = otel_thread_ctx_v1;
@@ -146,14 +144,13 @@ static bool add_attributes(struct sp_span_labels *labels)
 
 static bool begin(const struct sp_spans_setup *setup)
 {
-	const struct sp_span_site site = {
+	static const struct sp_span_site site = {
 		.name = "otel span",
 		.target = "otel_thread_ctx_v1",
 		.source = SP_SPAN_SOURCE_OTEL_THREAD,
 	};
 
-	callsite = sp_span_callsite(&site);
-	sp_span_set_outside(read_context, callsite);
+	sp_span_set_outside(read_context, &site);
 	if (setup->labels[0]) {
 		sp_otel_key_names_begin(setup->labels);
 		sp_sample_label_source(has_attributes, add_attributes);

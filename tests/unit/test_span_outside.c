@@ -18,10 +18,12 @@ static bool read_said(struct sp_span_context *context)
 
 static void begin(bool has_ids)
 {
+	static const struct sp_span_site outside = {.name = "outside"};
+
 	settings = (struct sp_span_settings){
 		.probability_millionths = 1000000, .has_ids = has_ids, .labels = "user"};
 	begin_spans(&settings, UINT64_C(16) << 20);
-	sp_span_set_outside(read_said, site("outside"));
+	sp_span_set_outside(read_said, &outside);
 }
 
 static void setup(void)
@@ -138,7 +140,20 @@ START_TEST(each_look_without_room_is_counted)
 }
 END_TEST
 
-/* The callsite is there from the start, in every program. */
+/* Of a program without such spans no part of the recording is used for them. */
+START_TEST(callsite_is_made_with_the_first)
+{
+	has_context = false;
+	ck_assert_ptr_null(current_name());
+	ck_assert_uint_eq(sp_recording_used(recorded(), SP_SECTION_CALLSITES), 0);
+	has_context = true;
+	for (unsigned int i = 0; i < 3; i++) {
+		ck_assert_str_eq(current_name(), "outside");
+		ck_assert_uint_eq(sp_recording_used(recorded(), SP_SECTION_CALLSITES), 1);
+	}
+}
+END_TEST
+
 START_TEST(reporter_thread_makes_no_haste_without_a_span)
 {
 	const struct sp_collector collector = {
@@ -165,6 +180,7 @@ int main(void)
 	tcase_add_test(tc, ids_are_those_said_at_the_moment);
 	tcase_add_test(tc, nothing_is_known_in_another_recording);
 	tcase_add_test(tc, each_look_without_room_is_counted);
+	tcase_add_test(tc, callsite_is_made_with_the_first);
 	tcase_add_test(tc, reporter_thread_makes_no_haste_without_a_span);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

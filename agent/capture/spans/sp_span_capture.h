@@ -158,10 +158,11 @@ bool sp_span_is_label_recorded(const char *key);
 /*
  * Context: init. Samples of a thread for which read() says what span it is in, by
  * whatever means, count for a span of that callsite within the thread's own.
- * read() is called in the handler and in heap hooks, on the thread in question.
+ * read() is called in the handler and in heap hooks, on the thread in question. site,
+ * which has to stay, becomes a callsite when there is the first such sample.
  */
 void sp_span_set_outside(bool (*read)(struct sp_span_context *context),
-			 uint32_t callsite);
+			 const struct sp_span_site *site);
 
 /* --- life of threads and processes --- */
 

@@ -12,7 +12,9 @@
 SP_SAMPLING_DATA static _Atomic uint64_t root_handle;
 SP_SAMPLING_DATA static _Atomic uint32_t root_label_set;
 SP_SAMPLING_DATA static bool (*_Atomic read_outside)(struct sp_span_context *context);
-static uint32_t outside_callsite;
+/* In this recording; UINT32_MAX: it is not made yet. */
+static _Atomic uint32_t outside_callsite;
+static const struct sp_span_site *outside_site;
 
 uint64_t sp_span_current(void)
 {
@@ -131,10 +133,12 @@ void sp_span_label(uint64_t handle, const char *key, const char *value)
 
 /* --- what samples read --- */
 
-void sp_span_set_outside(bool (*read)(struct sp_span_context *context), uint32_t callsite)
+void sp_span_set_outside(bool (*read)(struct sp_span_context *context),
+			 const struct sp_span_site *site)
 {
-	outside_callsite = callsite;
-	/* Release: the callsite is there for whoever sees the function. */
+	outside_site = site;
+	atomic_store_explicit(&outside_callsite, UINT32_MAX, memory_order_relaxed);
+	/* Release: the site is there for whoever sees the function. */
 	atomic_store_explicit(&read_outside, read, memory_order_release);
 }
 
@@ -174,17 +178,35 @@ static bool is_whole(uint32_t found, const struct sp_span_labels *labels)
 		return false;
 	path = sp_recording_item(&sp_span_recording, SP_SECTION_SPAN_PATHS,
 				 set->path - 1);
-	return path->callsite == outside_callsite;
+	return path->callsite ==
+	       atomic_load_explicit(&outside_callsite, memory_order_relaxed);
+}
+
+/* Most programs have none. Whoever makes it at the same time makes the same. UINT32_MAX
+ * when there is no room. */
+static uint32_t find_outside_callsite(void)
+{
+	uint32_t callsite = atomic_load_explicit(&outside_callsite, memory_order_relaxed);
+
+	if (sp_likely(callsite != UINT32_MAX))
+		return callsite;
+	callsite = sp_span_callsite(outside_site);
+	atomic_store_explicit(&outside_callsite, callsite, memory_order_relaxed);
+	return callsite;
 }
 
 static SP_NOINLINE uint32_t find_outside(uint32_t label_set,
 					 const struct sp_span_context *context)
 {
 	const struct sp_label_set *set = set_at(label_set);
-	uint32_t path = sp_span_path(outside_callsite, set->path), found;
-	struct sp_span_labels labels = {
-		.path = path == UINT32_MAX ? set->path : path + 1,
-	};
+	uint32_t callsite = find_outside_callsite(), path, found;
+	struct sp_span_labels labels = {.path = set->path};
+
+	if (callsite == UINT32_MAX)
+		return label_set;
+	path = sp_span_path(callsite, set->path);
+	if (path != UINT32_MAX)
+		labels.path = path + 1;
 
 	memcpy(labels.texts, set->labels, sizeof(labels.texts));
 	if (sp_span_settings.has_ids) {
@@ -206,8 +228,7 @@ static uint32_t add_outside(uint32_t label_set)
 	struct sp_span_context context;
 	uint32_t found;
 
-	if (!read || outside_callsite == UINT32_MAX || !sp_span_is_on() ||
-	    !read(&context))
+	if (!read || !sp_span_is_on() || !read(&context))
 		return label_set;
 	found = known_outside(label_set, &context);
 	return sp_likely(found) ? found : find_outside(label_set, &context);
