@@ -214,6 +214,9 @@ struct sp_slot *sp_thread_adopt(int tid, uint64_t entry_address)
 {
 	struct sp_slot *slot = claim_any();
 
+	/* Many may be found at one look. */
+	if (!slot && take_more())
+		slot = claim_any();
 	if (!slot) {
 		sp_recording_count(&sp_capture.recording, SP_LOSS_NO_SLOT, 1);
 		return NULL;
