@@ -46,6 +46,23 @@
 #define RINGS_AHEAD_MAX 64U
 #define SLOTS_AHEAD 32U
 
+/* Threads of the kernel are never sampled. A slot has its group when its thread lives. */
+static bool may_want_ring(const struct sp_recording *recording,
+			  const struct sp_slot *slot)
+{
+	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+	uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
+	const struct sp_group *groups =
+		sp_recording_item(recording, SP_SECTION_GROUPS, 0);
+
+	if (state == SP_SLOT_FREE ||
+	    atomic_load_explicit(&slot->ring, memory_order_relaxed))
+		return false;
+	return state != SP_SLOT_LIVE ||
+	       sp_atomic_value(&groups[group % SP_GROUPS].entry_address) !=
+		       SP_ENTRY_KERNEL_WORKER;
+}
+
 static void keep_storage_ahead(struct sp_collector *collector)
 {
 	struct sp_recording *recording = collector->recording;
@@ -54,15 +71,9 @@ static void keep_storage_ahead(struct sp_collector *collector)
 					     memory_order_relaxed);
 	uint64_t without_ring = 0;
 
-	for (uint64_t i = 0; i < slots && without_ring < RINGS_AHEAD_MAX; i++) {
-		const struct sp_slot *slot =
-			sp_recording_item(recording, SP_SECTION_SLOTS, i);
-
-		without_ring +=
-			atomic_load_explicit(&slot->state, memory_order_relaxed) !=
-				SP_SLOT_FREE &&
-			!atomic_load_explicit(&slot->ring, memory_order_relaxed);
-	}
+	for (uint64_t i = 0; i < slots && without_ring < RINGS_AHEAD_MAX; i++)
+		without_ring += may_want_ring(
+			recording, sp_recording_item(recording, SP_SECTION_SLOTS, i));
 	sp_ring_pool_grow(recording,
 			  without_ring < RINGS_AHEAD ? RINGS_AHEAD : without_ring);
 	if (live + SLOTS_AHEAD > sp_recording_reserved(recording, SP_SECTION_SLOTS))
