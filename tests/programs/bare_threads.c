@@ -10,9 +10,9 @@
  *   c11          two threads of thrd_create() work for 1.2 s of CPU time each
  *   notify       a timer's thread does; the C library makes it by itself
  *   strangers    raw clone() threads do, of a program that sleeps
- *   polling      a thread of the kernel's, io_uring's, polls for the program, which
- * sleeps; status 77 where the kernel has none no_files     no file can be opened any more
- * when the program ends
+ *   no_files     no file can be opened any more when the program ends
+ *   polling      a thread of the kernel's polls for the program, which sleeps
+ *                (status 77: none does here)
  */
 #include "burn.h"
 
