@@ -198,6 +198,7 @@ static bool prepare_capture(void)
 			: SP_STACK_FRAMES_MAX - 1;
 	sp_capture.timers_max = timers_allowed();
 	sp_capture.drain = sp_own_recording_drain;
+	sp_capture.note = sp_own_recording_note;
 	sp_capture.begin_in_child = sp_fork_child_begin;
 	sp_capture.bring_hooks_back = sp_alloc_come_back;
 	sp_capture.goes_on = sp_agent_hook_calls.goes_on;

@@ -25,6 +25,9 @@
 /* What whoever finds none adds. */
 #define RINGS_IN_NEED 8
 #define SLOTS_IN_NEED 128
+/* Often enough for what a killed process used to be known to a hundredth of a second or
+ * two, and seldom enough to cost nothing. */
+#define NOTE_PERIOD_NS (SP_NS_PER_SECOND / 50)
 
 static uint64_t span_ticks(void)
 {
@@ -123,4 +126,23 @@ void sp_own_recording_drain(void)
 	}
 	atomic_fetch_sub(&sp_capture.handlers_running, 1);
 	sp_signals_release(mask);
+}
+
+static bool is_note_due(void)
+{
+	const struct sp_recording_header *header = sp_capture.recording.header;
+	uint64_t last_ns = atomic_load_explicit(&header->last_update_monotonic_ns,
+						memory_order_relaxed);
+
+	return sp_clock_monotonic_ns() - last_ns >= NOTE_PERIOD_NS;
+}
+
+/* The handler has all signals blocked, as sp_own_recording_drain() must have. */
+void sp_own_recording_note(struct sp_slot *slot)
+{
+	if (!is_note_due() || !sp_hooks_is_own_process() ||
+	    !sp_absorber_try_lock(&sp_agent.absorber, (uint32_t)sp_syscall0(SYS_gettid)))
+		return;
+	sp_collector_note_clocks(&sp_capture.recording, slot);
+	sp_absorber_unlock(&sp_agent.absorber);
 }

@@ -193,4 +193,8 @@ SP_SAMPLING void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_per
 	if (sp_unlikely(result.end == SP_UNWIND_NO_MODULE))
 		sp_capture_wake_reporter();
 	look_after_ring(ring);
+	if (sp_unlikely(!atomic_load_explicit(&sp_capture.has_reporter_thread,
+					      memory_order_relaxed)) &&
+	    sp_capture.note)
+		sp_capture.note(slot);
 }

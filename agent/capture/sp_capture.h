@@ -52,8 +52,10 @@ struct sp_capture {
 	_Atomic uint32_t timers_armed;
 	uint32_t timers_max; /* half of RLIMIT_SIGPENDING stays the program's */
 	/* Set by the agent: drain the rings and take storage, by whoever cannot wait for
-	 * the reporter thread; begin in a fork child. */
+	 * the reporter thread; note what clocks and counters say, by the handler where
+	 * there is none; begin in a fork child. */
 	void (*drain)(void);
+	void (*note)(struct sp_slot *slot);
 	void (*begin_in_child)(void);
 	/* Calls of the allocator that go past our hooks meet them again. */
 	void (*bring_hooks_back)(void);

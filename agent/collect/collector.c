@@ -94,12 +94,11 @@ void sp_collector_keep_ahead(struct sp_collector *collector)
 
 /* Entry functions of threads are plain addresses until somebody who knows the
  * modules writes them as frames. */
-static void name_groups(struct sp_collector *collector)
+static void name_groups(struct sp_recording *recording)
 {
 	const struct sp_unwind_snapshot *snapshot =
 		atomic_load_explicit(&sp_unwind_snapshot, memory_order_acquire);
-	struct sp_group *groups =
-		sp_recording_item(collector->recording, SP_SECTION_GROUPS, 0);
+	struct sp_group *groups = sp_recording_item(recording, SP_SECTION_GROUPS, 0);
 
 	for (uint32_t i = 1; i < SP_GROUPS && snapshot; i++) {
 		uint64_t address = atomic_load_explicit(&groups[i].entry_address,
@@ -118,25 +117,10 @@ static void name_groups(struct sp_collector *collector)
 	}
 }
 
-static void read_usage(struct sp_collector *collector)
-{
-	struct sp_recording_header *header = collector->recording->header;
-	struct sp_cpu_usage usage;
-
-	sp_cpu_usage_read(&usage);
-	atomic_store_explicit(&header->process_user_ns,
-			      usage.user_ns - header->earlier_user_ns,
-			      memory_order_relaxed);
-	atomic_store_explicit(&header->process_system_ns,
-			      usage.system_ns - header->earlier_system_ns,
-			      memory_order_relaxed);
-}
-
 /* Better from round to round; of a process that ends after less than one, as good as can
  * be. */
-static void calibrate_cycles(struct sp_collector *collector)
+static void calibrate_cycles(struct sp_recording_header *header)
 {
-	struct sp_recording_header *header = collector->recording->header;
 	uint64_t elapsed_ns, cycles, cycles_per_second;
 
 	sp_clock_read_both(&elapsed_ns, &cycles);
@@ -260,8 +244,7 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	struct sp_recording_header *header = collector->recording->header;
 
 	collector->last_clocks_ns = now_ns;
-	name_groups(collector);
-	read_usage(collector);
+	name_groups(collector->recording);
 	sp_collector_read_clocks(collector);
 	publish_heap(collector);
 	if (is_final && header->heap_rate_bytes)
@@ -269,6 +252,33 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	atomic_store_explicit(&header->last_update_monotonic_ns, now_ns,
 			      memory_order_relaxed);
 	atomic_store_explicit(&header->are_clocks_final, is_final, memory_order_relaxed);
+}
+
+static bool has_named_group(const struct sp_recording *recording,
+			    const struct sp_slot *slot)
+{
+	const struct sp_group *groups =
+		sp_recording_item(recording, SP_SECTION_GROUPS, 0);
+	uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
+
+	return group == SP_GROUP_UNKNOWN ||
+	       atomic_load_explicit(&groups[group % SP_GROUPS].entry_frame,
+				    memory_order_relaxed);
+}
+
+void sp_collector_note_clocks(struct sp_recording *recording, struct sp_slot *slot)
+{
+	struct sp_recording_header *header = recording->header;
+
+	calibrate_cycles(header);
+	/* All of them are many lines of the cache. */
+	if (!has_named_group(recording, slot))
+		name_groups(recording);
+	sp_collector_read_thread_clock(header, slot);
+	sp_collector_read_process_clock(header);
+	sp_heap_capture_publish(recording);
+	atomic_store_explicit(&header->last_update_monotonic_ns, sp_clock_monotonic_ns(),
+			      memory_order_relaxed);
 }
 
 /* Locked, for reporters of events; when all have failed nobody need know of spans. */
@@ -310,7 +320,7 @@ uint64_t sp_collector_round(struct sp_collector *collector, bool is_final)
 	bool is_awake;
 
 	/* First: whoever is told of times is told by the rate that is known now. */
-	calibrate_cycles(collector);
+	calibrate_cycles(collector->recording->header);
 	/* Each time: it takes note of when that was. */
 	is_awake = has_worked(collector, now_ns);
 	if (is_final || now_ns - collector->last_heap_ns >= HEAP_PERIOD_NS) {

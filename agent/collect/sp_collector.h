@@ -85,6 +85,18 @@ void sp_collector_list_threads(struct sp_collector *collector);
 /* Reads the CPU clocks of all live threads and of the process. */
 void sp_collector_read_clocks(struct sp_collector *collector);
 
+/* Context: signal. That of one thread that lives, or that of the process. */
+void sp_collector_read_thread_clock(const struct sp_recording_header *header,
+				    struct sp_slot *slot);
+void sp_collector_read_process_clock(struct sp_recording_header *header);
+
+/*
+ * Context: signal, consumer lock held. What a round says of clocks and counters, of this
+ * thread and the process: for whoever is sampled where no thread does rounds, so that a
+ * kill does not lose it.
+ */
+void sp_collector_note_clocks(struct sp_recording *recording, struct sp_slot *slot);
+
 enum sp_profile_kind {
 	SP_PROFILE_CPU,
 	SP_PROFILE_HEAP,

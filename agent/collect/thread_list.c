@@ -194,6 +194,34 @@ static uint64_t read_thread_clock(const struct sp_recording_header *header, uint
 		       : 0;
 }
 
+void sp_collector_read_thread_clock(const struct sp_recording_header *header,
+				    struct sp_slot *slot)
+{
+	uint64_t cpu_ns = read_thread_clock(
+		header, atomic_load_explicit(&slot->tid, memory_order_relaxed));
+
+	/* Its thread may have ended in between and said its final time. */
+	if (cpu_ns &&
+	    atomic_load_explicit(&slot->state, memory_order_acquire) == SP_SLOT_LIVE)
+		atomic_store_explicit(&slot->cpu_ns, cpu_ns, memory_order_relaxed);
+}
+
+void sp_collector_read_process_clock(struct sp_recording_header *header)
+{
+	struct sp_cpu_usage usage;
+
+	sp_cpu_usage_read(&usage);
+	atomic_store_explicit(&header->process_user_ns,
+			      usage.user_ns - header->earlier_user_ns,
+			      memory_order_relaxed);
+	atomic_store_explicit(&header->process_system_ns,
+			      usage.system_ns - header->earlier_system_ns,
+			      memory_order_relaxed);
+	atomic_store_explicit(&header->process_cpu_ns,
+			      usage.cpu_ns - header->earlier_cpu_ns,
+			      memory_order_relaxed);
+}
+
 void sp_collector_read_clocks(struct sp_collector *collector)
 {
 	struct sp_recording_header *header = collector->recording->header;
@@ -201,18 +229,10 @@ void sp_collector_read_clocks(struct sp_collector *collector)
 
 	for (uint64_t i = 0; i < slots; i++) {
 		struct sp_slot *slot = slot_at(collector, i);
-		uint64_t cpu_ns;
 
-		if (atomic_load_explicit(&slot->state, memory_order_acquire) !=
+		if (atomic_load_explicit(&slot->state, memory_order_acquire) ==
 		    SP_SLOT_LIVE)
-			continue;
-		cpu_ns = read_thread_clock(
-			header, atomic_load_explicit(&slot->tid, memory_order_relaxed));
-		/* Its thread may have ended in between and said its final time. */
-		if (cpu_ns && atomic_load_explicit(&slot->state, memory_order_acquire) ==
-				      SP_SLOT_LIVE)
-			atomic_store_explicit(&slot->cpu_ns, cpu_ns,
-					      memory_order_relaxed);
+			sp_collector_read_thread_clock(header, slot);
 	}
 	if (collector->own_tid)
 		atomic_store_explicit(&header->agent_cpu_ns,
@@ -220,8 +240,5 @@ void sp_collector_read_clocks(struct sp_collector *collector)
 					      sp_clock_read_ns(CLOCK_THREAD_CPUTIME_ID),
 				      memory_order_relaxed);
 	/* The process last: it is never less than the sum of its threads. */
-	atomic_store_explicit(&header->process_cpu_ns,
-			      sp_clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) -
-				      header->earlier_cpu_ns,
-			      memory_order_relaxed);
+	sp_collector_read_process_clock(header);
 }

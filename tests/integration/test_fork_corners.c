@@ -175,10 +175,46 @@ START_TEST(recording_of_a_child_without_environment_is_where_its_parents_was)
 }
 END_TEST
 
+/* As a worker of php-fpm: it has no thread of ours, and no end. */
+START_TEST(killed_child_keeps_its_clocks_and_counters)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"fork_corners", "killed", NULL},
+	};
+	struct victim *victim = victim_run(&setup);
+	const char *const recover[] = {"recover", "-o", victim->profiles,
+				       victim->recordings, NULL};
+	struct heap_profile *heap;
+	struct heap_account account;
+	double user_s, system_s;
+	char path[PATH_MAX];
+	int child;
+
+	victim_assert_success(victim);
+	child = (int)victim_number(victim->output, "child_pid");
+	ck_assert_int_eq(victim_cli(recover), 0);
+	heap = heap_profile_read(heap_profile_path(victim, child, "heap", path), "heap");
+	account = heap_profile_account(heap);
+	ck_assert_msg(account.allocations == 1000 && account.bytes == 100000 &&
+			      account.frees == 1000,
+		      "%.0f allocations of %.0f bytes, %.0f frees", account.allocations,
+		      account.bytes, account.frees);
+	/* 300 ms, but for the last period, the tick it waits for, and the pause between
+	 * two notes. */
+	user_s = heap_profile_told(heap, ", user ");
+	system_s = heap_profile_told(heap, " s, system ");
+	ck_assert_msg(user_s + system_s > 0.25, "user %.3f s, system %.3f s", user_s,
+		      system_s);
+	heap_profile_free(heap);
+	victim_free(victim);
+}
+END_TEST
+
 static void add(TCase *tcase)
 {
 	tcase_add_test(tcase,
 		       recording_of_a_child_without_environment_is_where_its_parents_was);
+	tcase_add_test(tcase, killed_child_keeps_its_clocks_and_counters);
 	tcase_add_test(tcase, child_that_nobody_knows_of_is_harmless);
 	tcase_add_test(tcase, vfork_child_of_a_child_begins_no_recording);
 	tcase_add_test(tcase, child_of_a_small_stack_is_profiled);

@@ -15,6 +15,8 @@
  *                    prints its number
  *   vfork_allocates  a vfork child allocates at length
  *   no_environment   a child whose parent has cleared its environment is killed
+ *   killed           a child allocates 1000 blocks of 100 bytes, frees them, burns and is
+ *                    killed; prints its number
  *   abort_and_jump   a child's handler of SIGABRT jumps out of abort(), and it goes on
  */
 #include "burn.h"
@@ -33,6 +35,8 @@
 #define CHILDREN 20
 #define TICKS_MIN 8
 #define BLOCKS 512
+#define KILLED_BLOCKS 1000
+#define KILLED_BLOCK_BYTES 100
 /* The kernel copies the tables of that for some tens to hundreds of microseconds. */
 #define COPIED_BYTES ((size_t)256 << 20)
 #define JUMP_TRIES 200
@@ -325,26 +329,39 @@ static int run_abort_and_jump(void)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 5 ? 0 : 4;
 }
 
-static int run_no_environment(void)
+static int run_killed(int blocks)
 {
 	int status = 0;
-	pid_t child;
+	pid_t child = fork();
 
-	clearenv();
-	child = fork();
 	if (child == 0) {
+		for (int i = 0; i < blocks; i++) {
+			void *volatile block = malloc(KILLED_BLOCK_BYTES);
+
+			free(block);
+		}
 		child_work();
 		raise(SIGKILL);
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		return 1;
+	if (blocks)
+		printf("child_pid=%d\n", (int)child);
 	return !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
+}
+
+static int run_no_environment(void)
+{
+	clearenv();
+	return run_killed(0);
 }
 
 int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "no_environment") == 0)
 		return run_no_environment();
+	if (argc > 1 && strcmp(argv[1], "killed") == 0)
+		return run_killed(KILLED_BLOCKS);
 	if (argc > 1 && strcmp(argv[1], "abort_and_jump") == 0)
 		return run_abort_and_jump();
 	if (argc > 1 && strcmp(argv[1], "small_stack") == 0)
