@@ -59,6 +59,28 @@ static int touch(void *memory, uint64_t size_bytes)
 	return err == -EFAULT ? -ENOSPC : err;
 }
 
+#ifndef F_GET_SEALS
+#define F_GET_SEALS 1034 /* Linux 3.17 */
+#endif
+
+/*
+ * Are the file's pages memory? Only such a file may have seals. Elsewhere to touch a page
+ * for the first time may be to wait for a journal, a server or a daemon. Asked once in a
+ * process: what confines the program later, or a fork child, need not allow it.
+ */
+static bool is_memory(int fd, uint64_t device)
+{
+	static bool is_asked, has_seals;
+	static uint64_t asked_device;
+
+	if (!is_asked) {
+		has_seals = (int)sp_syscall3(SYS_fcntl, fd, F_GET_SEALS, 0) >= 0;
+		asked_device = device;
+		is_asked = true;
+	}
+	return has_seals && device == asked_device;
+}
+
 void sp_recording_keep_pages_small(struct sp_recording *recording, void *memory,
 				   uint64_t size_bytes, int fd)
 {
@@ -69,6 +91,7 @@ void sp_recording_keep_pages_small(struct sp_recording *recording, void *memory,
 		fd >= 0 && sp_syscall2(SYS_fstat, fd, &status) == 0 &&
 		status.st_blksize >= (blksize_t)SP_LARGE_PAGE_BYTES &&
 		touch(memory, 0) == 0;
+	recording->is_in_memory = fd >= 0 && is_memory(fd, recording->device);
 }
 
 int sp_recording_take_of_file(const struct sp_recording *recording, void *memory, int fd,
@@ -95,13 +118,6 @@ static int allocate(const struct sp_recording *recording, uint64_t offset,
 	return err;
 }
 
-/* There to touch a page for the first time may be to wait for a journal. What is no disk
- * has a device number without a major one. */
-static bool is_on_disk(const struct sp_recording *recording)
-{
-	return recording->device >> 8 & 0xfff;
-}
-
 static int take_storage(struct sp_recording *recording, uint64_t offset,
 			uint64_t size_bytes, int fd)
 {
@@ -114,7 +130,7 @@ static int take_storage(struct sp_recording *recording, uint64_t offset,
 		is_taken = err == 0;
 		if (err != 0 && err != -EOPNOTSUPP && err != -EINTR)
 			return err;
-		if (is_taken && fd >= 0 && !is_on_disk(recording))
+		if (is_taken && fd >= 0 && recording->is_in_memory)
 			return 0;
 	}
 	/* It may be closed, if the recording is made already: see recording_create.c. */

@@ -413,6 +413,7 @@ struct sp_recording {
 	bool is_file; /* else anonymous: does not outlive the process */
 	/* fallocate() would take large pages; touching takes small ones. */
 	bool has_large_pages;
+	bool is_in_memory;   /* the file is: no first touch of a page waits */
 	char path[PATH_MAX]; /* "" when anonymous */
 	int wanted_error;    /* why the wanted directory did not take it; 0: it did */
 	uint64_t device, inode;

@@ -3,9 +3,18 @@
  */
 #include "test_storage_fixture.h"
 
+#include "sp_pages.h"
+
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
 
 /* --- places --- */
 
@@ -205,6 +214,56 @@ static void chroot_later_does_no_harm(void)
 	require(tally.dropped_samples < tally.all_samples);
 }
 
+/* A file system that is no disk itself, but may have its files on one. */
+static void mount_overlay(char *place, size_t place_bytes)
+{
+	char options[256];
+
+	if (unshare(CLONE_NEWNS) != 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || chdir(folder) != 0)
+		_exit(SKIPPED);
+	require(mkdir("lower", 0700) == 0 && mkdir("upper", 0700) == 0);
+	require(mkdir("work", 0700) == 0 && mkdir("place", 0700) == 0);
+	snprintf(options, sizeof(options),
+		 "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", folder, folder,
+		 folder);
+	snprintf(place, place_bytes, "%s/place", folder);
+	if (mount("overlay", place, "overlay", 0, options) != 0)
+		_exit(SKIPPED);
+}
+
+/* By this process. */
+static bool is_touched(int pagemap, const void *page)
+{
+	uint64_t entry = 0;
+
+	require(pread(pagemap, &entry, sizeof(entry),
+		      (off_t)((uintptr_t)page / SP_PAGE_BYTES * sizeof(entry))) ==
+		sizeof(entry));
+	return entry >> 63;
+}
+
+static void where_touching_may_wait_no_page_is_left_for_later(void)
+{
+	char place[128];
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	mount_overlay(place, sizeof(place));
+	begin_recording(place, BYTES_MAX, true);
+	if (pagemap < 0 || madvise(recording.header, 0, MADV_POPULATE_WRITE) != 0)
+		_exit(SKIPPED);
+	for (unsigned int kind = 0; kind < SP_SECTION_COUNT; kind++) {
+		const struct sp_section *section = &recording.header->sections[kind];
+		uint64_t bytes =
+			sp_recording_reserved(&recording, kind) * section->item_bytes;
+
+		for (uint64_t at = 0; at < bytes; at += SP_PAGE_BYTES)
+			require(is_touched(
+				pagemap,
+				sp_recording_at(&recording, section->offset + at)));
+	}
+}
+
 static void (*const cases[])(void) = {
 	wanted_directory_is_used_alone,
 	missing_wanted_directory_gives_way_to_the_output,
@@ -220,6 +279,7 @@ static void (*const cases[])(void) = {
 	directory_in_its_place_does_no_harm,
 	own_file_is_removed,
 	chroot_later_does_no_harm,
+	where_touching_may_wait_no_page_is_left_for_later,
 };
 
 START_TEST(recording_lives_wherever_its_file_is)
