@@ -122,6 +122,17 @@ START_TEST(nothing_is_known_in_another_recording)
 }
 END_TEST
 
+/* Threads of a fork child may look before its sources of spans have begun. */
+START_TEST(callsite_is_not_another_recordings)
+{
+	ck_assert_str_eq(current_name(), "outside");
+	end_spans();
+	begin_spans(&settings, UINT64_C(16) << 20);
+	create("span", SP_SPAN_NONE);
+	ck_assert_str_eq(current_name(), "outside");
+}
+END_TEST
+
 START_TEST(each_look_without_room_is_counted)
 {
 	uint64_t capacity, looks = 10, before;
@@ -179,6 +190,7 @@ int main(void)
 	tcase_add_test(tc, labels_of_the_threads_own_span_stay);
 	tcase_add_test(tc, ids_are_those_said_at_the_moment);
 	tcase_add_test(tc, nothing_is_known_in_another_recording);
+	tcase_add_test(tc, callsite_is_not_another_recordings);
 	tcase_add_test(tc, each_look_without_room_is_counted);
 	tcase_add_test(tc, callsite_is_made_with_the_first);
 	tcase_add_test(tc, reporter_thread_makes_no_haste_without_a_span);

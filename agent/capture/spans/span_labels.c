@@ -276,4 +276,6 @@ void sp_span_labels_forked(void)
 	atomic_store_explicit(&root_handle, 0, memory_order_relaxed);
 	atomic_store_explicit(&root_label_set, 0, memory_order_relaxed);
 	atomic_store_explicit(&outside_memo, 0, memory_order_relaxed);
+	/* Other threads may look before the sources of spans begin again. */
+	atomic_store_explicit(&outside_callsite, UINT32_MAX, memory_order_relaxed);
 }
