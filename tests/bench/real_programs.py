@@ -114,6 +114,8 @@ def python_program(rounds, environment=None):
             "    d = {str(i): [i, {'k': 'v' * (i % 10)}] for i in range(20000)}\n"
             "    s = json.dumps(d); assert len(json.loads(s)) == 20000\n"
             "print(len(s))\n")
+    # Else each run has its dictionaries in another order, and its own time.
+    environment = dict(environment or {}, PYTHONHASHSEED="0")
     return Program("python3", ["/usr/bin/python3", "-c", code], environment)
 
 
