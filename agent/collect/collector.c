@@ -46,20 +46,26 @@
 #define RINGS_AHEAD_MAX 64U
 #define SLOTS_AHEAD 32U
 
-/* Threads of the kernel are never sampled. A slot has its group when its thread lives. */
+/* Of a thread that lives. */
+static const struct sp_group *group_of(const struct sp_recording *recording,
+				       const struct sp_slot *slot)
+{
+	uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
+
+	return sp_recording_item(recording, SP_SECTION_GROUPS, group % SP_GROUPS);
+}
+
+/* Threads of the kernel are never sampled. */
 static bool may_want_ring(const struct sp_recording *recording,
 			  const struct sp_slot *slot)
 {
 	uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
-	uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
-	const struct sp_group *groups =
-		sp_recording_item(recording, SP_SECTION_GROUPS, 0);
 
 	if (state == SP_SLOT_FREE ||
 	    atomic_load_explicit(&slot->ring, memory_order_relaxed))
 		return false;
 	return state != SP_SLOT_LIVE ||
-	       sp_atomic_value(&groups[group % SP_GROUPS].entry_address) !=
+	       sp_atomic_value(&group_of(recording, slot)->entry_address) !=
 		       SP_ENTRY_KERNEL_WORKER;
 }
 
@@ -254,16 +260,14 @@ static void follow_clocks(struct sp_collector *collector, uint64_t now_ns, bool 
 	atomic_store_explicit(&header->are_clocks_final, is_final, memory_order_relaxed);
 }
 
+/* Nobody saw those start that have no address. */
 static bool has_named_group(const struct sp_recording *recording,
 			    const struct sp_slot *slot)
 {
-	const struct sp_group *groups =
-		sp_recording_item(recording, SP_SECTION_GROUPS, 0);
-	uint32_t group = atomic_load_explicit(&slot->group, memory_order_relaxed);
+	const struct sp_group *group = group_of(recording, slot);
 
-	return group == SP_GROUP_UNKNOWN ||
-	       atomic_load_explicit(&groups[group % SP_GROUPS].entry_frame,
-				    memory_order_relaxed);
+	return !sp_atomic_value(&group->entry_address) ||
+	       sp_atomic_value(&group->entry_frame);
 }
 
 void sp_collector_note_clocks(struct sp_recording *recording, struct sp_slot *slot)

@@ -37,7 +37,7 @@ static void publish(const struct sp_span_thread *self, uint32_t label_set, uint3
 static _Atomic uint64_t reading_ns;
 #define READINGS 32U
 
-void sp_span_stack_init(void)
+void sp_span_measure_reading(void)
 {
 	uint64_t before_ns, now_ns, least_ns = UINT64_MAX;
 

@@ -151,7 +151,7 @@ void sp_span_close_at(uint64_t handle, uint64_t now_ticks);
 
 /* Where CPU time is read from clocks, before a thread's first span: the first call of a
  * process finds out what a reading takes, in 10 us. */
-void sp_span_stack_init(void);
+void sp_span_measure_reading(void);
 
 /* Context: signal, in a fork child. */
 void sp_span_stack_forked(void);

@@ -41,7 +41,7 @@ static struct sp_span_thread *begin_thread(struct sp_slot *slot)
 	self->slot = slot;
 	seed_numbers(self);
 	if (sp_span_settings.has_exact_cpu)
-		sp_span_stack_init();
+		sp_span_measure_reading();
 	if (sp_span_settings.has_allocations)
 		sp_heap_count_for_spans();
 	/* Threads have their counters before they run. */

@@ -255,8 +255,8 @@ static bool fill_from_cell(struct sp_cpu_profile *profile, const struct sp_cell 
 	return true;
 }
 
-static bool fill_unsampled(struct sp_cpu_profile *profile, uint64_t index,
-			   struct sp_view_sample *sample)
+static bool fill_extra(struct sp_cpu_profile *profile, uint64_t index,
+		       struct sp_view_sample *sample)
 {
 	uint64_t entry_frame = 0;
 	uint64_t ns;
@@ -298,7 +298,7 @@ static int next_sample(void *cursor, struct sp_view_sample *sample)
 				   sample))
 			return 1;
 	while (profile->next_extra < EXTRA_SAMPLES)
-		if (fill_unsampled(profile, profile->next_extra++, sample))
+		if (fill_extra(profile, profile->next_extra++, sample))
 			return 1;
 	return 0;
 }
