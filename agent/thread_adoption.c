@@ -59,27 +59,24 @@ static bool is_signal_blocked(int tid)
 
 /* One of the kernel's own has no stack of the program's and takes no signal, but its time
  * is the program's. The others that block ours show as unknown threads. */
-static void begin_without_timer(int tid)
+static bool begin_without_timer(int tid)
 {
-	if (sp_process_is_kernel_worker(tid))
-		sp_thread_adopt(tid, SP_ENTRY_KERNEL_WORKER);
+	return sp_process_is_kernel_worker(tid) &&
+	       sp_thread_adopt(tid, SP_ENTRY_KERNEL_WORKER);
 }
 
-void sp_thread_adoption_begin(int tid, bool is_main)
+bool sp_thread_adoption_begin(int tid, bool is_main)
 {
 	bool is_here = tid == (int)sp_syscall0(SYS_gettid);
 	struct sp_slot *slot;
 	uint64_t low, high;
 
 	/* A dying thread, whose time is counted already, blocks all signals too. */
-	if (is_here ? is_blocked_here() : is_signal_blocked(tid)) {
-		if (!is_here)
-			begin_without_timer(tid);
-		return;
-	}
+	if (is_here ? is_blocked_here() : is_signal_blocked(tid))
+		return !is_here && begin_without_timer(tid);
 	slot = sp_thread_adopt(tid, is_main ? getauxval(AT_ENTRY) : 0);
 	if (!slot)
-		return;
+		return false;
 	if (is_main) {
 		sp_thread_adoption_main_stack(&low, &high);
 		atomic_store_explicit(&slot->stack_low, low, memory_order_relaxed);
@@ -90,6 +87,7 @@ void sp_thread_adoption_begin(int tid, bool is_main)
 		sp_heap_thread_begin(slot);
 	}
 	sp_cpu_timer_arm(slot);
+	return true;
 }
 
 void sp_thread_adoption_end(struct sp_slot *slot, uint64_t cpu_ns)

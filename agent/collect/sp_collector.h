@@ -17,7 +17,8 @@ struct sp_span_reporters;
 
 /* What the collector does to threads is the hooks' business; it only asks. */
 struct sp_collector_calls {
-	void (*adopt_thread)(int tid, bool is_main);
+	/* False: it stays without a slot. */
+	bool (*adopt_thread)(int tid, bool is_main);
 	void (*end_thread)(struct sp_slot *slot, uint64_t cpu_ns);
 	/* After each look at the list of threads. */
 	void (*threads_listed)(void);
@@ -32,8 +33,9 @@ struct sp_collector_calls {
 	void (*say_unmet_spans)(struct sp_text *text);
 };
 
-/* Threads met in the task directory that have no slot, this round and the last. */
-#define SP_STRANGERS_MAX 256
+/* Threads met in the task directory that have no slot, this round and the last. Those
+ * beyond so many are met again when there is room. */
+#define SP_STRANGERS_MAX 2048
 struct sp_strangers {
 	int old_tids[SP_STRANGERS_MAX], new_tids[SP_STRANGERS_MAX];
 	uint32_t old_count, new_count;

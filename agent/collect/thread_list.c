@@ -65,12 +65,33 @@ static bool is_stranger(struct sp_collector *collector, uint64_t *hint, int tid)
 	       !note_listed(collector, hint, tid);
 }
 
-static bool is_listed_before(const struct sp_strangers *strangers, int tid)
+struct listing {
+	struct sp_collector *collector;
+	uint64_t hint;		/* see note_listed() */
+	uint32_t stranger_hint; /* as that, among those of the last round */
+};
+
+static bool is_listed_before(struct listing *listing, int tid)
 {
-	for (uint32_t i = 0; i < strangers->old_count; i++)
-		if (strangers->old_tids[i] == tid)
+	const struct sp_strangers *strangers = &listing->collector->strangers;
+
+	for (uint32_t i = 0; i < strangers->old_count; i++) {
+		uint32_t at = (listing->stranger_hint + i) % strangers->old_count;
+
+		if (strangers->old_tids[at] == tid) {
+			listing->stranger_hint = at + 1;
 			return true;
+		}
+	}
 	return false;
+}
+
+static void keep_in_mind(struct sp_strangers *strangers, int tid, bool is_new)
+{
+	if (strangers->new_count < SP_STRANGERS_MAX) {
+		strangers->new_tids[strangers->new_count++] = tid;
+		strangers->has_news |= is_new;
+	}
 }
 
 /*
@@ -78,23 +99,23 @@ static bool is_listed_before(const struct sp_strangers *strangers, int tid)
  * So a stranger must be met in two rounds, but for those that were there first. One that
  * stays a stranger (it blocks our signal) is kept in mind, for it to be new only once.
  */
-static bool is_here_to_stay(struct sp_collector *collector, int tid)
+static void meet_stranger(struct listing *listing, int tid)
 {
-	struct sp_strangers *strangers = &collector->strangers;
-	bool is_known = collector->listing_round == 1 || is_listed_before(strangers, tid);
+	struct sp_collector *collector = listing->collector;
+	bool is_here_to_stay =
+		collector->listing_round == 1 || is_listed_before(listing, tid);
+	bool is_main = tid == (int)collector->recording->header->pid;
 
-	if (strangers->new_count < SP_STRANGERS_MAX) {
-		strangers->new_tids[strangers->new_count++] = tid;
-		strangers->has_news |= !is_known;
-	}
-	return is_known;
+	if (!is_here_to_stay || !collector->calls->adopt_thread(tid, is_main))
+		keep_in_mind(&collector->strangers, tid, !is_here_to_stay);
 }
 
 static void forget_old_strangers(struct sp_collector *collector)
 {
 	struct sp_strangers *strangers = &collector->strangers;
 
-	memcpy(strangers->old_tids, strangers->new_tids, sizeof(strangers->old_tids));
+	memcpy(strangers->old_tids, strangers->new_tids,
+	       strangers->new_count * sizeof(strangers->new_tids[0]));
 	strangers->old_count = strangers->new_count;
 	strangers->new_count = 0;
 }
@@ -147,22 +168,14 @@ static void end_vanished(struct sp_collector *collector)
 	}
 }
 
-struct listing {
-	struct sp_collector *collector;
-	uint64_t hint; /* see note_listed() */
-};
-
 static bool visit_thread(void *context, int folder, const char *name)
 {
 	struct listing *listing = context;
-	struct sp_collector *collector = listing->collector;
 	int tid = parse_number(name);
 
 	(void)folder;
-	if (is_stranger(collector, &listing->hint, tid) &&
-	    is_here_to_stay(collector, tid))
-		collector->calls->adopt_thread(
-			tid, tid == (int)collector->recording->header->pid);
+	if (is_stranger(listing->collector, &listing->hint, tid))
+		meet_stranger(listing, tid);
 	return false;
 }
 
