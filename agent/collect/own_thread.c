@@ -29,6 +29,10 @@
 
 static _Atomic unsigned int *thread_count;
 
+/* The C library's own __libc_single_threaded, by which it goes. A program that is not
+ * position-independent may have a copy, which is what the name stands for then. */
+static char *is_single_for_c_library;
+
 /* Our thread's alone. */
 static bool has_own_folder;
 
@@ -36,6 +40,8 @@ bool sp_own_thread_before_create(void)
 {
 	if (!thread_count)
 		thread_count = dlsym(RTLD_DEFAULT, "__nptl_nthreads");
+	if (!is_single_for_c_library)
+		is_single_for_c_library = dlsym(RTLD_NEXT, "__libc_single_threaded");
 	return __libc_single_threaded;
 }
 
@@ -43,8 +49,11 @@ void sp_own_thread_hide(bool was_single)
 {
 	if (thread_count)
 		atomic_fetch_sub(thread_count, 1);
-	if (was_single)
-		__libc_single_threaded = 1;
+	if (!was_single)
+		return;
+	__libc_single_threaded = 1;
+	if (is_single_for_c_library)
+		*is_single_for_c_library = 1;
 }
 
 void sp_own_thread_unhide(void)

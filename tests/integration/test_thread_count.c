@@ -23,6 +23,7 @@ START_TEST(our_thread_is_none_of_the_program)
 	ck_assert_ptr_nonnull(victim);
 	ck_assert_ptr_nonnull(strstr(victim->output, "\n10 10 10 0 10 "));
 	ck_assert_ptr_nonnull(strstr(victim->output, "\n 10 10 10 10 10 10 10 links"));
+	ck_assert_ptr_nonnull(strstr(victim->output, "single 1 1, a copy: 1\n"));
 	victim_free(victim);
 }
 END_TEST

@@ -5,9 +5,11 @@
  */
 #include "burn.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -111,6 +113,16 @@ static void count_by_links(void)
 	printf(" links, of others %lu\n", (unsigned long)status[7].st_nlink);
 }
 
+/* By what the C library and others leave locks alone. A program that is not
+ * position-independent has a copy of it, and the C library goes by its own. */
+static void look_at_shortcut(void)
+{
+	const char *own = dlsym(RTLD_NEXT, "__libc_single_threaded");
+
+	printf("single %d %d, a copy: %d\n", __libc_single_threaded, own ? *own : -1,
+	       own != &__libc_single_threaded);
+}
+
 /* Of what a descriptor is open for, as kernels since 6.11 have it: a folder of /proc. */
 static void look_at_nameless(void)
 {
@@ -132,6 +144,7 @@ static void count(const char *where)
 	count_by_links();
 	look_at_place();
 	look_at_nameless();
+	look_at_shortcut();
 	fflush(stdout);
 }
 
