@@ -41,9 +41,11 @@
 #define IDLE_CPU_NS UINT64_C(1000000)
 /* This part of the time or more: it is at work, also where nobody is sampled yet. */
 #define BUSY_PARTS 32U
-/* Free rings and slots kept ready for threads that are about to come. */
+/* Free rings and slots kept ready for threads that are about to come. Of rings so many,
+ * or as many as are in use: where hundreds of threads are at work, ours waits for long
+ * until it may run again. */
 #define RINGS_AHEAD 1U
-#define RINGS_AHEAD_MAX 64U
+#define RINGS_AHEAD_MANY 64U
 #define SLOTS_AHEAD 32U
 
 /* Of a thread that lives. */
@@ -69,19 +71,35 @@ static bool may_want_ring(const struct sp_recording *recording,
 		       SP_ENTRY_KERNEL_WORKER;
 }
 
+static uint64_t rings_in_use(const struct sp_recording *recording)
+{
+	uint64_t all = sp_recording_used(recording, SP_SECTION_RINGS_LARGE) +
+		       sp_recording_used(recording, SP_SECTION_RINGS_SMALL);
+	uint64_t free = sp_atomic_value(&recording->header->free_ring_count);
+
+	return all > free ? all - free : 0;
+}
+
+static void keep_rings_ahead(struct sp_recording *recording)
+{
+	uint64_t slots = sp_recording_used(recording, SP_SECTION_SLOTS);
+	uint64_t in_use = rings_in_use(recording);
+	uint64_t most = in_use < RINGS_AHEAD_MANY ? RINGS_AHEAD_MANY : in_use;
+	uint64_t wanted = 0;
+
+	for (uint64_t i = 0; i < slots && wanted < most; i++)
+		wanted += may_want_ring(
+			recording, sp_recording_item(recording, SP_SECTION_SLOTS, i));
+	sp_ring_pool_grow(recording, wanted < RINGS_AHEAD ? RINGS_AHEAD : wanted);
+}
+
 static void keep_storage_ahead(struct sp_collector *collector)
 {
 	struct sp_recording *recording = collector->recording;
-	uint64_t slots = sp_recording_used(recording, SP_SECTION_SLOTS);
 	uint64_t live = atomic_load_explicit(&recording->header->live_slots,
 					     memory_order_relaxed);
-	uint64_t without_ring = 0;
 
-	for (uint64_t i = 0; i < slots && without_ring < RINGS_AHEAD_MAX; i++)
-		without_ring += may_want_ring(
-			recording, sp_recording_item(recording, SP_SECTION_SLOTS, i));
-	sp_ring_pool_grow(recording,
-			  without_ring < RINGS_AHEAD ? RINGS_AHEAD : without_ring);
+	keep_rings_ahead(recording);
 	if (live + SLOTS_AHEAD > sp_recording_reserved(recording, SP_SECTION_SLOTS))
 		sp_recording_reserve(recording, SP_SECTION_SLOTS, live + 4 * SLOTS_AHEAD);
 	sp_heap_keep_ahead(collector->absorber);
