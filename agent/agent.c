@@ -105,18 +105,24 @@ static void verify_signal(void)
 	sp_signal_verify();
 }
 
-void sp_agent_begin_spans(void)
+static void begin_spans(char *const *environment)
 {
 	const struct sp_spans_setup setup = {
 		.sources = sp_agent.options.span_sources,
 		.functions = span_functions,
 		.labels = sp_agent.options.span_labels,
-		.environment = environ,
+		.environment = environment,
 	};
 
 	/* In a child that is cut off they are not yet. */
 	if (are_spans_on && sp_span_is_on())
 		sp_spans_begin(&setup);
+}
+
+void sp_agent_begin_spans(void)
+{
+	/* Its environment may be half changed. */
+	begin_spans(NULL);
 }
 
 /* Every timer takes one of the user's pending signals: half stay the program's, but
@@ -342,7 +348,7 @@ static void start(void)
 	sp_hooks_thread_init();
 	sp_capture_set_state(SP_CAPTURE_RUNNING);
 	sp_thread_adoption_begin((int)sp_syscall0(SYS_gettid), true);
-	sp_agent_begin_spans();
+	begin_spans(environ);
 	sp_reporter_thread_lend_stderr();
 	err = sp_reporter_thread_start(&sp_agent.reporter_setup);
 	if (err)

@@ -44,8 +44,8 @@ struct sp_agent {
 
 extern struct sp_agent sp_agent;
 
-/* Context: signal. Once there is a recording: spans of the environment and of library
- * functions. */
+/* Context: signal. In a fork child, once there is a recording: spans of the environment,
+ * as the program began with, and of library functions. */
 void sp_agent_begin_spans(void);
 
 #endif

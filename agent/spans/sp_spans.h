@@ -15,10 +15,10 @@
 
 /* What sources need of the options. */
 struct sp_spans_setup {
-	const char *sources;   /* names with "-" before those switched off, or "" */
-	const char *functions; /* patterns of library functions, or "" */
-	const char *labels;    /* keys of labels that are recorded, or "" */
-	char *const *environment;
+	const char *sources;	  /* names with "-" before those switched off, or "" */
+	const char *functions;	  /* patterns of library functions, or "" */
+	const char *labels;	  /* keys of labels that are recorded, or "" */
+	char *const *environment; /* NULL: as the call before found it */
 };
 
 struct sp_span_source_ops {

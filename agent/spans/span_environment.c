@@ -2,8 +2,9 @@
  * The span around the whole process, as whoever started it says in the environment:
  * TRACEPARENT (OpenTelemetry enhancement proposal 258, W3C trace context),
  * OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES. Threads that have entered no span of
- * their own are in this one. Context: init, or the handler of a fork child's first
- * sample.
+ * their own are in this one. Context: init, or the handler or hook in which a fork child
+ * begins its recording. That may be setenv()'s own call of realloc(), when the
+ * environment is half changed: it is read at the start only, and children have the same.
  */
 #include "span_sources.h"
 
@@ -15,6 +16,13 @@
 
 #define NAME_BYTES_MAX 128U
 #define TRACEPARENT_BYTES 55U
+
+/* What the environment said at the start. */
+static struct {
+	struct sp_span_context parent;
+	bool has_parent, has_span;
+	char name[NAME_BYTES_MAX];
+} noted;
 
 /* Not getenv(): the program may be changing its environment. NULL: not set, or empty,
  * which OpenTelemetry takes for the same. */
@@ -153,26 +161,31 @@ static void choose_name(char *const *environment, char name[NAME_BYTES_MAX])
 			       sp_text_base_name((const char *)getauxval(AT_EXECFN)));
 }
 
+static void note(char *const *environment)
+{
+	memset(&noted, 0, sizeof(noted));
+	noted.has_parent =
+		read_traceparent(variable(environment, "TRACEPARENT"), &noted.parent);
+	noted.has_span = noted.has_parent || variable(environment, "OTEL_SERVICE_NAME") ||
+			 variable(environment, "OTEL_RESOURCE_ATTRIBUTES");
+	if (noted.has_span)
+		choose_name(environment, noted.name);
+}
+
 static bool begin(const struct sp_spans_setup *setup)
 {
-	const char *parent = variable(setup->environment, "TRACEPARENT");
-	struct sp_span_context context;
-	char name[NAME_BYTES_MAX];
 	struct sp_span_site site = {
-		.name = name,
+		.name = noted.name,
 		.target = "environment",
 		.source = SP_SPAN_SOURCE_ENVIRONMENT,
 	};
-	bool has_parent;
 
-	memset(&context, 0, sizeof(context));
-	has_parent = read_traceparent(parent, &context);
-	if (!has_parent && !variable(setup->environment, "OTEL_SERVICE_NAME") &&
-	    !variable(setup->environment, "OTEL_RESOURCE_ATTRIBUTES"))
+	if (setup->environment)
+		note(setup->environment);
+	if (!noted.has_span)
 		return false;
-	choose_name(setup->environment, name);
 	sp_span_set_root(sp_span_create(sp_span_callsite(&site), SP_SPAN_NONE,
-					has_parent ? &context : NULL));
+					noted.has_parent ? &noted.parent : NULL));
 	return true;
 }
 

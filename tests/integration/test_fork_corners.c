@@ -175,6 +175,22 @@ START_TEST(recording_of_a_child_without_environment_is_where_its_parents_was)
 }
 END_TEST
 
+/* As master of postfix does. putenv() has freed the old array when we come by, and the
+ * program's variable still points there. */
+START_TEST(recording_of_a_child_begins_while_its_environment_moves)
+{
+	const struct victim_setup setup = {
+		.argv = (const char *const[]){"fork_corners", "first_in_putenv", NULL},
+		.environment = (const char *const[]){"SPANPROF_HEAP_RATE=1", NULL},
+	};
+	struct victim *victim = victim_run_both(&setup);
+
+	ck_assert_ptr_nonnull(victim);
+	ck_assert_str_eq(victim->output, "all moved\n");
+	victim_free(victim);
+}
+END_TEST
+
 /* As a worker of php-fpm: it has no thread of ours, and no end. */
 START_TEST(killed_child_keeps_its_clocks_and_counters)
 {
@@ -214,6 +230,7 @@ static void add(TCase *tcase)
 {
 	tcase_add_test(tcase,
 		       recording_of_a_child_without_environment_is_where_its_parents_was);
+	tcase_add_test(tcase, recording_of_a_child_begins_while_its_environment_moves);
 	tcase_add_test(tcase, killed_child_keeps_its_clocks_and_counters);
 	tcase_add_test(tcase, child_that_nobody_knows_of_is_harmless);
 	tcase_add_test(tcase, vfork_child_of_a_child_begins_no_recording);

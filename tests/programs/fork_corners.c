@@ -15,6 +15,9 @@
  *                    prints its number
  *   vfork_allocates  a vfork child allocates at length
  *   no_environment   a child whose parent has cleared its environment is killed
+ *   first_in_putenv  children whose first allocation is the one in which putenv() moves
+ *                    the environment; the variables before it are as many as make it
+ *                    move in one of two
  *   killed           a child allocates 1000 blocks of 100 bytes, frees them, burns and is
  *                    killed; prints its number
  *   abort_and_jump   a child's handler of SIGABRT jumps out of abort(), and it goes on
@@ -356,10 +359,39 @@ static int run_no_environment(void)
 	return run_killed(0);
 }
 
+static int run_first_in_putenv(void)
+{
+	static char variables[][4] = {"A=1", "B=2", "C=3", "D=4",
+				      "E=5", "F=6", "G=7", "H=8"};
+	size_t count = sizeof(variables) / sizeof(variables[0]);
+	int status;
+
+	clearenv();
+	for (size_t i = 0; i + 1 < count; i++) {
+		pid_t pid;
+
+		/* With a block behind it the environment cannot grow where it is. */
+		if (putenv(variables[i]) != 0 || !malloc(1000))
+			return 3;
+		pid = fork();
+		if (pid == 0) {
+			if (putenv(variables[i + 1]) != 0)
+				_exit(4);
+			_exit(0);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+			return 5;
+	}
+	say("all moved\n");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "no_environment") == 0)
 		return run_no_environment();
+	if (argc > 1 && strcmp(argv[1], "first_in_putenv") == 0)
+		return run_first_in_putenv();
 	if (argc > 1 && strcmp(argv[1], "killed") == 0)
 		return run_killed(KILLED_BLOCKS);
 	if (argc > 1 && strcmp(argv[1], "abort_and_jump") == 0)

@@ -138,6 +138,22 @@ START_TEST(malformed_parents_are_none)
 }
 END_TEST
 
+/* As in a fork child, which may be about to change its environment. */
+START_TEST(without_an_environment_the_last_one_counts)
+{
+	const struct sp_spans_setup child = {.functions = "", .labels = ""};
+
+	ck_assert(begin_with(PARENT, "OTEL_SERVICE_NAME=shop"));
+	sp_span_set_root(SP_SPAN_NONE);
+	ck_assert(sp_span_environment.begin(&child));
+	ck_assert_str_eq(current_name(), "shop");
+	ck_assert(has_parents_trace());
+	ck_assert(!begin_with(NULL, NULL));
+	ck_assert(!sp_span_environment.begin(&child));
+	ck_assert_ptr_null(current_name());
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("span_environment");
@@ -152,6 +168,7 @@ int main(void)
 	tcase_add_test(tc, empty_variables_are_none);
 	tcase_add_test(tc, trace_goes_on);
 	tcase_add_test(tc, malformed_parents_are_none);
+	tcase_add_test(tc, without_an_environment_the_last_one_counts);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
