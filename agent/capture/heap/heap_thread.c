@@ -326,7 +326,7 @@ static void keep_counters(const struct counters *counters)
 
 struct sp_heap_thread *sp_heap_threads(uint32_t *count)
 {
-	*count = atomic_load_explicit(&pool_used, memory_order_relaxed);
+	*count = atomic_load_explicit(&pool_used, memory_order_acquire);
 	return pool;
 }
 
@@ -510,26 +510,6 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 	raise_to(&header->orphan_heap_frees, frees);
 	raise_to(&header->orphan_heap_bytes, bytes);
 	raise_to(&header->orphan_heap_variance, sp_double_to_bits(variance));
-}
-
-static uint32_t idle_watch;
-
-void sp_heap_capture_watch_begin(void)
-{
-	idle_watch++;
-}
-
-bool sp_heap_capture_was_idle(void)
-{
-	uint32_t used = atomic_load_explicit(&pool_used, memory_order_acquire);
-	bool were_all = true;
-
-	for (uint32_t i = 0; i < used; i++) {
-		if (!__atomic_load_n(&pool[i].sampling_at, __ATOMIC_ACQUIRE))
-			pool[i].idle_watch = idle_watch;
-		were_all &= pool[i].idle_watch == idle_watch;
-	}
-	return were_all;
 }
 
 void sp_heap_capture_begin(struct sp_recording *recording)
