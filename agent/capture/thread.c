@@ -152,6 +152,7 @@ static void prepare(struct sp_slot *slot, uint64_t entry_address)
 	atomic_store_explicit(&slot->heap_frees, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_bytes, 0, memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_variance, 0, memory_order_relaxed);
+	atomic_store_explicit(&slot->heap_cost_cycles, 0, memory_order_relaxed);
 	/* Slots and rings are taken ahead of need; when they run low, say so. */
 	if (live + 16 > sp_recording_reserved(&sp_capture.recording, SP_SECTION_SLOTS) ||
 	    atomic_load_explicit(&header->free_ring_count, memory_order_relaxed) < 2)

@@ -353,6 +353,8 @@ static void put_heap_counters(struct sp_change *change,
 		      sp_atomic_value(&slot->heap_frees));
 	sp_change_add(change, &header->ended_heap_bytes,
 		      sp_atomic_value(&slot->heap_bytes));
+	sp_change_add(change, &header->ended_heap_cost_cycles,
+		      sp_atomic_value(&slot->heap_cost_cycles));
 	sp_change_add_double(change, &header->ended_heap_variance,
 			     sp_double_from_bits(sp_atomic_value(&slot->heap_variance)));
 }

@@ -124,7 +124,7 @@ struct sums {
 	double samples, objects, bytes; /* freed, in use and not followed */
 	double age_cycles;
 	double short_objects, short_bytes, cross_objects, peak_objects, peak_bytes;
-	double allocations, frees, exact_bytes, variance;
+	double allocations, frees, exact_bytes, variance, cost_cycles;
 };
 
 static bool add_cell(struct sums *sums, const struct sp_heap_cell *cell)
@@ -175,10 +175,12 @@ static bool add_live_blocks(struct sums *sums, const struct sp_recording *record
 /* A slot, or what ended slots have left. A variance is a square. */
 static bool add_counters(struct sums *sums, const _Atomic uint64_t *allocations,
 			 const _Atomic uint64_t *frees, const _Atomic uint64_t *bytes,
-			 const _Atomic uint64_t *variance)
+			 const _Atomic uint64_t *variance,
+			 const _Atomic uint64_t *cost_cycles)
 {
 	return add_word(&sums->allocations, allocations) &&
 	       add_word(&sums->frees, frees) && add_word(&sums->exact_bytes, bytes) &&
+	       add_word(&sums->cost_cycles, cost_cycles) &&
 	       add_double(&sums->variance, variance, SP_HEAP_SUM_MAX * SP_HEAP_SUM_MAX);
 }
 
@@ -194,15 +196,18 @@ static bool add_exact(struct sums *sums, const struct sp_recording *recording)
 
 		if ((state == SP_SLOT_LIVE || state == SP_SLOT_ENDED) &&
 		    !add_counters(sums, &slot->heap_allocations, &slot->heap_frees,
-				  &slot->heap_bytes, &slot->heap_variance))
+				  &slot->heap_bytes, &slot->heap_variance,
+				  &slot->heap_cost_cycles))
 			return false;
 	}
 	return add_counters(sums, &header->ended_heap_allocations,
 			    &header->ended_heap_frees, &header->ended_heap_bytes,
-			    &header->ended_heap_variance) &&
+			    &header->ended_heap_variance,
+			    &header->ended_heap_cost_cycles) &&
 	       add_counters(sums, &header->orphan_heap_allocations,
 			    &header->orphan_heap_frees, &header->orphan_heap_bytes,
-			    &header->orphan_heap_variance);
+			    &header->orphan_heap_variance,
+			    &header->orphan_heap_cost_cycles);
 }
 
 /* May be a little below 0: threads tell what they add in steps. */

@@ -41,7 +41,7 @@
 #include <stdint.h>
 
 #define SP_RECORDING_MAGIC "spanprof"
-#define SP_RECORDING_VERSION 13U
+#define SP_RECORDING_VERSION 14U
 #define SP_RECORDING_SUFFIX ".spanprof"
 #define SP_RECORDING_BYTES_MIN (UINT64_C(1) << 20)
 #define SP_RECORDING_BYTES_MAX (UINT64_C(4) << 30)
@@ -179,12 +179,13 @@ struct sp_recording_header {
 	_Atomic uint64_t process_system_ns;
 	_Atomic uint64_t agent_cpu_ns; /* the reporter thread */
 	_Atomic uint64_t last_update_monotonic_ns;
-	_Atomic uint64_t cycles_per_second;    /* for handler_cycles */
+	_Atomic uint64_t cycles_per_second;    /* for *_cycles */
 	_Atomic uint64_t ended_handler_cycles; /* of threads that are gone */
 	_Atomic uint64_t ended_samples;
 	/* Exact heap counters of threads that are gone, see struct sp_slot. */
 	_Atomic uint64_t ended_heap_allocations, ended_heap_frees, ended_heap_bytes;
 	_Atomic uint64_t ended_heap_variance; /* a double */
+	_Atomic uint64_t ended_heap_cost_cycles;
 
 	_Atomic uint64_t losses[SP_LOSS_COUNT];
 	_Atomic uint64_t are_clocks_final; /* read after the last sample was drained */
@@ -197,7 +198,8 @@ struct sp_recording_header {
 	/* Exact counters of threads without a slot. */
 	_Atomic uint64_t orphan_heap_allocations, orphan_heap_frees, orphan_heap_bytes;
 	_Atomic uint64_t orphan_heap_variance; /* a double */
-	_Atomic uint64_t heap_coverage;	       /* enum sp_heap_coverage */
+	_Atomic uint64_t orphan_heap_cost_cycles;
+	_Atomic uint64_t heap_coverage; /* enum sp_heap_coverage */
 	/* Calls that failed and were not counted; of those before them some may be. */
 	_Atomic uint64_t heap_failures;
 	/* And of constructors that ran before ours. */
@@ -295,7 +297,10 @@ struct sp_slot {
 	_Atomic uint64_t sample_names_cycles[2], sample_label_sets;
 	/* By the same: the clock of spans when the thread did something last. */
 	_Atomic uint64_t span_seen_ticks;
-	uint64_t unused[4];
+	/* As heap_allocations, but an estimate: what samples of blocks and their ends
+	 * took of the thread's time. */
+	_Atomic uint64_t heap_cost_cycles;
+	uint64_t unused[3];
 };
 _Static_assert(sizeof(struct sp_slot) == 256, "slot size is part of the layout");
 

@@ -434,6 +434,7 @@ START_TEST(ended_threads_leave_their_exact_counters)
 		atomic_store(&slot->heap_allocations, 10 * i);
 		atomic_store(&slot->heap_frees, 7 * i);
 		atomic_store(&slot->heap_bytes, 1000 * i);
+		atomic_store(&slot->heap_cost_cycles, 800 * i);
 		atomic_store(&slot->heap_variance, sp_double_to_bits(0.5 * (double)i));
 		if (i == 2)
 			ck_assert_uint_eq(
@@ -444,6 +445,7 @@ START_TEST(ended_threads_leave_their_exact_counters)
 	ck_assert_uint_eq(sp_atomic_value(&header->ended_heap_allocations), 30);
 	ck_assert_uint_eq(sp_atomic_value(&header->ended_heap_frees), 21);
 	ck_assert_uint_eq(sp_atomic_value(&header->ended_heap_bytes), 3000);
+	ck_assert_uint_eq(sp_atomic_value(&header->ended_heap_cost_cycles), 2400);
 	ck_assert_double_eq(test_double(&header->ended_heap_variance), 1.5);
 }
 END_TEST

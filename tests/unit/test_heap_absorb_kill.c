@@ -67,6 +67,7 @@ static void produce_scenario(struct sp_recording *recording)
 	atomic_store(&slot->heap_allocations, 500);
 	atomic_store(&slot->heap_frees, 400);
 	atomic_store(&slot->heap_bytes, 70000);
+	atomic_store(&slot->heap_cost_cycles, 8000);
 	atomic_store(&slot->heap_variance, sp_double_to_bits(1e6));
 	test_thread_end(slot, 1);
 }
@@ -183,6 +184,7 @@ static void check_scenario(const struct sp_recording *recording)
 	ck_assert_uint_eq(sp_atomic_value(&header->ended_heap_allocations), 500);
 	ck_assert_uint_eq(sp_atomic_value(&header->ended_heap_frees), 400);
 	ck_assert_uint_eq(sp_atomic_value(&header->ended_heap_bytes), 70000);
+	ck_assert_uint_eq(sp_atomic_value(&header->ended_heap_cost_cycles), 8000);
 	check_near(test_double(&header->ended_heap_variance), 1e6);
 	/* The blocks that live, and the new ones that took entries of dead ones. */
 	ck_assert_uint_eq(count_entries(recording, SP_LIVE_LIVE, FIRST), 1);

@@ -91,6 +91,27 @@ START_TEST(time_that_is_not_shown_may_be_the_loaders)
 }
 END_TEST
 
+START_TEST(cost_of_the_agent_is_a_part_of_the_cpu_time)
+{
+	struct sp_text line;
+
+	begin_process(true);
+	sp_comment_begin_cost(&line, &comments, 4711, 1000000);
+	ck_assert_str_eq(comment("cost of"),
+			 "cost of looking: agent thread 0.47 % of CPU time");
+}
+END_TEST
+
+START_TEST(cost_is_unknown_where_cpu_time_is)
+{
+	struct sp_text line;
+
+	begin_process(false);
+	sp_comment_begin_cost(&line, &comments, 0, 0);
+	ck_assert_str_eq(comment("cost of"), "cost of looking: agent thread unknown");
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tc = tcase_create("profile_comments");
@@ -100,5 +121,7 @@ int main(void)
 	tcase_add_test(tc, times_of_the_kernel_are_all_of_them_at_an_end);
 	tcase_add_test(tc, times_that_were_read_before_the_end_are_said_to_be);
 	tcase_add_test(tc, time_that_is_not_shown_may_be_the_loaders);
+	tcase_add_test(tc, cost_of_the_agent_is_a_part_of_the_cpu_time);
+	tcase_add_test(tc, cost_is_unknown_where_cpu_time_is);
 	return run_suite("profile_comments", tc);
 }

@@ -286,6 +286,54 @@ START_TEST(estimate_is_held_against_the_exact_number)
 }
 END_TEST
 
+/* 8 ms on a thread, 4 ms on one that ended, 2 ms on threads without a slot. */
+static void look(uint64_t agent_ns, uint64_t cpu_ns)
+{
+	const uint64_t ms_cycles = TEST_CYCLES_PER_SECOND / 1000;
+
+	atomic_store(&test_thread(&recording, 1, false)->heap_cost_cycles, 8 * ms_cycles);
+	atomic_store(&recording.header->ended_heap_cost_cycles, 4 * ms_cycles);
+	atomic_store(&recording.header->orphan_heap_cost_cycles, 2 * ms_cycles);
+	atomic_store(&recording.header->agent_cpu_ns, agent_ns);
+	atomic_store(&recording.header->process_cpu_ns, cpu_ns);
+}
+
+START_TEST(each_profile_tells_what_looking_cost)
+{
+	look(3000000, 1000000000);
+	for (unsigned int which = 0; which < SP_HEAP_VIEWS; which++)
+		ck_assert(has_comment(
+			which, "cost of looking: agent thread 0.30 % of CPU time, "
+			       "recording samples and their ends 1.40 % (estimate); "
+			       "counting each call is not in it, and not measured"));
+}
+END_TEST
+
+/* It was killed long after its clock was read. */
+START_TEST(looking_costs_no_more_than_there_was)
+{
+	look(6000000, 9000000);
+	ck_assert(has_comment(SP_HEAP_VIEW_HEAP, "agent thread 30.00 % of CPU time, "
+						 "recording samples and their ends "
+						 "70.00 %"));
+}
+END_TEST
+
+START_TEST(cost_of_looking_is_unknown_where_clocks_are)
+{
+	look(0, 0);
+	ck_assert(has_comment(SP_HEAP_VIEW_HEAP, "agent thread unknown, recording "
+						 "samples and their ends unknown;"));
+	sp_heap_profile_destroy(profile);
+	profile = NULL;
+	look(1000, 100000);
+	atomic_store(&recording.header->cycles_per_second, 0);
+	ck_assert(has_comment(SP_HEAP_VIEW_HEAP, "agent thread 1.00 % of CPU time, "
+						 "recording samples and their ends "
+						 "unknown;"));
+}
+END_TEST
+
 START_TEST(failures_are_told_where_some_may_be_counted)
 {
 	sampled();
@@ -454,6 +502,9 @@ int main(void)
 	tcase_add_test(tc, records_of_killed_process_tell_what_its_counters_do_not);
 	tcase_add_test(tc, counters_that_are_final_stay);
 	tcase_add_test(tc, estimate_is_held_against_the_exact_number);
+	tcase_add_test(tc, each_profile_tells_what_looking_cost);
+	tcase_add_test(tc, looking_costs_no_more_than_there_was);
+	tcase_add_test(tc, cost_of_looking_is_unknown_where_clocks_are);
 	tcase_add_test(tc, failures_are_told_where_some_may_be_counted);
 	tcase_add_test(tc, failures_are_not_told_where_none_is_counted);
 	tcase_add_test(tc, losses_and_blind_spots_are_told);

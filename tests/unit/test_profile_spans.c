@@ -447,6 +447,16 @@ START_TEST(losses_are_told)
 }
 END_TEST
 
+START_TEST(cost_of_the_agent_is_told)
+{
+	atomic_store(&recording.header->agent_cpu_ns, 3000000);
+	atomic_store(&recording.header->process_cpu_ns, 1000000000);
+	ck_assert(
+		has_comment("cost of looking: agent thread 0.30 % of CPU time; entering "
+			    "and leaving spans is not in it, and not measured"));
+}
+END_TEST
+
 START_TEST(clock_that_was_never_compared_gives_no_time)
 {
 	atomic_store(&recording.header->span_ticks_per_second, 0);
@@ -491,6 +501,7 @@ int main(void)
 	tcase_add_test(tc, callsite_without_a_name_has_one);
 	tcase_add_test(tc, spans_that_are_not_over_are_told);
 	tcase_add_test(tc, losses_are_told);
+	tcase_add_test(tc, cost_of_the_agent_is_told);
 	tcase_add_test(tc, clock_that_was_never_compared_gives_no_time);
 	tcase_add_test(tc, without_a_heap_profile_memory_is_said_to_be_unknown);
 	suite_add_tcase(suite, tc);

@@ -311,10 +311,9 @@ static const struct sum_word cell_sums[] = {
 		offsetof(struct sp_slot, member), is_double                              \
 	}
 static const struct sum_word slot_sums[] = {
-	SLOT_SUM(heap_allocations, false),
-	SLOT_SUM(heap_frees, false),
-	SLOT_SUM(heap_bytes, false),
-	SLOT_SUM(heap_variance, true),
+	SLOT_SUM(heap_allocations, false), SLOT_SUM(heap_frees, false),
+	SLOT_SUM(heap_bytes, false),	   SLOT_SUM(heap_variance, true),
+	SLOT_SUM(heap_cost_cycles, false),
 };
 
 #define HEADER_SUM(member, is_double)                                                    \
@@ -322,10 +321,15 @@ static const struct sum_word slot_sums[] = {
 		offsetof(struct sp_recording_header, member), is_double                  \
 	}
 static const struct sum_word header_sums[] = {
-	HEADER_SUM(ended_heap_allocations, false),  HEADER_SUM(ended_heap_frees, false),
-	HEADER_SUM(ended_heap_bytes, false),	    HEADER_SUM(ended_heap_variance, true),
-	HEADER_SUM(orphan_heap_allocations, false), HEADER_SUM(orphan_heap_frees, false),
+	HEADER_SUM(ended_heap_allocations, false),
+	HEADER_SUM(ended_heap_frees, false),
+	HEADER_SUM(ended_heap_bytes, false),
+	HEADER_SUM(ended_heap_variance, true),
+	HEADER_SUM(orphan_heap_allocations, false),
+	HEADER_SUM(orphan_heap_frees, false),
 	HEADER_SUM(orphan_heap_bytes, false),
+	HEADER_SUM(ended_heap_cost_cycles, false),
+	HEADER_SUM(orphan_heap_cost_cycles, false),
 };
 
 static void check_refused(_Atomic uint64_t *word, uint64_t value)

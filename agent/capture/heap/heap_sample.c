@@ -4,6 +4,7 @@
  * while its thread is in here finds the thread busy; its block is counted, not
  * followed.
  */
+#include "heap_cost.h"
 #include "heap_live.h"
 
 #include "sp_capture.h"
@@ -203,11 +204,12 @@ void sp_heap_free_sampled(void *ptr)
 	uintptr_t filter = sp_heap_filter_now();
 	struct sp_live_block *block = NULL;
 	struct sp_heap_spot spot;
-	uint64_t word = 0, work;
+	uint64_t word = 0, work, cost;
 
 	if (!sp_heap_filter_may_be(filter, ptr))
 		return;
 	work = sp_heap_work_begin();
+	cost = sp_heap_cost_begin_end();
 	if (is_filter_ours()) {
 		block = find(ptr, &spot, &word);
 		if (sp_unlikely(!block))
@@ -217,6 +219,7 @@ void sp_heap_free_sampled(void *ptr)
 		sp_heap_filter_remove(filter, ptr);
 		sp_heap_exact_hide(&spot);
 	}
+	sp_heap_cost_end(cost);
 	sp_heap_work_end(work);
 }
 
@@ -224,11 +227,12 @@ struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
 {
 	struct sp_heap_hold hold = {NULL, 0, sp_heap_filter_now(), sp_heap_global.forks};
 	struct sp_heap_spot spot;
-	uint64_t work;
+	uint64_t work, cost;
 
 	if (!sp_heap_filter_may_be(hold.filter, ptr))
 		return hold;
 	work = sp_heap_work_begin();
+	cost = sp_heap_cost_begin_end();
 	if (is_filter_ours())
 		hold.block = find(ptr, &spot, &hold.word);
 	if (hold.block && !atomic_compare_exchange_strong_explicit(
@@ -241,6 +245,7 @@ struct sp_heap_hold sp_heap_hold_sampled(void *ptr)
 		if (sp_heap_note(ptr, false))
 			hold.filter = SP_HEAP_FILTER_ALL;
 	}
+	sp_heap_cost_end(cost);
 	sp_heap_work_end(work);
 	return hold;
 }
@@ -266,10 +271,12 @@ static void release(const struct sp_heap_hold *hold, bool is_gone)
 void sp_heap_release_sampled(struct sp_heap_hold hold, bool is_gone)
 {
 	uint64_t work = sp_heap_work_begin();
+	uint64_t cost = sp_heap_cost_begin_end();
 
 	/* What a parent held is not ours: a handler forked while it was resized. */
 	if (sp_capture_is_running() && hold.forks == sp_heap_global.forks)
 		release(&hold, is_gone);
+	sp_heap_cost_end(cost);
 	sp_heap_work_end(work);
 }
 
@@ -484,6 +491,20 @@ static void count(struct sp_heap_thread *self, size_t size_bytes)
 	self->bytes += size_bytes;
 }
 
+/* After a sample that began then. */
+static void publish(struct sp_heap_thread *self, uint64_t begin_cycles)
+{
+	if (sp_heap_global.is_exact) {
+		if (sp_likely(self->allocations % PUBLISH_EVERY != 0))
+			return;
+		sp_heap_cost_add(self, begin_cycles, PUBLISH_EVERY);
+	} else if (sp_heap_cost_is_due(self, self->allocations)) {
+		sp_heap_cost_add(self, begin_cycles, sp_heap_cost_weight(self));
+	}
+	if (self->slot)
+		sp_heap_thread_publish(self);
+}
+
 static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 {
 	struct sp_span_mark mark = sp_span_mark();
@@ -508,9 +529,7 @@ static void sample(struct sp_heap_thread *self, void *ptr, size_t size_bytes)
 		return;
 	add_block(self, ptr, &spot, size_bytes, (int64_t)weighed.bytes, cell, mark.span,
 		  now_cycles);
-	if (self->slot &&
-	    (!sp_heap_global.is_exact || self->allocations % PUBLISH_EVERY == 0))
-		sp_heap_thread_publish(self);
+	publish(self, now_cycles);
 }
 
 /* A copy of the process that nobody told us of: its thread is a wiped one. */

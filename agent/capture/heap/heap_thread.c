@@ -39,7 +39,7 @@ static _Atomic uint32_t pool_used, pool_opened;
 static _Atomic uint64_t free_threads; /* tag << 32 | number */
 
 struct lone_counters {
-	_Atomic uint64_t allocations, frees, bytes;
+	_Atomic uint64_t allocations, frees, bytes, cost_cycles;
 	_Atomic uint64_t variance; /* a double */
 };
 
@@ -179,6 +179,7 @@ static void prepare(struct sp_heap_thread *thread, struct sp_slot *slot)
 	thread->allocations = 0;
 	thread->frees = 0;
 	thread->variance = 0;
+	thread->cost_cycles = 0;
 	thread->pending_live_bytes = 0;
 	thread->live_step_bytes = 0;
 	thread->sampling_at = 0;
@@ -238,7 +239,7 @@ static void raise_to(_Atomic uint64_t *word, uint64_t value)
 /* Of one moment, or nearly so. */
 struct counters {
 	struct sp_slot *slot;
-	uint64_t allocations, frees, bytes;
+	uint64_t allocations, frees, bytes, cost_cycles;
 	uint64_t variance; /* double; those that are not negative are ordered as their
 			    * bits are */
 };
@@ -249,6 +250,7 @@ static void read_counters(const struct sp_heap_thread *thread, struct counters *
 	counters->allocations = __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED);
 	counters->frees = __atomic_load_n(&thread->frees, __ATOMIC_RELAXED);
 	counters->bytes = __atomic_load_n(&thread->bytes, __ATOMIC_RELAXED);
+	counters->cost_cycles = __atomic_load_n(&thread->cost_cycles, __ATOMIC_RELAXED);
 	__builtin_memcpy(&counters->variance, &thread->variance,
 			 sizeof(counters->variance));
 }
@@ -275,6 +277,7 @@ static void publish(const struct counters *counters)
 	raise_to(&slot->heap_allocations, counters->allocations);
 	raise_to(&slot->heap_frees, counters->frees);
 	raise_to(&slot->heap_bytes, counters->bytes);
+	raise_to(&slot->heap_cost_cycles, counters->cost_cycles);
 	raise_to(&slot->heap_variance, counters->variance);
 }
 
@@ -289,6 +292,8 @@ static void publish_own(const struct counters *counters)
 			      memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_frees, counters->frees, memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_bytes, counters->bytes, memory_order_relaxed);
+	atomic_store_explicit(&slot->heap_cost_cycles, counters->cost_cycles,
+			      memory_order_relaxed);
 	atomic_store_explicit(&slot->heap_variance, counters->variance,
 			      memory_order_relaxed);
 }
@@ -321,6 +326,8 @@ static void keep_counters(const struct counters *counters)
 				  memory_order_relaxed);
 	atomic_fetch_add_explicit(&lone.frees, counters->frees, memory_order_relaxed);
 	atomic_fetch_add_explicit(&lone.bytes, counters->bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&lone.cost_cycles, counters->cost_cycles,
+				  memory_order_relaxed);
 	add_variance(&lone.variance, counters->variance);
 }
 
@@ -487,6 +494,7 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 		atomic_load_explicit(&lone.allocations, memory_order_relaxed);
 	uint64_t frees = atomic_load_explicit(&lone.frees, memory_order_relaxed);
 	uint64_t bytes = atomic_load_explicit(&lone.bytes, memory_order_relaxed);
+	uint64_t cost_cycles = sp_atomic_value(&lone.cost_cycles);
 	double variance = sp_double_from_bits(sp_atomic_value(&lone.variance));
 
 	if (!header->heap_rate_bytes)
@@ -504,11 +512,13 @@ void sp_heap_capture_publish(struct sp_recording *recording)
 		allocations += counters.allocations;
 		frees += counters.frees;
 		bytes += counters.bytes;
+		cost_cycles += counters.cost_cycles;
 		variance += sp_double_from_bits(counters.variance);
 	}
 	raise_to(&header->orphan_heap_allocations, allocations);
 	raise_to(&header->orphan_heap_frees, frees);
 	raise_to(&header->orphan_heap_bytes, bytes);
+	raise_to(&header->orphan_heap_cost_cycles, cost_cycles);
 	raise_to(&header->orphan_heap_variance, sp_double_to_bits(variance));
 }
 
@@ -544,6 +554,7 @@ static void forget(struct lone_counters *counters)
 	atomic_store_explicit(&counters->allocations, 0, memory_order_relaxed);
 	atomic_store_explicit(&counters->frees, 0, memory_order_relaxed);
 	atomic_store_explicit(&counters->bytes, 0, memory_order_relaxed);
+	atomic_store_explicit(&counters->cost_cycles, 0, memory_order_relaxed);
 	atomic_store_explicit(&counters->variance, 0, memory_order_relaxed);
 }
 

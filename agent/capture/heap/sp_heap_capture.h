@@ -73,6 +73,7 @@ struct sp_heap_thread {
 		 */
 		struct sp_heap_entries *entries;
 	};
+	uint64_t cost_cycles; /* that samples and their ends took: an estimate */
 };
 _Static_assert(sizeof(struct sp_heap_thread) == 256, "four cache lines a thread");
 

@@ -99,6 +99,19 @@ void sp_comments_begin(struct sp_profile_comments *comments, const char *kind,
 	}
 }
 
+void sp_comment_begin_cost(struct sp_text *line, struct sp_profile_comments *comments,
+			   uint64_t agent_ns, uint64_t cpu_ns)
+{
+	sp_comment_begin(line, comments);
+	sp_text_string(line, "cost of looking: agent thread ");
+	if (!cpu_ns) {
+		sp_text_string(line, "unknown");
+		return;
+	}
+	sp_comment_percent(line, (double)agent_ns, (double)cpu_ns);
+	sp_text_string(line, " of CPU time");
+}
+
 /* What concerns all kinds of profiles. */
 static const char *const common_losses[SP_LOSS_COUNT] = {
 	[SP_LOSS_NO_SPACE] = "requests for storage refused",

@@ -32,6 +32,13 @@ void sp_comment_bytes(struct sp_text *line, uint64_t bytes);
 void sp_comments_begin(struct sp_profile_comments *comments, const char *kind,
 		       const struct sp_recording_header *header);
 
+/* Begins the line that says what looking cost, with the part that all kinds of profiles
+ * know: the agent's thread. cpu_ns: of the whole process; 0: nobody knows, as it was
+ * killed before its clock was read. The caller goes on with what it knows of the
+ * program's own threads. */
+void sp_comment_begin_cost(struct sp_text *line, struct sp_profile_comments *comments,
+			   uint64_t agent_ns, uint64_t cpu_ns);
+
 /* A line for each loss that happened and has a meaning: one of the SP_LOSS_COUNT given,
  * or, where there is none, one that all kinds of profiles share. */
 void sp_comments_add_losses(struct sp_profile_comments *comments,

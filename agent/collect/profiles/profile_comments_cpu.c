@@ -46,10 +46,8 @@ static void say_rate(struct sp_profile_comments *comments,
 		sp_text_string(&line, " of CPU time, exact, without stacks (threads of "
 				      "io_uring or vhost), shown as [kernel worker]");
 	}
-	sp_comment_begin(&line, comments);
-	sp_text_string(&line, "cost of looking: agent thread ");
-	sp_comment_percent(&line, (double)totals->agent_ns, (double)totals->cpu_ns);
-	sp_text_string(&line, " of CPU time (shown as [spanprof]), signal handler ");
+	sp_comment_begin_cost(&line, comments, totals->agent_ns, totals->cpu_ns);
+	sp_text_string(&line, " (shown as [spanprof]), signal handler ");
 	sp_comment_percent(&line, (double)totals->handler_ns, (double)totals->cpu_ns);
 }
 

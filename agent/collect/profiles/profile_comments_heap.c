@@ -163,6 +163,33 @@ static void say_estimate(struct sp_profile_comments *comments,
 	}
 }
 
+/* Of a killed process its samples may tell of more time than its clock, last read. */
+static void say_cost(struct sp_profile_comments *comments,
+		     const struct sp_heap_values *values)
+{
+	const struct sp_recording_header *header = values->recording->header;
+	uint64_t agent_ns = sp_atomic_value(&header->agent_cpu_ns);
+	uint64_t cpu_ns = sp_atomic_value(&header->process_cpu_ns);
+	uint64_t recording_ns = 0;
+	struct sp_text line;
+
+	if (values->cycles_per_second)
+		recording_ns =
+			sp_profile_integer((double)values->totals.cost_cycles * 1e9 /
+					   (double)values->cycles_per_second);
+	if (cpu_ns && cpu_ns < agent_ns + recording_ns)
+		cpu_ns = agent_ns + recording_ns;
+	sp_comment_begin_cost(&line, comments, agent_ns, cpu_ns);
+	sp_text_string(&line, ", recording samples and their ends ");
+	if (cpu_ns && values->cycles_per_second) {
+		sp_comment_percent(&line, (double)recording_ns, (double)cpu_ns);
+		sp_text_string(&line, " (estimate)");
+	} else {
+		sp_text_string(&line, "unknown");
+	}
+	sp_text_string(&line, "; counting each call is not in it, and not measured");
+}
+
 static void say_moment(struct sp_text *line, uint64_t since_start_ns)
 {
 	sp_comment_decimal(line, since_start_ns / 1000000, 3);
@@ -334,6 +361,7 @@ void sp_heap_comments_fill(struct sp_profile_comments *comments, enum sp_heap_vi
 	say_fork(comments, header);
 	say_estimate(comments, &values->totals);
 	say_memory(comments, values);
+	say_cost(comments, values);
 	if (which == SP_HEAP_VIEW_PEAK)
 		say_peak(comments, &values->totals, values->rate_bytes <= 1);
 	if (which == SP_HEAP_VIEW_LIFETIMES)

@@ -168,6 +168,17 @@ static void say_unfinished(struct sp_profile_comments *comments,
 	}
 }
 
+static void say_cost(struct sp_profile_comments *comments,
+		     const struct sp_recording_header *header)
+{
+	struct sp_text line;
+
+	sp_comment_begin_cost(&line, comments, sp_atomic_value(&header->agent_cpu_ns),
+			      sp_atomic_value(&header->process_cpu_ns));
+	sp_text_string(&line, "; entering and leaving spans is not in it, and not "
+			      "measured");
+}
+
 static void say_losses(struct sp_profile_comments *comments,
 		       const struct sp_recording_header *header)
 {
@@ -201,5 +212,6 @@ void sp_span_comments_fill(struct sp_profile_comments *comments,
 	say_excess(comments, "wall_busy", &values->totals.busy);
 	say_excess(comments, "cpu", &values->totals.cpu);
 	say_unfinished(comments, header, &values->totals);
+	say_cost(comments, header);
 	say_losses(comments, header);
 }

@@ -332,6 +332,8 @@ static void sum_counters(struct sp_heap_values *values)
 			      sp_atomic_value(&header->orphan_heap_frees);
 	totals->exact_bytes = sp_atomic_value(&header->ended_heap_bytes) +
 			      sp_atomic_value(&header->orphan_heap_bytes);
+	totals->cost_cycles = sp_atomic_value(&header->ended_heap_cost_cycles) +
+			      sp_atomic_value(&header->orphan_heap_cost_cycles);
 	for (uint64_t i = 0; i < slots; i++) {
 		const struct sp_slot *slot =
 			sp_recording_item(recording, SP_SECTION_SLOTS, i);
@@ -342,6 +344,7 @@ static void sum_counters(struct sp_heap_values *values)
 		totals->exact_allocations += sp_atomic_value(&slot->heap_allocations);
 		totals->exact_frees += sp_atomic_value(&slot->heap_frees);
 		totals->exact_bytes += sp_atomic_value(&slot->heap_bytes);
+		totals->cost_cycles += sp_atomic_value(&slot->heap_cost_cycles);
 		variance += double_of(&slot->heap_variance);
 	}
 	totals->standard_error_bytes = square_root(variance);

@@ -33,6 +33,8 @@ struct sp_heap_totals {
 	/* Counted, not sampled. */
 	uint64_t exact_allocations, exact_frees, exact_bytes;
 	double standard_error_bytes; /* of the estimate of exact_bytes */
+	/* That samples and their ends took on the program's threads: an estimate. */
+	uint64_t cost_cycles;
 	/* Of what was in use at the peak, as an estimate at any one moment has it. */
 	double peak_error_bytes;
 	uint64_t lost_samples;
@@ -50,7 +52,7 @@ struct sp_heap_totals {
 struct sp_heap_values {
 	const struct sp_recording *recording;
 	uint64_t rate_bytes;
-	uint64_t cycles_per_second; /* 0: ages mean nothing */
+	uint64_t cycles_per_second; /* 0: cycles, and ages, mean nothing */
 	uint64_t cell_count;
 	struct sp_heap_cell_values *cells;
 	struct sp_heap_totals totals;
