@@ -35,6 +35,14 @@ void sp_capture_wake_reporter(void)
 		sp_syscall3(SYS_futex, &sp_capture.wake, FUTEX_WAKE_PRIVATE, 1);
 }
 
+void sp_capture_want_code(void)
+{
+	if (atomic_load_explicit(&sp_capture.wants_code, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&sp_capture.wants_code, true, memory_order_relaxed);
+	sp_capture_wake_reporter();
+}
+
 void sp_capture_take_storage(void)
 {
 	if (sp_capture.drain && sp_capture_is_running())

@@ -192,6 +192,8 @@ SP_SAMPLING void sp_capture_cpu_sample(struct sp_slot *slot, uint32_t weight_per
 	/* Only now: our thread may take this processor at once, and is to find it. */
 	if (sp_unlikely(result.end == SP_UNWIND_NO_MODULE))
 		sp_capture_wake_reporter();
+	else if (sp_unlikely(result.end == SP_UNWIND_NO_RULE))
+		sp_capture_want_code();
 	look_after_ring(ring);
 	if (sp_unlikely(!atomic_load_explicit(&sp_capture.has_reporter_thread,
 					      memory_order_relaxed)) &&

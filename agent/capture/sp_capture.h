@@ -49,6 +49,7 @@ struct sp_capture {
 	/* Futex of the reporter thread: 1 = there is something to do. */
 	_Atomic uint32_t wake;
 	_Atomic bool wants_modules; /* code was met that is in no snapshot */
+	_Atomic bool wants_code;    /* a stack led nowhere: by generated code? */
 	_Atomic uint32_t timers_armed;
 	uint32_t timers_max; /* half of RLIMIT_SIGPENDING stays the program's */
 	/* Set by the agent: drain the rings and take storage, by whoever cannot wait for
@@ -108,6 +109,10 @@ void sp_capture_take_storage(void);
 
 /* Context: signal. One futex call at most; never waits. */
 void sp_capture_wake_reporter(void);
+
+/* Context: signal; as above. A stack led nowhere, perhaps by code that was generated
+ * since the last scan. */
+void sp_capture_want_code(void);
 
 /*
  * Context: signal, on the thread that owns the slot. Takes one CPU sample of

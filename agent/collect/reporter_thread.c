@@ -12,6 +12,7 @@
 #include "own_stack.h"
 #include "own_thread.h"
 #include "reporter_words.h"
+#include "scan_pace.h"
 #include "sp_capture.h"
 #include "sp_clock.h"
 #include "sp_file_sink.h"
@@ -193,10 +194,13 @@ static void refresh_modules(void)
 {
 	uint32_t left_out;
 
+	/* Also where there is none: then nothing is asked for any more. */
+	sp_scan_begin();
+	if (reporter.collector.modules)
+		sp_modules_refresh(reporter.collector.modules);
+	sp_scan_end();
 	if (!reporter.collector.modules)
 		return;
-	atomic_store_explicit(&sp_capture.wants_modules, false, memory_order_relaxed);
-	sp_modules_refresh(reporter.collector.modules);
 	left_out = sp_modules_take_left_out(reporter.collector.modules);
 	if (left_out)
 		sp_recording_count(reporter.collector.recording, SP_LOSS_NO_MODULE_ID,
@@ -505,8 +509,7 @@ static void *run(void *argument)
 
 		atomic_store(&sp_capture.wake, 0);
 		serve_rights();
-		if (reporter.setup.calls->wants_modules() ||
-		    atomic_load_explicit(&sp_capture.wants_modules, memory_order_relaxed))
+		if (reporter.setup.calls->wants_modules() || sp_scan_is_due())
 			refresh_modules();
 		has_worked = sp_collector_round(&reporter.collector, false) != 0;
 		reclaim_modules();
@@ -517,7 +520,7 @@ static void *run(void *argument)
 		pace_max_ns = sp_collector_pace_max_ns(&reporter.collector);
 		if (pace_ns > pace_max_ns)
 			pace_ns = pace_max_ns;
-		if (!await_work(pace_ns))
+		if (!await_work(sp_scan_wait_ns(pace_ns)))
 			pace_ns = next_pace_ns(pace_ns, has_worked);
 		else
 			pace_ns = PACE_BUSY_NS;

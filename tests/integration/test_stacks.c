@@ -82,6 +82,26 @@ START_TEST(deep_stack_is_cut_and_says_so)
 }
 END_TEST
 
+/* More than a walk looks ahead for known code: they have to become known. */
+START_TEST(stacks_lead_through_much_code_generated_meanwhile)
+{
+	struct victim *victim = victim_run_agent("stacks", "jit_chain", "1000");
+	struct cpu_profile *profile;
+	char path[PATH_MAX];
+
+	victim_assert_success(victim);
+	profile = cpu_profile_read(victim_profile(victim, 0, path));
+	ck_assert_int_gt(cpu_profile_samples(profile), 50);
+	ck_assert_msg((double)cpu_profile_with_both_ns(profile, "burn", "main") >
+			      0.8 * (double)cpu_profile_with_ns(profile, "burn"),
+		      "%lld of %lld ns lead to main",
+		      (long long)cpu_profile_with_both_ns(profile, "burn", "main"),
+		      (long long)cpu_profile_with_ns(profile, "burn"));
+	cpu_profile_free(profile);
+	victim_free(victim);
+}
+END_TEST
+
 START_TEST(stacks_lead_on_where_the_file_alone_says_how)
 {
 	struct victim *victim = victim_run_agent("busy_debug_frame", "500");
@@ -147,6 +167,7 @@ static void add(TCase *tcase)
 			    0, sizeof(hook_times) / sizeof(hook_times[0]));
 	tcase_add_test(tcase, deep_stack_is_cut_and_says_so);
 	tcase_add_test(tcase, stacks_lead_on_where_the_file_alone_says_how);
+	tcase_add_test(tcase, stacks_lead_through_much_code_generated_meanwhile);
 }
 
 int main(void)

@@ -15,6 +15,8 @@
 #define SMALL_STACK_BYTES (16 * 1024)
 #define COROUTINES 8
 #define RECURSION_FRAMES 10000
+#define JIT_FUNCTION_BYTES 32
+#define JIT_FUNCTIONS_MAX 100
 
 static int64_t cpu_ns;
 static ucontext_t main_context, coroutines[COROUTINES];
@@ -135,9 +137,10 @@ void deep_work(int frames_left)
 /*
  * What a JIT makes: code without unwind tables, with frame pointers.
  *   push rbp; mov rbp,rsp; call burn through rax; pop rbp; ret
- * burn's argument in rdi stays as it is.
+ * burn's argument in rdi stays as it is. That many, each calling the next: a chain to
+ * walk.
  */
-static int run_jit(void)
+static int run_jit(int functions)
 {
 	unsigned char code[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0xb8, 0,	  0,	0,
 				0,    0,    0,	  0,	0,    0xff, 0xd0, 0x5d, 0xc3};
@@ -146,12 +149,12 @@ static int run_jit(void)
 	unsigned char *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	/* Two such functions, the first calling the second: a chain to walk. */
-	memcpy(code + 6, &target, sizeof(target));
-	memcpy(memory + 256, code, sizeof(code));
-	target = (int64_t(*)(int64_t))(uintptr_t)(memory + 256);
-	memcpy(code + 6, &target, sizeof(target));
-	memcpy(memory, code, sizeof(code));
+	for (int i = functions - 1; i >= 0; i--) {
+		memcpy(code + 6, &target, sizeof(target));
+		memcpy(memory + i * JIT_FUNCTION_BYTES, code, sizeof(code));
+		target =
+			(int64_t(*)(int64_t))(uintptr_t)(memory + i * JIT_FUNCTION_BYTES);
+	}
 	if (mprotect(memory, 4096, PROT_READ | PROT_EXEC) != 0)
 		return 6;
 	outer = (int64_t(*)(int64_t))(uintptr_t)memory;
@@ -198,7 +201,9 @@ int main(int argc, char **argv)
 	else if (strcmp(mode, "deep") == 0)
 		deep_work(RECURSION_FRAMES), status = 0;
 	else if (strcmp(mode, "jit") == 0)
-		status = run_jit();
+		status = run_jit(2);
+	else if (strcmp(mode, "jit_chain") == 0)
+		status = run_jit(JIT_FUNCTIONS_MAX);
 	else if (strcmp(mode, "jit_leaf") == 0)
 		status = run_jit_leaf();
 	tell("self_cpu_ns", process_cpu_ns());

@@ -312,6 +312,8 @@ static SP_COLD void count_short(enum sp_unwind_end end)
 		atomic_store_explicit(&sp_capture.wants_modules, true,
 				      memory_order_relaxed);
 		sp_capture_wake_reporter();
+	} else if (end == SP_UNWIND_NO_RULE) {
+		sp_capture_want_code();
 	}
 	sp_recording_count(&sp_capture.recording,
 			   end == SP_UNWIND_FULL ? SP_LOSS_HEAP_CUT : SP_LOSS_HEAP_SHORT,
