@@ -87,7 +87,7 @@ static void count_lost(struct sp_slot *slot, uint32_t weight_periods, enum sp_lo
 /* A quarter of a ring for one stack at most. */
 static uint32_t frames_that_fit(const struct sp_ring *ring)
 {
-	return (ring->capacity_bytes / 4 - (uint32_t)sizeof(struct sp_cpu_record)) / 8;
+	return (sp_ring_capacity(ring) / 4 - (uint32_t)sizeof(struct sp_cpu_record)) / 8;
 }
 
 /*

@@ -254,7 +254,7 @@ static void note_damage(struct sp_absorber *absorber, struct sp_ring *ring, uint
 static uint64_t drain_ring(struct sp_absorber *absorber, struct sp_ring *ring,
 			   uint32_t group)
 {
-	const uint64_t capacity = ring->capacity_bytes;
+	const uint64_t capacity = sp_ring_capacity(ring);
 	uint64_t taken = 0;
 
 	for (;;) {
@@ -298,7 +298,7 @@ static void empty_ring(struct sp_absorber *absorber, struct sp_ring *ring)
 {
 	uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
 	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-	struct consumed consumed = {ring->data, ring->capacity_bytes};
+	struct consumed consumed = {ring->data, sp_ring_capacity(ring)};
 	struct sp_change change;
 
 	if (tail == head)

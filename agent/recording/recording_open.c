@@ -172,9 +172,9 @@ static int check_rings(const struct sp_recording *recording, enum sp_section_kin
 	for (uint64_t i = 0; i < count; i++) {
 		const struct sp_ring *ring = sp_recording_item(recording, kind, i);
 
-		if (ring->capacity_bytes != ring_bytes - sizeof(*ring) ||
+		if (sp_ring_capacity(ring) != ring_bytes - sizeof(*ring) ||
 		    sp_atomic_value(&ring->head) - sp_atomic_value(&ring->tail) >
-			    ring->capacity_bytes ||
+			    sp_ring_capacity(ring) ||
 		    sp_atomic_value(&ring->head) % 8 || sp_atomic_value(&ring->tail) % 8)
 			return refuse(problem, -EINVAL, "damaged: a ring of it is wrong");
 	}

@@ -10,7 +10,7 @@
 
 SP_SAMPLING struct sp_record *sp_ring_reserve(struct sp_ring *ring, uint32_t size_bytes)
 {
-	const uint64_t capacity = ring->capacity_bytes;
+	const uint64_t capacity = sp_ring_capacity(ring);
 	/* Relaxed: only this thread moves head. */
 	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
 	uint64_t at, pad;
@@ -37,12 +37,12 @@ SP_SAMPLING struct sp_record *sp_ring_reserve(struct sp_ring *ring, uint32_t siz
 SP_SAMPLING uint32_t sp_ring_shrink(struct sp_ring *ring, const struct sp_record *record,
 				    uint32_t reserved_bytes, uint32_t used_bytes)
 {
+	const uint64_t capacity = sp_ring_capacity(ring);
 	/* Relaxed: only this thread moves head. */
 	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
 	uint64_t start = (uint64_t)((const unsigned char *)record - ring->data);
 
-	if ((start + reserved_bytes) % ring->capacity_bytes !=
-	    head % ring->capacity_bytes)
+	if ((start + reserved_bytes) % capacity != head % capacity)
 		return reserved_bytes;
 	/* Fails if a handler reserved in between. */
 	return atomic_compare_exchange_strong_explicit(
@@ -105,31 +105,50 @@ void sp_ring_pool_give(struct sp_recording *recording, uint32_t id)
 				  memory_order_relaxed);
 }
 
-static bool add_ring(struct sp_recording *recording, enum sp_section_kind kind)
+/*
+ * Threads that are at it at once may have the same ring in hand: they write the same to
+ * it, and one of them gets it. So a ring is whole before it counts as there, also for
+ * whoever reads what a kill has left.
+ */
+static uint32_t make_ring(struct sp_recording *recording, enum sp_section_kind kind)
 {
-	_Atomic uint64_t *used_items = &recording->header->sections[kind].used_items;
-	uint64_t used = atomic_load_explicit(used_items, memory_order_relaxed);
+	struct sp_section *section = &recording->header->sections[kind];
 	bool is_small = kind == SP_SECTION_RINGS_SMALL;
-	uint32_t id = (uint32_t)used + 1;
+	uint32_t ring_bytes = is_small ? SP_RING_SMALL_BYTES : SP_RING_LARGE_BYTES;
+	uint64_t used = atomic_load_explicit(&section->used_items, memory_order_relaxed);
 	struct sp_ring *ring;
 
-	if (used >= recording->header->sections[kind].capacity_items ||
-	    (used >= sp_recording_reserved(recording, kind) &&
-	     sp_recording_reserve(recording, kind, used + 1) != 0))
-		return false;
-	ring = sp_recording_item(recording, kind, used);
-	ring->capacity_bytes = (is_small ? SP_RING_SMALL_BYTES : SP_RING_LARGE_BYTES) -
-			       (uint32_t)sizeof(*ring);
-	atomic_store_explicit(used_items, used + 1, memory_order_release);
-	sp_ring_pool_give(recording, is_small ? id | SP_RING_IS_SMALL : id);
-	return true;
+	do {
+		if (used >= section->capacity_items ||
+		    (used >= sp_recording_reserved(recording, kind) &&
+		     sp_recording_reserve(recording, kind, used + 1) != 0))
+			return 0;
+		ring = sp_recording_item(recording, kind, used);
+		atomic_store_explicit(&ring->capacity_bytes,
+				      ring_bytes - (uint32_t)sizeof(*ring),
+				      memory_order_relaxed);
+		/* Release: pairs with sp_recording_used(). */
+	} while (!atomic_compare_exchange_weak_explicit(&section->used_items, &used,
+							used + 1, memory_order_release,
+							memory_order_relaxed));
+	return ((uint32_t)used + 1) | (is_small ? SP_RING_IS_SMALL : 0);
+}
+
+uint32_t sp_ring_pool_make(struct sp_recording *recording)
+{
+	uint32_t id = make_ring(recording, SP_SECTION_RINGS_LARGE);
+
+	return id ? id : make_ring(recording, SP_SECTION_RINGS_SMALL);
 }
 
 void sp_ring_pool_grow(struct sp_recording *recording, uint64_t wanted)
 {
 	while (atomic_load_explicit(&recording->header->free_ring_count,
-				    memory_order_relaxed) < wanted)
-		if (!add_ring(recording, SP_SECTION_RINGS_LARGE) &&
-		    !add_ring(recording, SP_SECTION_RINGS_SMALL))
+				    memory_order_relaxed) < wanted) {
+		uint32_t id = sp_ring_pool_make(recording);
+
+		if (!id)
 			return;
+		sp_ring_pool_give(recording, id);
+	}
 }

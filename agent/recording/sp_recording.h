@@ -335,8 +335,8 @@ _Static_assert(sizeof(struct sp_module_record) == 120,
 struct sp_ring {
 	_Atomic uint64_t head;
 	_Atomic uint64_t tail;
-	_Atomic uint32_t next_free; /* ring index + 1 */
-	uint32_t capacity_bytes;
+	_Atomic uint32_t next_free;	 /* ring index + 1 */
+	_Atomic uint32_t capacity_bytes; /* always that of its kind */
 	/* Position + 1 of a record that makes no sense and was counted; the consumer
 	 * goes no further. */
 	_Atomic uint64_t damaged_at;

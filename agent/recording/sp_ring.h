@@ -43,13 +43,19 @@ static inline void sp_ring_commit(struct sp_record *record, uint32_t size_bytes,
 			      memory_order_release);
 }
 
+/* Context: signal. Relaxed: it was there before anybody knew of the ring. */
+static inline uint32_t sp_ring_capacity(const struct sp_ring *ring)
+{
+	return atomic_load_explicit(&ring->capacity_bytes, memory_order_relaxed);
+}
+
 /* Context: signal. Share of the ring in use, 0..256. */
 static inline uint32_t sp_ring_fill(const struct sp_ring *ring)
 {
 	uint64_t used = atomic_load_explicit(&ring->head, memory_order_relaxed) -
 			atomic_load_explicit(&ring->tail, memory_order_relaxed);
 
-	return (uint32_t)(used * 256 / ring->capacity_bytes);
+	return (uint32_t)(used * 256 / sp_ring_capacity(ring));
 }
 
 /* Context: signal. Id of a free ring, now the caller's; 0 when there is none. */
@@ -59,9 +65,12 @@ uint32_t sp_ring_pool_take(struct sp_recording *recording);
 void sp_ring_pool_give(struct sp_recording *recording, uint32_t id);
 
 /*
- * Context: signal, consumer. Takes storage until wanted rings are free or none can
- * be had.
+ * Context: signal. Takes storage for one more ring, the caller's; any number of threads
+ * may at once. Its id; 0 when none can be had.
  */
+uint32_t sp_ring_pool_make(struct sp_recording *recording);
+
+/* Context: signal. Takes storage until wanted rings are free or none can be had. */
 void sp_ring_pool_grow(struct sp_recording *recording, uint64_t wanted);
 
 #endif

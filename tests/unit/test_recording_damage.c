@@ -262,7 +262,7 @@ static void damage_ring(void)
 
 static void damage_small_ring(void)
 {
-	((struct sp_ring *)item(SP_SECTION_RINGS_SMALL, 0))->capacity_bytes *= 2;
+	((struct sp_ring *)item(SP_SECTION_RINGS_SMALL, 0))->capacity_bytes *= 2U;
 }
 
 static void damage_strings(void)

@@ -296,8 +296,10 @@ END_TEST
 #define POOL_RINGS 12U
 #define POOL_THREADS 4
 #define POOL_ROUNDS 20000
+#define MADE_MAX 4096
 
 static _Atomic uint32_t owners[2][64]; /* by kind and number */
+static _Atomic uint32_t makers[2][MADE_MAX];
 static _Atomic uint32_t doubly_owned, empty_handed;
 
 static _Atomic uint32_t *owner_of(uint32_t id)
@@ -356,6 +358,44 @@ START_TEST(no_ring_is_ever_taken_twice)
 }
 END_TEST
 
+static void *make_all(void *number)
+{
+	uint32_t self = (uint32_t)(uintptr_t)number;
+	uint64_t made = 0;
+	uint32_t id;
+
+	while ((id = sp_ring_pool_make(&recording)) != 0) {
+		if (atomic_exchange(&makers[(id & SP_RING_IS_SMALL) != 0]
+					   [(id & ~SP_RING_IS_SMALL) % MADE_MAX],
+				    self))
+			atomic_fetch_add(&doubly_owned, 1);
+		made++;
+	}
+	return (void *)(uintptr_t)made;
+}
+
+START_TEST(no_ring_is_made_for_two_threads)
+{
+	pthread_t threads[POOL_THREADS];
+	uint64_t made = 1; /* the thread's own */
+
+	for (uintptr_t i = 0; i < POOL_THREADS; i++)
+		ck_assert_int_eq(
+			pthread_create(&threads[i], NULL, make_all, (void *)(i + 1)), 0);
+	for (int i = 0; i < POOL_THREADS; i++) {
+		void *by_thread;
+
+		pthread_join(threads[i], &by_thread);
+		made += (uintptr_t)by_thread;
+	}
+	ck_assert_uint_eq(atomic_load(&doubly_owned), 0);
+	ck_assert_uint_eq(sp_recording_used(&recording, SP_SECTION_RINGS_LARGE) +
+				  sp_recording_used(&recording, SP_SECTION_RINGS_SMALL),
+			  made);
+	ck_assert_uint_gt(made, POOL_RINGS);
+}
+END_TEST
+
 START_TEST(large_rings_come_first_then_small_ones_then_none)
 {
 	const struct sp_recording_header *header = recording.header;
@@ -399,6 +439,7 @@ int main(void)
 	tcase_add_test(tc, consumer_waits_for_an_outer_record);
 	tcase_add_test(tc, records_of_interrupted_and_interrupting_producer_count_once);
 	tcase_add_test(tc, no_ring_is_ever_taken_twice);
+	tcase_add_test(tc, no_ring_is_made_for_two_threads);
 	tcase_add_test(tc, large_rings_come_first_then_small_ones_then_none);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
