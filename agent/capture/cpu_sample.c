@@ -66,6 +66,9 @@ static struct sp_ring *ring_of(struct sp_slot *slot)
 			sp_capture.drain();
 			id = sp_ring_pool_take(&sp_capture.recording);
 		}
+		/* Whoever drains may be a thread that does not run. */
+		if (!id)
+			id = sp_ring_pool_make(&sp_capture.recording);
 		if (!id)
 			return NULL;
 		/* Release: pairs with the consumer, which then drains it. */

@@ -1,13 +1,16 @@
 /*
  * Rings are there before threads want them: where hundreds of them are at work, the
- * collector's own does not run for long.
+ * collector's own does not run for long. If none is there, the thread takes one itself.
  */
 #include "test_span_capture_fixture.h"
 
 #include "run_suite.h"
+#include "sp_capture.h"
 #include "sp_collector.h"
 #include "sp_ring.h"
 #include "sp_thread.h"
+
+#include <ucontext.h>
 
 #define THREADS 600
 #define FIRST_TID 1000000
@@ -84,6 +87,30 @@ START_TEST(as_many_as_are_in_use_are_ready_for_the_next)
 }
 END_TEST
 
+static void leave_to_another(void)
+{
+}
+
+START_TEST(first_sample_finds_a_ring_while_another_drains)
+{
+	ucontext_t here;
+
+	adopt_all();
+	while (sp_ring_pool_take(recorded()))
+		;
+	/* It has the lock, and does not run. */
+	sp_capture.drain = leave_to_another;
+	sp_capture.depth_frames_max = 16;
+	ck_assert_int_eq(getcontext(&here), 0);
+	for (int i = 0; i < THREADS; i++)
+		sp_capture_cpu_sample(threads[i], 1, &here);
+	ck_assert_uint_eq(lost(SP_LOSS_NO_RING), 0);
+	ck_assert_uint_eq(sp_absorber_drain(absorber), THREADS);
+	/* And no more than each needs. */
+	ck_assert_uint_eq(free_rings(), 0);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tc = tcase_create("rings_ahead");
@@ -91,5 +118,6 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, end_spans);
 	tcase_add_test(tc, sleeping_threads_keep_few_ready);
 	tcase_add_test(tc, as_many_as_are_in_use_are_ready_for_the_next);
+	tcase_add_test(tc, first_sample_finds_a_ring_while_another_drains);
 	return run_suite("rings ahead", tc);
 }
