@@ -16,6 +16,7 @@
 #include "sp_text.h"
 
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -39,6 +40,17 @@ static void make_absolute(char *path, size_t path_bytes)
 	sp_text_init(&text, path + strlen(path), path_bytes - strlen(path));
 	sp_text_char(&text, '/');
 	sp_text_string(&text, relative);
+}
+
+/* What the options' parser cannot know; option as the compact string has it, which a
+ * variable overrules. */
+static void tell_wrong(const char *option, const char *variable, const char *error)
+{
+	if (getenv(variable))
+		sp_log_error("%s: %s; the program runs unprofiled", variable, error);
+	else
+		sp_log_error("%s in SPANPROF: %s; the program runs unprofiled", option,
+			     error);
 }
 
 /* The choice itself is made long since, at the first allocation. */
@@ -76,11 +88,11 @@ bool sp_start_options_read(void)
 		return false;
 	}
 	if (!sp_spans_check(sp_agent.options.span_sources, error, sizeof(error))) {
-		sp_log_error("SPANPROF_SOURCES: %s; the program runs unprofiled", error);
+		tell_wrong("sources", "SPANPROF_SOURCES", error);
 		return false;
 	}
 	if (!sp_reporter_thread_check(sp_agent.options.reporters, error, sizeof(error))) {
-		sp_log_error("SPANPROF_REPORTER: %s; the program runs unprofiled", error);
+		tell_wrong("reporter", "SPANPROF_REPORTER", error);
 		return false;
 	}
 	if (!sp_profile_names_fit(sp_agent.options.file_pattern, sp_agent.program)) {

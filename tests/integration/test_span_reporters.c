@@ -222,13 +222,20 @@ START_TEST(only_those_that_are_named_report)
 }
 END_TEST
 
+static const struct {
+	const char *setting, *told;
+} unknown_reporters[] = {
+	{"SPANPROF_REPORTER=pprof,pyro", "SPANPROF_REPORTER: \"pyro\" is no reporter; "
+					 "there are pprof, pyroscope"},
+	{"SPANPROF=cpu,reporter=pyro", "reporter in SPANPROF: \"pyro\" is no reporter; "
+				       "there are pprof, pyroscope"},
+};
+
 START_TEST(unknown_reporter_is_told_and_nothing_profiled)
 {
-	struct victim *victim = run_server("SPANPROF_REPORTER=pprof,pyro");
+	struct victim *victim = run_server(unknown_reporters[_i].setting);
 
-	ck_assert_ptr_nonnull(strstr(victim->agent_lines,
-				     "SPANPROF_REPORTER: \"pyro\" is no reporter; "
-				     "there are pprof, pyroscope"));
+	ck_assert_ptr_nonnull(strstr(victim->agent_lines, unknown_reporters[_i].told));
 	ck_assert_uint_eq(victim_count(victim->profiles, "*"), 0);
 	victim_free(victim);
 }
@@ -272,7 +279,8 @@ static void add_tests(TCase *tcase)
 	tcase_add_test(tcase, spans_may_be_samples_of_their_own);
 	tcase_add_test(tcase, spans_of_real_programs_may_be_samples_of_their_own);
 	tcase_add_test(tcase, only_those_that_are_named_report);
-	tcase_add_test(tcase, unknown_reporter_is_told_and_nothing_profiled);
+	tcase_add_loop_test(tcase, unknown_reporter_is_told_and_nothing_profiled, 0,
+			    sizeof(unknown_reporters) / sizeof(unknown_reporters[0]));
 	tcase_add_test(tcase, what_is_not_tracked_is_in_no_file);
 	tcase_add_test(tcase, part_of_all_requests_stands_for_all_in_files_too);
 }
