@@ -8,6 +8,7 @@ import concurrent.futures
 import contextlib
 import copy
 import csv
+import ctypes
 import glob
 import gzip
 import math
@@ -15,6 +16,7 @@ import os
 import random
 import re
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -189,17 +191,39 @@ class Process:
         return None if status else usage.ru_utime + usage.ru_stime
 
 
+SYS_SCHED_SETATTR = 314  # x86-64
+
+
+class Turns:
+    """How long programs that share a processor have it; set once by scripts/bench."""
+
+    length_ns = 0
+
+
+def ask_for_turns(length_ns):
+    """How long this thread, and what it starts, runs at a time before another may; 0: as
+    usual. Kernels before Linux 6.12 take no notice."""
+    # struct sched_attr (sched_setattr(2)): its size, ..., sched_runtime, ...
+    attributes = struct.pack("=IIQiIQQQII", 56, 0, 0, os.getpriority(os.PRIO_PROCESS, 0), 0,
+                             length_ns, 0, 0, 0, 0)
+    ctypes.CDLL(None).syscall(SYS_SCHED_SETATTR, 0, attributes, 0)
+
+
 @contextlib.contextmanager
 def on_processor(number):
-    """What this thread starts within may only use that one."""
+    """What this thread starts within may only use that one, in turns with others."""
     if number is None:
         yield
         return
     usual = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {number})
+    if Turns.length_ns:
+        ask_for_turns(Turns.length_ns)
     try:
         yield
     finally:
+        if Turns.length_ns:
+            ask_for_turns(0)
         os.sched_setaffinity(0, usual)
 
 
