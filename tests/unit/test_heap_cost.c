@@ -78,12 +78,35 @@ START_TEST(one_of_many_samples_counts_when_they_are_not)
 {
 	uint64_t before = sp_heap_self->cost_cycles = SP_HEAP_COST_LITTLE_CYCLES;
 
+	sp_heap_self->cost_turns = 0;
 	for (uint64_t i = 1; i < SP_HEAP_COST_EVERY; i++)
 		sp_heap_note_alloc(address(i), UINT64_C(1) << 20);
 	ck_assert_uint_eq(sp_heap_self->cost_cycles, before);
 	sp_heap_note_alloc(address(SP_HEAP_COST_EVERY), UINT64_C(1) << 20);
 	ck_assert_uint_gt(sp_heap_self->cost_cycles, before);
 	ck_assert_uint_eq((sp_heap_self->cost_cycles - before) % SP_HEAP_COST_EVERY, 0);
+}
+END_TEST
+
+/* Each of the large ones is sampled, at one and the same place of each turn. */
+START_TEST(program_that_goes_in_turns_is_measured_as_often_as_others)
+{
+	uint64_t begins = 0, ends = 0;
+
+	sp_heap_self->cost_cycles = SP_HEAP_COST_LITTLE_CYCLES;
+	for (uint64_t i = 1; i <= 64 * SP_HEAP_COST_EVERY; i++) {
+		uint64_t before = sp_heap_self->cost_cycles, allocated;
+
+		sp_heap_note_alloc(address(1), UINT64_C(1) << 20);
+		allocated = sp_heap_self->cost_cycles;
+		sp_heap_free_sampled(address(1));
+		begins += allocated != before;
+		ends += sp_heap_self->cost_cycles != allocated;
+		sp_heap_self->allocations += 63;
+		sp_heap_self->frees += 64;
+	}
+	ck_assert_uint_eq(begins, 64);
+	ck_assert_uint_eq(ends, 64);
 }
 END_TEST
 
@@ -145,6 +168,8 @@ int main(void)
 	tcase_add_checked_fixture(sampled, setup_sampled, teardown);
 	tcase_add_test(sampled, each_sample_counts_while_they_are_few);
 	tcase_add_test(sampled, one_of_many_samples_counts_when_they_are_not);
+	tcase_add_test(sampled,
+		       program_that_goes_in_turns_is_measured_as_often_as_others);
 	suite_add_tcase(suite, exact);
 	suite_add_tcase(suite, sampled);
 	runner = srunner_create(suite);

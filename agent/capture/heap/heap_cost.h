@@ -12,14 +12,16 @@
 
 /* Some 0.1 ms. */
 #define SP_HEAP_COST_LITTLE_CYCLES (UINT64_C(1) << 18)
-#define SP_HEAP_COST_EVERY 64U
+/* Of samples and ends together. A prime: programs do things in turns of other numbers,
+ * and are not to fall in step with it. */
+#define SP_HEAP_COST_EVERY 61U
 /* Where all are sampled. Begins are measured when the counters are published. */
 #define SP_HEAP_COST_EVERY_END_EXACT 256U
 
-/* Is it this one's turn? count: of such calls of the thread, or nearly so. */
-static inline bool sp_heap_cost_is_due(const struct sp_heap_thread *self, uint64_t count)
+/* Is it this sample's, or end's, turn? To be asked once of each. */
+static inline bool sp_heap_cost_is_due(struct sp_heap_thread *self)
 {
-	return count % SP_HEAP_COST_EVERY == 0 ||
+	return ++self->cost_turns % SP_HEAP_COST_EVERY == 0 ||
 	       self->cost_cycles < SP_HEAP_COST_LITTLE_CYCLES;
 }
 
@@ -36,14 +38,14 @@ void sp_heap_cost_add(struct sp_heap_thread *self, uint64_t begin_cycles,
  * measured. */
 static inline uint64_t sp_heap_cost_begin_end(void)
 {
-	const struct sp_heap_thread *self = sp_heap_self;
+	struct sp_heap_thread *self = sp_heap_self;
 
 	if (sp_unlikely(!self))
 		return 0;
 	if (sp_heap_global.is_exact) {
 		if (sp_likely(self->frees % SP_HEAP_COST_EVERY_END_EXACT != 0))
 			return 0;
-	} else if (sp_likely(!sp_heap_cost_is_due(self, self->frees))) {
+	} else if (sp_likely(!sp_heap_cost_is_due(self))) {
 		return 0;
 	}
 	return sp_clock_cycles();

@@ -41,7 +41,7 @@ struct sp_poisson_estimate sp_heap_weigh_freed(const struct sp_heap_thread *self
 					       uint64_t size_bytes)
 {
 	if (sp_likely(self && size_bytes)) {
-		uint64_t weighings = self->weighings;
+		uint32_t weighings = self->weighings;
 		struct sp_poisson_estimate weighed;
 
 		atomic_signal_fence(memory_order_seq_cst);

@@ -500,7 +500,7 @@ static void publish(struct sp_heap_thread *self, uint64_t begin_cycles)
 		if (sp_likely(self->allocations % PUBLISH_EVERY != 0))
 			return;
 		sp_heap_cost_add(self, begin_cycles, PUBLISH_EVERY);
-	} else if (sp_heap_cost_is_due(self, self->allocations)) {
+	} else if (sp_heap_cost_is_due(self)) {
 		sp_heap_cost_add(self, begin_cycles, sp_heap_cost_weight(self));
 	}
 	if (self->slot)

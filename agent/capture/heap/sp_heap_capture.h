@@ -53,7 +53,9 @@ struct sp_heap_thread {
 	struct sp_heap_shortcuts *shortcuts; /* to its usual stacks; NULL: none yet */
 	/* What the last block that was sampled stands for, as all of its size do; 0
 	 * bytes: there was none. */
-	uint64_t weighed_bytes, weighings; /* weighings: how often it changed */
+	uint64_t weighed_bytes;
+	uint32_t weighings;  /* how often it changed */
+	uint32_t cost_turns; /* samples and ends, for which of them is measured */
 	struct sp_poisson_estimate weighed;
 	uint32_t tid;		 /* of a thread that came without a slot; 0: of another */
 	uint32_t distances_left; /* of the next points, from the end */
